@@ -1,0 +1,85 @@
+import cookieParser from 'cookie-parser'
+import cors from 'cors'
+import express, { type RequestHandler } from 'express'
+import helmet from 'helmet'
+import type { createAuthHandlers } from './http/auth-routes.ts'
+import type { createBearer } from './http/bearer.ts'
+import { credentialsBody, emptyBody, passwordChangeBody, readBody } from './http/body.ts'
+import { refuseCrossSite } from './http/cross-site.ts'
+import { notFound, problemHandler } from './http/problem.ts'
+import { methodNotAllowed, withoutCaching } from './http/rules.ts'
+
+/** What the routes are made of; `compose.ts` builds it. */
+export interface Services {
+  publicUrl: string
+  ownOrigins: readonly string[]
+  corsOrigins: readonly string[]
+  trustProxy: number | readonly string[] | undefined
+  requestLog: RequestHandler
+  readiness: RequestHandler
+  bearer: ReturnType<typeof createBearer>
+  auth: ReturnType<typeof createAuthHandlers>
+}
+
+/** The server's table of contents: what every request passes through, in this order, and every route. */
+export function createApp(services: Services): express.Express {
+  const { auth, bearer } = services
+  const app = express()
+  app.disable('x-powered-by').disable('etag').enable('case sensitive routing').enable('strict routing')
+  if (services.trustProxy !== undefined) app.set('trust proxy', services.trustProxy)
+
+  app.use(services.requestLog)
+  app.use(
+    helmet({
+      contentSecurityPolicy: {
+        useDefaults: false,
+        directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      },
+      strictTransportSecurity: services.publicUrl.startsWith('https:') && { maxAge: 31_536_000 },
+      xFrameOptions: { action: 'deny' },
+    }),
+  )
+  app.use(withoutCaching)
+  app.use(
+    cors({
+      origin: (origin, answer) => answer(null, services.corsOrigins.includes(origin ?? '')),
+      credentials: true,
+      methods: ['GET', 'POST', 'DELETE'],
+      allowedHeaders: ['Authorization', 'Content-Type'],
+      exposedHeaders: ['Retry-After', 'X-Request-Id'],
+      maxAge: 600,
+      preflightContinue: true,
+    }),
+  )
+  app.use(cookieParser())
+
+  const sameSite = refuseCrossSite([...services.ownOrigins, ...services.corsOrigins])
+  const token = bearer.requireAccessToken
+  const live = bearer.requireLiveSession
+  const noBody = readBody(emptyBody)
+
+  const route = (path: string, methods: Partial<Record<'get' | 'post' | 'delete', RequestHandler[]>>) => {
+    const at = app.route(path)
+    for (const [method, handlers] of Object.entries(methods)) at[method as 'get'](...handlers)
+    at.all(methodNotAllowed(Object.keys(methods)))
+  }
+
+  route('/auth/register', { post: [sameSite, ...readBody(credentialsBody), auth.register] })
+  route('/auth/login', { post: [sameSite, ...readBody(credentialsBody), auth.login] })
+  route('/auth/refresh', { post: [sameSite, auth.requireRefreshToken, ...noBody, auth.refresh] })
+  route('/auth/logout', { post: [sameSite, ...noBody, auth.logout] })
+  route('/auth/logout-all', { post: [sameSite, token, ...noBody, live, auth.logoutAll] })
+  route('/auth/sessions', { get: [token, live, auth.listSessions] })
+  route('/auth/sessions/:id', { delete: [sameSite, token, ...noBody, live, auth.endSession] })
+  route('/auth/password', {
+    post: [sameSite, token, ...readBody(passwordChangeBody), live, auth.changePassword],
+  })
+  route('/users/me', { get: [token, live, auth.me] })
+  route('/.well-known/jwks.json', { get: [(_req, res) => void res.json({ keys: [] })] })
+  route('/livez', { get: [(_req, res) => void res.json({ status: 'ok' })] })
+  route('/readyz', { get: [services.readiness] })
+
+  app.use(notFound)
+  app.use(problemHandler)
+  return app
+}

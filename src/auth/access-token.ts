@@ -1,0 +1,64 @@
+import { z } from 'zod'
+import type { TokenKeys } from '../secrets/keys.ts'
+import { AuthError } from './errors.ts'
+import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
+
+/** Who a request acts for, by its access token. */
+export interface AccessClaims {
+  userId: string
+  sessionId: string
+  role: string
+}
+
+/**
+ * Access tokens: JWTs by RFC 9068. They are verified without the database and live for `lifetimeSeconds`.
+ * @param options.issuer the server's own origin; `audience` whom the tokens are meant for
+ */
+export function createAccessTokens(options: {
+  keys: TokenKeys
+  issuer: string
+  audience: string
+  lifetimeSeconds: number
+  clock: Clock
+  randomId: () => string
+}) {
+  const { lifetimeSeconds, clock } = options
+  const kind = {
+    ...options,
+    typ: 'at+jwt',
+    claims: commonClaims.extend({ client_id: z.literal('first-party'), role: z.string().min(1) }),
+  }
+
+  return {
+    lifetimeSeconds,
+
+    /** @throws AuthError `unavailable` where there is no key to sign with */
+    signer() {
+      const sign = createSigner(kind)
+      return ({ userId, sessionId, role }: AccessClaims): string => {
+        const iat = Math.floor(clock() / 1000)
+        return sign({
+          sub: userId,
+          client_id: 'first-party',
+          sid: sessionId,
+          role,
+          jti: options.randomId(),
+          iat,
+          exp: iat + lifetimeSeconds,
+        })
+      }
+    },
+
+    /** @throws AuthError `access_token_invalid`, `access_token_expired`, `unavailable` */
+    async verify(token: string): Promise<AccessClaims> {
+      const claims = await verifyToken(token, kind)
+      // A lifetime longer than the one configured was never issued, whoever signed it.
+      if (!claims || claims.exp <= claims.iat || claims.exp - claims.iat > lifetimeSeconds)
+        throw new AuthError('access_token_invalid')
+      if (claims.exp <= clock() / 1000) throw new AuthError('access_token_expired')
+      return { userId: claims.sub, sessionId: claims.sid, role: claims.role }
+    },
+  }
+}
+
+export type AccessTokens = ReturnType<typeof createAccessTokens>

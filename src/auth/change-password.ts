@@ -1,0 +1,32 @@
+import type { SessionStore } from '../store/sessions.ts'
+import type { User, UserStore } from '../store/users.ts'
+import { AuthError } from './errors.ts'
+import type { Passwords } from './password.ts'
+
+export function createChangePassword(deps: {
+  users: UserStore
+  sessions: SessionStore
+  passwords: Passwords
+}) {
+  const { users, sessions, passwords } = deps
+
+  /**
+   * Changes the password of a user who knows the current one, and ends the user's sessions but `sessionId`.
+   * @throws AuthError `password_rejected`, `wrong_password`, `overloaded`, `unavailable`
+   */
+  return async function changePassword(
+    user: User,
+    sessionId: string,
+    currentPassword: string,
+    newPassword: string,
+  ): Promise<void> {
+    const message = passwords.problem(newPassword, user.email)
+    if (message) throw new AuthError('password_rejected', { errors: [{ path: 'newPassword', message }] })
+    const account = await users.credentialsById(user.id)
+    if (!account || !(await passwords.verify(currentPassword, account))) throw new AuthError('wrong_password')
+    const hashed = await passwords.hash(newPassword)
+    // Another change may have overtaken this one: then the current password is not what was verified any more.
+    const changed = await sessions.changePassword(user.id, account.passwordHash, hashed, sessionId)
+    if (!changed) throw new AuthError('wrong_password')
+  }
+}

@@ -1,0 +1,41 @@
+/** The closed set of error codes that clients see. The README lists them; `http/problem.ts` has their status. */
+export type ErrorCode =
+  | 'invalid_json'
+  | 'invalid_request'
+  | 'password_rejected'
+  | 'invalid_credentials'
+  | 'access_token_missing'
+  | 'access_token_invalid'
+  | 'access_token_expired'
+  | 'refresh_token_missing'
+  | 'refresh_token_invalid'
+  | 'refresh_token_reused'
+  | 'session_ended'
+  | 'cross_site_request'
+  | 'wrong_password'
+  | 'not_found'
+  | 'method_not_allowed'
+  | 'email_taken'
+  | 'payload_too_large'
+  | 'unsupported_media_type'
+  | 'overloaded'
+  | 'unavailable'
+  | 'internal_error'
+
+/** One fault of a request: `path` names the member (`''`: the whole body), `message` the rule. Neither echoes input. */
+export interface FieldError {
+  path: string
+  message: string
+}
+
+/** The only error that use cases throw. Clients see `code` and `errors`; `cause` is for the log. */
+export class AuthError extends Error {
+  readonly code: ErrorCode
+  readonly errors: FieldError[] | undefined
+  constructor(code: ErrorCode, options: { errors?: FieldError[]; cause?: unknown } = {}) {
+    super(code, { cause: options.cause })
+    this.name = 'AuthError'
+    this.code = code
+    this.errors = options.errors
+  }
+}

@@ -1,0 +1,100 @@
+import jwt from 'jsonwebtoken'
+import { z } from 'zod'
+import type { TokenKeys } from '../secrets/keys.ts'
+
+/** Milliseconds since 1970. */
+export type Clock = () => number
+
+/** A kind of token: its `typ`, its keys, who issues it, for whom, and what it must say. */
+export interface TokenKind<Claims extends CommonClaims = CommonClaims> {
+  typ: string
+  keys: TokenKeys
+  issuer: string
+  audience: string
+  claims: z.ZodType<Claims>
+  clock: Clock
+}
+
+const algorithm = 'HS256'
+const maxTokenBytes = 4096
+const leewaySeconds = 60
+
+/** Seconds since 1970, as in `iat` and `exp`. A JSON number can be too large for this: `1e999` is infinite. */
+const numericDate = z.int().nonnegative()
+
+/** The claims that both kinds of token must have. */
+export const commonClaims = z.object({
+  aud: z.string(),
+  sub: z.string().min(1),
+  sid: z.string().min(1),
+  jti: z.string().min(1),
+  iat: numericDate,
+  exp: numericDate,
+})
+export type CommonClaims = z.output<typeof commonClaims>
+
+/**
+ * Signs tokens of one kind (RFC 7519, RFC 8725).
+ * @returns a function that cannot fail any more: whether there is a key is settled before anything else is done
+ */
+export function createSigner(kind: Pick<TokenKind, 'typ' | 'keys' | 'issuer' | 'audience'>) {
+  const { kid, key } = kind.keys.signingKey()
+  return (claims: Record<string, unknown>): string =>
+    jwt.sign({ iss: kind.issuer, aud: kind.audience, ...claims }, key, {
+      algorithm,
+      header: { alg: algorithm, typ: kind.typ, kid },
+    })
+}
+
+/**
+ * Verifies everything about a token but its end, which each kind judges by a clock of its own.
+ * @returns its claims, or undefined where it is not a token of this kind
+ * @throws AuthError `unavailable` where its key cannot be had for now
+ */
+export async function verifyToken<Claims extends CommonClaims>(
+  token: string,
+  kind: TokenKind<Claims>,
+): Promise<Claims | undefined> {
+  const header = readHeader(token, kind.typ)
+  if (!header) return undefined
+  const key = await kind.keys.verificationKey(header.kid)
+  if (!key) return undefined
+  const now = Math.floor(kind.clock() / 1000)
+  let payload: unknown
+  try {
+    payload = jwt.verify(token, key, {
+      algorithms: [algorithm],
+      issuer: kind.issuer,
+      audience: kind.audience,
+      clockTimestamp: now,
+      clockTolerance: leewaySeconds,
+      ignoreExpiration: true,
+    })
+  } catch (error) {
+    if (error instanceof jwt.JsonWebTokenError) return undefined
+    throw error
+  }
+  const claims = kind.claims.safeParse(payload)
+  return claims.success && claims.data.iat <= now + leewaySeconds ? claims.data : undefined
+}
+
+// jsonwebtoken reads past `crit` and foreign members. These three are all that this server ever writes, so `crit`,
+// `jwk`, `jku`, `x5u` and `x5c` are refused with the rest, and `kid` is only ever looked up in a Map.
+const headers = z.strictObject({ alg: z.literal(algorithm), typ: z.string(), kid: z.string().min(1) })
+
+function readHeader(token: string, typ: string): z.output<typeof headers> | undefined {
+  if (token.length > maxTokenBytes) return undefined
+  const parts = token.split('.')
+  if (parts.length !== 3 || !parts.every(isCanonicalBase64url)) return undefined
+  try {
+    const header = headers.parse(JSON.parse(Buffer.from(parts[0] ?? '', 'base64url').toString()))
+    return header.typ === typ ? header : undefined
+  } catch {
+    return undefined
+  }
+}
+
+// Decoders skip what they don't know and ignore the last spare bits, so one token could be written in many ways.
+function isCanonicalBase64url(part: string): boolean {
+  return part !== '' && Buffer.from(part, 'base64url').toString('base64url') === part
+}

@@ -1,0 +1,14 @@
+import type { SessionStore } from '../store/sessions.ts'
+import type { RefreshTokens } from './refresh-token.ts'
+
+export function createLogout(deps: { refreshTokens: RefreshTokens; sessions: SessionStore }) {
+  /**
+   * Ends the session of a refresh token of any generation. One that is not valid, or whose session has ended, is
+   * nothing to complain about: the caller is logged out.
+   * @throws AuthError `unavailable`: the session could not be ended
+   */
+  return async function logout(token: string): Promise<void> {
+    const claims = await deps.refreshTokens.verify(token)
+    if (claims) await deps.sessions.end(claims.sessionId, claims.userId, 'logout')
+  }
+}

@@ -1,0 +1,122 @@
+import { createHmac, randomBytes } from 'node:crypto'
+import { availableParallelism } from 'node:os'
+import { dictionary } from '@zxcvbn-ts/language-common'
+import { getRounds } from 'bcrypt'
+import { Piscina } from 'piscina'
+import type { Credentials } from '../store/users.ts'
+import { AuthError } from './errors.ts'
+
+export interface HashedPassword {
+  passwordHash: string
+  passwordScheme: number
+}
+
+const scheme = 1
+const hashesWaitingPerThread = 16
+const lowPriority = 10
+
+/**
+ * Passwords by NIST SP 800-63B-4, hashed with bcrypt in worker threads of low priority behind a bounded queue, so that
+ * a flood of logins is refused early and never slows down the rest.
+ * @param options.cost of bcrypt, as a power of two; `minLength` in code points; `context`: words of this site
+ */
+export function createPasswords(options: { cost: number; minLength: number; context: readonly string[] }) {
+  const { cost, minLength } = options
+  const maxThreads = availableParallelism()
+  const pool = new Piscina<unknown, never>({
+    filename: new URL('./password-worker.js', import.meta.url).href,
+    maxThreads,
+    maxQueue: maxThreads * hashesWaitingPerThread,
+    idleTimeout: 60_000,
+    niceIncrement: lowPriority,
+    env: {},
+  })
+  // For accounts that do not exist: no password matches it, and it takes as long as any other.
+  const dummy = hash(randomBytes(32).toString('hex'))
+  dummy.catch(() => {})
+
+  async function run<T>(name: 'hash' | 'verify', task: object): Promise<T> {
+    try {
+      return await pool.run({ ...task, cost }, { name })
+    } catch (cause) {
+      if (/queue/i.test((cause as Error).message)) throw new AuthError('overloaded', { cause })
+      throw cause
+    }
+  }
+
+  /** @throws AuthError `overloaded` */
+  async function hash(password: string): Promise<HashedPassword> {
+    return {
+      passwordHash: await run<string>('hash', { prepared: prepare(password) }),
+      passwordScheme: scheme,
+    }
+  }
+
+  return {
+    hash,
+
+    /**
+     * Says why a password is not good enough for an account, without a word of it; undefined where it will do.
+     * Lengths and a list of what is tried first, no composition rules.
+     */
+    problem(password: string, email: string): string | undefined {
+      const text = password.normalize('NFC')
+      if ([...text].length < minLength) return `must have ${minLength} characters or more`
+      if (isPredictable(text.toLowerCase(), [...options.context, email, ...email.split(/[@.]/)]))
+        return 'must not be a common password, a repetition, or a name that others can guess'
+      return undefined
+    },
+
+    /**
+     * Verifies a password. For an account that does not exist, pass undefined: it takes the same time.
+     * @throws AuthError `overloaded`
+     */
+    async verify(password: string, account: Credentials | undefined): Promise<boolean> {
+      const { passwordHash } = account ?? (await dummy)
+      const match = await run<boolean>('verify', { prepared: prepare(password), hash: passwordHash })
+      return match && account !== undefined
+    },
+
+    /** Whether the hash was made with another cost or scheme than today's. */
+    isOutdated(account: Credentials): boolean {
+      return account.passwordScheme !== scheme || getRounds(account.passwordHash) !== cost
+    },
+
+    async close() {
+      await pool.destroy()
+    },
+  }
+}
+
+export type Passwords = ReturnType<typeof createPasswords>
+
+// Scheme 1. bcrypt reads 72 bytes and stops at a NUL, so it gets a digest of fixed length in base64. The key is no
+// secret: it keeps digests of this server apart from those that other sites leaked.
+function prepare(password: string): string {
+  return createHmac('sha384', 'express-auth-server password 1')
+    .update(password.normalize('NFC'))
+    .digest('base64')
+}
+
+const common = new Set(dictionary['passwords-common'])
+
+// What is tried first: common passwords and names around the account; as they are, with digits or punctuation at
+// their ends, or repeated; and runs like "abcdefghijklmno" or "aaaaaaaaaaaaaaa".
+function isPredictable(text: string, names: readonly string[]): boolean {
+  const bare = text.replace(/^[^\p{L}]+|[^\p{L}]+$/gu, '')
+  const forms = [text, bare, repeatedUnit(text), repeatedUnit(bare)]
+  const steps = [...text].map(
+    (character, i, all) => Number(character.codePointAt(0)) - Number(all[i - 1]?.codePointAt(0)),
+  )
+  return (
+    new Set(steps.slice(1)).size === 1 ||
+    forms.some((form) => common.has(form) || names.some((name) => name.toLowerCase() === form))
+  )
+}
+
+// "abcabcab" -> "abc"; a text that repeats nothing is its own unit.
+function repeatedUnit(text: string): string {
+  for (let length = 1; length <= text.length / 2; length++)
+    if (text.startsWith(text.slice(length))) return text.slice(0, length)
+  return text
+}

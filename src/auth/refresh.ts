@@ -1,0 +1,33 @@
+import type { SessionStore } from '../store/sessions.ts'
+import type { Grant, PrepareGrant } from './grant.ts'
+import type { RefreshClaims } from './refresh-token.ts'
+
+/** How a refresh ended; the rows of the README's state table. */
+export type RefreshOutcome =
+  | { kind: 'rotated' | 'graced'; grant: Grant }
+  | { kind: 'session_ended' }
+  | { kind: 'refresh_token_reused'; sessionId: string; userId: string }
+
+/**
+ * Refresh token rotation with detection of reuse (RFC 9700, 4.14.2). A token is good for one rotation; within the
+ * grace window after it, presenting it again gives the same successor, so that a lost answer or two tabs at once log
+ * nobody out and never make a second branch.
+ */
+export function createRefresh(deps: { sessions: SessionStore; prepareGrant: PrepareGrant }) {
+  /** @throws AuthError `unavailable`; the token is as good as before then */
+  return async function refresh({ sessionId, userId, generation }: RefreshClaims): Promise<RefreshOutcome> {
+    const grant = deps.prepareGrant()
+
+    const rotated = await deps.sessions.rotate(sessionId, userId, generation)
+    if (rotated) return { kind: 'rotated', grant: grant(rotated) }
+
+    const found = await deps.sessions.find(sessionId, userId)
+    if (!found) return { kind: 'session_ended' }
+    if (found.session.generation === generation + 1 && found.withinGrace)
+      return { kind: 'graced', grant: grant(found) }
+
+    // A token that was used before and is presented again is in two hands, and nobody can tell which is the thief's.
+    const ended = await deps.sessions.end(sessionId, userId, 'reuse')
+    return ended ? { kind: 'refresh_token_reused', sessionId, userId } : { kind: 'session_ended' }
+  }
+}

@@ -1,0 +1,114 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import type { Express } from 'express'
+import type { Logger } from 'pino'
+import { createApp } from './app.ts'
+import { createAccessTokens } from './auth/access-token.ts'
+import { createChangePassword } from './auth/change-password.ts'
+import { createGrants } from './auth/grant.ts'
+import { createDescribeSession, createLogin } from './auth/login.ts'
+import { createLogout } from './auth/logout.ts'
+import { createPasswords } from './auth/password.ts'
+import { createRefresh } from './auth/refresh.ts'
+import { createRefreshTokens } from './auth/refresh-token.ts'
+import { createRegister } from './auth/register.ts'
+import { type Config, ownOrigins } from './config.ts'
+import { createAuthHandlers } from './http/auth-routes.ts'
+import { createBearer } from './http/bearer.ts'
+import { readiness } from './http/health.ts'
+import { createRefreshCookie } from './http/refresh-cookie.ts'
+import { requestLog } from './http/request-log.ts'
+import { createKeys } from './secrets/keys.ts'
+import { type Database, isReachable, openDatabase } from './store/database.ts'
+import { createSessionStore } from './store/sessions.ts'
+import { createUserStore } from './store/users.ts'
+
+/** What tests put in the place of the real thing. */
+export interface Replacements {
+  clock?: () => number
+  database?: Database
+}
+
+/**
+ * Composition root: opens the database, loads the keys, and wires the rooms together.
+ * @returns `app` builds the Express app once the origin is known; `drain` makes it not ready; `close` lets go of all
+ */
+export async function compose(config: Config, log: Logger, replacements: Replacements = {}) {
+  const clock = replacements.clock ?? Date.now
+  const keys = await createKeys({
+    secrets: config.secrets,
+    ...config.keys,
+    accessTokenSeconds: config.accessTokenSeconds,
+    refreshTokenSeconds: config.sessions.idleSeconds,
+    clock,
+    onProblem: ({ name, message }) =>
+      log.error({ event: 'secret_not_loaded', secret: name }, `${name}: ${message}`),
+  })
+  const database =
+    replacements.database ??
+    (await openDatabase({
+      ...config.database,
+      onIdleError: (error) => log.warn({ cause: error.message }, 'lost an idle connection to PostgreSQL'),
+    }))
+  const users = createUserStore({ database })
+  const sessions = createSessionStore({ database, limits: config.sessions })
+  const passwords = createPasswords({ ...config.passwords, context: contextWords(config.http.publicUrl) })
+  let draining = false
+
+  function app(publicUrl: string): Express {
+    const accessTokens = createAccessTokens({
+      keys: keys.access,
+      issuer: publicUrl,
+      audience: config.http.audience ?? publicUrl,
+      lifetimeSeconds: config.accessTokenSeconds,
+      clock,
+      randomId: randomUUID,
+    })
+    const refreshTokens = createRefreshTokens({ keys: keys.refresh, issuer: publicUrl, clock })
+    const prepareGrant = createGrants({ accessTokens, refreshTokens })
+    const describeSession = createDescribeSession({ refreshTokens, randomId: newSessionId })
+    const deps = { users, sessions, passwords, accessTokens, refreshTokens, prepareGrant, describeSession }
+    return createApp({
+      publicUrl,
+      ownOrigins: ownOrigins(publicUrl),
+      corsOrigins: config.http.corsOrigins,
+      trustProxy: config.http.trustProxy,
+      requestLog: requestLog(log),
+      readiness: readiness({
+        database: () => isReachable(database),
+        keys: keys.status,
+        draining: () => draining,
+      }),
+      bearer: createBearer(deps),
+      auth: createAuthHandlers({
+        ...deps,
+        cookie: createRefreshCookie({ secure: config.http.secureCookies }),
+        register: createRegister(deps),
+        login: createLogin(deps),
+        refresh: createRefresh(deps),
+        logout: createLogout(deps),
+        changePassword: createChangePassword(deps),
+      }),
+    })
+  }
+
+  return {
+    app,
+    reloadKeys: keys.reload,
+    drain() {
+      draining = true
+    },
+    async close() {
+      keys.close()
+      await passwords.close()
+      await database.close()
+    },
+  }
+}
+
+// 128 random bits: nobody guesses the name of a session.
+const newSessionId = () => randomBytes(16).toString('base64url')
+
+function contextWords(publicUrl: string | undefined): string[] {
+  const host = publicUrl === undefined ? 'localhost' : new URL(publicUrl).hostname
+  return [host, ...host.split('.')]
+}

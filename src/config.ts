@@ -1,0 +1,264 @@
+import { readFileSync } from 'node:fs'
+import { BlockList, isIP } from 'node:net'
+import { parse as parseDotenv } from 'dotenv'
+import { z } from 'zod'
+import { openSecrets, type SecretName, secretNames } from './secrets/secrets.ts'
+import { openSource, SourceError } from './secrets/sources.ts'
+
+type Environment = Record<string, string | undefined>
+
+/** Settings or secrets that are not valid: one line a problem, `NAME: what is wrong and how to mend it`. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[]
+  constructor(problems: readonly string[]) {
+    super(problems.join('\n'))
+    this.name = 'ConfigError'
+    this.problems = problems
+  }
+}
+
+function integer(min: number, max: number) {
+  const message = `must be a whole number from ${min} to ${max}, in decimal digits`
+  return z
+    .string()
+    .regex(/^\d+$/, message)
+    .transform(Number)
+    .pipe(z.number().min(min, message).max(max, message))
+}
+
+const boolean = z.enum(['true', 'false'], 'must be true or false').transform((text) => text === 'true')
+
+const list = (text: string) => text.split(',').map((item) => item.trim())
+
+const loopbackNames = ['localhost', '127.0.0.1', '[::1]']
+
+/** Whether an origin is on this machine, where browsers grant what they elsewhere grant to https only. */
+const isLocal = (origin: string) => loopbackNames.includes(new URL(origin).hostname)
+
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && new URL(text).origin === text && /^https?:/.test(text)
+}
+
+const publicUrl = z
+  .string()
+  .transform((text) => text.replace(/\/$/, ''))
+  .refine(isOrigin, 'must be an origin, scheme://host[:port] in lower case and without a path')
+  .refine(
+    (text) => !isOrigin(text) || text.startsWith('https:') || isLocal(text),
+    'must be https; http is for localhost only',
+  )
+
+const corsOrigins = z
+  .string()
+  .transform(list)
+  .refine(
+    (origins) => origins.every(isOrigin),
+    'must be comma-separated origins, each scheme://host[:port] in lower case, without a path or wildcard',
+  )
+
+// Counts and ranges only: "every proxy" would let anyone write the client's address.
+function parseTrustProxy(text: string): number | string[] | undefined {
+  if (/^\d+$/.test(text)) return Number(text) >= 1 && Number(text) <= 10 ? Number(text) : undefined
+  const ranges = list(text)
+  return ranges.every(isAddressRange) ? ranges : undefined
+}
+
+function isAddressRange(text: string): boolean {
+  const [address = '', bits, ...rest] = text.split('/')
+  const family = isIP(address)
+  if (family === 0 || rest.length > 0) return false
+  if (bits === undefined) return true
+  if (!/^[1-9]\d{0,2}$/.test(bits)) return false
+  try {
+    new BlockList().addSubnet(address, Number(bits), family === 4 ? 'ipv4' : 'ipv6')
+    return true
+  } catch {
+    return false
+  }
+}
+
+const trustProxy = z.string().transform((text, context) => {
+  const parsed = parseTrustProxy(text)
+  if (parsed !== undefined) return parsed
+  context.addIssue('must be the number of proxies (1 to 10), or comma-separated addresses and CIDR ranges')
+  return z.NEVER
+})
+
+const secret = z.string().optional()
+
+/** The settings, by the name of their environment variable. What they mean is in the README's table. */
+export const settings = z.object({
+  NODE_ENV: z
+    .enum(['production', 'development', 'test'], 'must be production, development or test')
+    .default('production'),
+  HOST: z
+    .string()
+    .regex(/^[\w.:-]+$/, 'must be an address or a host name')
+    .default('127.0.0.1'),
+  PORT: integer(0, 65535).default(3000),
+  PUBLIC_URL: publicUrl.optional(),
+  JWT_AUDIENCE: z.string().regex(/^\S+$/, 'must not be blank or contain white space').optional(),
+  CORS_ORIGINS: corsOrigins.default([]),
+  COOKIE_SECURE: boolean.optional(),
+  TRUST_PROXY: trustProxy.optional(),
+  DATABASE_URL: secret,
+  DATA_DIR: z.string().default('.data'),
+  JWT_ALGORITHM: z.literal('HS256', 'must be HS256; RS256 and ES256 are not built yet').default('HS256'),
+  JWT_ACCESS_SECRET: secret,
+  JWT_ACCESS_SECRET_PREVIOUS: secret,
+  JWT_REFRESH_SECRET: secret,
+  JWT_REFRESH_SECRET_PREVIOUS: secret,
+  SECRETS_REFRESH_SECONDS: integer(1, 86400).default(60),
+  SECRETS_MAX_STALE_SECONDS: integer(0, 2592000).default(86400),
+  ACCESS_TOKEN_SECONDS: integer(1, 3600).default(900),
+  SESSION_IDLE_SECONDS: integer(1, 31536000).default(604800),
+  SESSION_ABSOLUTE_SECONDS: integer(1, 31536000).default(2592000),
+  SESSIONS_PER_USER: integer(1, 1000).default(20),
+  REFRESH_GRACE_SECONDS: integer(0, 60).default(10),
+  BCRYPT_COST: integer(4, 16).default(12),
+  PASSWORD_MIN_LENGTH: integer(8, 64).default(15),
+  LOG_LEVEL: z
+    .enum(
+      ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+      'must be fatal, error, warn, info, debug, trace or silent',
+    )
+    .default('info'),
+})
+
+type Settings = z.output<typeof settings>
+
+/** Variables that may say where their value is (`ref+…`, or `NAME_FILE`) instead of holding it. */
+export const referenceNames = [...secretNames, 'DATABASE_URL'] as const
+
+// What one setting allows or needs because of another. Only those that were valid on their own are judged.
+function crossProblems(values: Partial<Settings>): string[] {
+  const problems: string[] = []
+  const production = values.NODE_ENV === 'production'
+  if (production && values.PUBLIC_URL === undefined)
+    problems.push('PUBLIC_URL: is required in production; set it to the origin browsers use, https://…')
+  if (production && values.COOKIE_SECURE === false && values.PUBLIC_URL && !isLocal(values.PUBLIC_URL))
+    problems.push(
+      'COOKIE_SECURE: may be false in production only where PUBLIC_URL is on localhost; remove it',
+    )
+  if ((values.BCRYPT_COST ?? 12) < 10 && values.NODE_ENV !== 'test')
+    problems.push('BCRYPT_COST: must be a whole number from 10 to 16, in decimal digits')
+  if ((values.SESSION_IDLE_SECONDS ?? 0) > (values.SESSION_ABSOLUTE_SECONDS ?? Infinity))
+    problems.push('SESSION_IDLE_SECONDS: must not be more than SESSION_ABSOLUTE_SECONDS')
+  return problems
+}
+
+// A value as its variable gives it, or as `ref+file://` where `NAME_FILE` gives a path.
+function withFileVariables(env: Environment, problems: string[]): Environment {
+  const result: Environment = {}
+  for (const name of Object.keys(settings.shape)) result[name] = env[name] || undefined
+  for (const name of referenceNames) {
+    const path = env[`${name}_FILE`]
+    if (!path) continue
+    if (result[name]) problems.push(`${name}: ${name}_FILE is set too; keep one of the two`)
+    result[name] = `ref+file://${path}`
+  }
+  return result
+}
+
+async function resolveDatabaseUrl(text: string | undefined, problems: string[]): Promise<string | undefined> {
+  if (text === undefined) return undefined
+  try {
+    const url = (await openSource(text).versions())[0]?.value ?? ''
+    if (URL.canParse(url) && /^postgres(ql)?:$/.test(new URL(url).protocol)) return url
+    problems.push('DATABASE_URL: must be a URL, postgres://user:password@host:port/database')
+  } catch (error) {
+    if (!(error instanceof SourceError)) throw error
+    problems.push(`DATABASE_URL: ${error.message}`)
+  }
+  return undefined
+}
+
+/**
+ * The settings of `env`, checked, grouped and frozen.
+ * @throws ConfigError with every problem at once
+ */
+export async function loadConfig(env: Environment) {
+  const problems: string[] = []
+  const texts = withFileVariables(env, problems)
+  const checked: Record<string, unknown> = {}
+  for (const [name, field] of Object.entries(settings.shape)) {
+    const result = field.safeParse(texts[name])
+    if (result.success) checked[name] = result.data
+    else problems.push(`${name}: ${result.error.issues[0]?.message}`)
+  }
+  const values = checked as Settings
+  problems.push(...crossProblems(values))
+  const databaseUrl = await resolveDatabaseUrl(values.DATABASE_URL, problems)
+  const secrets = openSecrets(
+    Object.fromEntries(secretNames.map((name) => [name, values[name]])) as Record<
+      SecretName,
+      string | undefined
+    >,
+  )
+  const loaded = await secrets.load()
+  problems.push(...loaded.problems.map(({ name, message }) => `${name}: ${message}`))
+  if (problems.length > 0) throw new ConfigError(problems)
+
+  return deepFreeze({
+    http: {
+      host: values.HOST,
+      port: values.PORT,
+      publicUrl: values.PUBLIC_URL,
+      audience: values.JWT_AUDIENCE,
+      corsOrigins: values.CORS_ORIGINS,
+      secureCookies: values.COOKIE_SECURE ?? values.NODE_ENV === 'production',
+      trustProxy: values.TRUST_PROXY,
+    },
+    database: { url: databaseUrl, folder: values.DATA_DIR },
+    secrets,
+    keys: {
+      refreshSeconds: values.SECRETS_REFRESH_SECONDS,
+      maxStaleSeconds: values.SECRETS_MAX_STALE_SECONDS,
+    },
+    accessTokenSeconds: values.ACCESS_TOKEN_SECONDS,
+    sessions: {
+      idleSeconds: values.SESSION_IDLE_SECONDS,
+      absoluteSeconds: values.SESSION_ABSOLUTE_SECONDS,
+      graceSeconds: values.REFRESH_GRACE_SECONDS,
+      perUser: values.SESSIONS_PER_USER,
+    },
+    passwords: { cost: values.BCRYPT_COST, minLength: values.PASSWORD_MIN_LENGTH },
+    logLevel: values.LOG_LEVEL,
+  })
+}
+
+export type Config = Awaited<ReturnType<typeof loadConfig>>
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const member of Object.values(value))
+    if (typeof member === 'object' && member !== null) deepFreeze(member)
+  return Object.freeze(value)
+}
+
+/**
+ * The process environment, completed by `.env` of the working directory. Secrets are taken out of `process.env`,
+ * so that no child process and no report of the environment has them.
+ * @throws ConfigError where `.env` is there and cannot be read
+ */
+export function takeEnvironment(): Environment {
+  const environment = { ...readDotenv(), ...process.env }
+  for (const name of referenceNames) delete process.env[name]
+  return environment
+}
+
+function readDotenv(): Environment {
+  try {
+    return parseDotenv(readFileSync('.env'))
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return {}
+    throw new ConfigError([`.env: cannot be read (${code}); mend its permissions or remove it`])
+  }
+}
+
+/** The origins that are this server's own: while it is on localhost, the other names of the loopback too. */
+export function ownOrigins(publicUrl: string): string[] {
+  if (!isLocal(publicUrl)) return [publicUrl]
+  const { protocol, port } = new URL(publicUrl)
+  return loopbackNames.map((name) => `${protocol}//${name}${port && `:${port}`}`)
+}

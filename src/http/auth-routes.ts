@@ -1,0 +1,147 @@
+import type { Request, RequestHandler, Response } from 'express'
+import type { createChangePassword } from '../auth/change-password.ts'
+import { AuthError } from '../auth/errors.ts'
+import type { Grant } from '../auth/grant.ts'
+import type { createLogin, Device } from '../auth/login.ts'
+import type { createLogout } from '../auth/logout.ts'
+import type { createRefresh } from '../auth/refresh.ts'
+import type { RefreshClaims, RefreshTokens } from '../auth/refresh-token.ts'
+import type { createRegister } from '../auth/register.ts'
+import type { Session, SessionStore } from '../store/sessions.ts'
+import type { User } from '../store/users.ts'
+import { accessOf, userOf } from './bearer.ts'
+import { bodyOf, credentialsBody, passwordChangeBody } from './body.ts'
+import type { RefreshCookie } from './refresh-cookie.ts'
+
+declare global {
+  namespace Express {
+    interface Request {
+      refreshClaims?: RefreshClaims
+    }
+  }
+}
+
+/** The handlers of `/auth/*` and `/users/*`: from request to use case, and from outcome to answer. */
+export function createAuthHandlers(deps: {
+  register: ReturnType<typeof createRegister>
+  login: ReturnType<typeof createLogin>
+  refresh: ReturnType<typeof createRefresh>
+  logout: ReturnType<typeof createLogout>
+  changePassword: ReturnType<typeof createChangePassword>
+  refreshTokens: RefreshTokens
+  sessions: SessionStore
+  cookie: RefreshCookie
+}) {
+  const { cookie, sessions } = deps
+
+  const deviceOf = (req: Request): Device => {
+    const presented = cookie.read(req)
+    return {
+      userAgent: req.headers['user-agent']?.slice(0, 256),
+      ip: req.ip,
+      presentedToken: presented.kind === 'one' ? presented.token : undefined,
+    }
+  }
+
+  const answerGrant = (res: Response, status: number, grant: Grant) => {
+    cookie.set(res, grant.refreshToken, grant.refreshExpiresIn)
+    const { accessToken, expiresIn, user } = grant
+    res.status(status).json({ accessToken, tokenType: 'Bearer', expiresIn, user: publicUser(user) })
+  }
+
+  const handlers = {
+    async register(req, res) {
+      const { email, password } = bodyOf(req, credentialsBody)
+      answerGrant(res, 201, await deps.register(email, password, deviceOf(req)))
+    },
+
+    async login(req, res) {
+      const { email, password } = bodyOf(req, credentialsBody)
+      answerGrant(res, 200, await deps.login(email, password, deviceOf(req)))
+    },
+
+    /** What the token itself shows: before the body is looked at, and before the state of its session. */
+    async requireRefreshToken(req, res, next) {
+      const presented = cookie.read(req)
+      const claims = presented.kind === 'one' ? await deps.refreshTokens.verify(presented.token) : undefined
+      if (!claims) {
+        cookie.clear(res)
+        throw new AuthError(presented.kind === 'none' ? 'refresh_token_missing' : 'refresh_token_invalid')
+      }
+      req.refreshClaims = claims
+      next()
+    },
+
+    async refresh(req, res) {
+      if (!req.refreshClaims) throw new Error('this route is not behind requireRefreshToken')
+      const outcome = await deps.refresh(req.refreshClaims)
+      if (outcome.kind === 'rotated' || outcome.kind === 'graced') {
+        if (outcome.kind === 'graced')
+          req.log.info({ event: 'refresh_graced' }, 'same successor issued again')
+        return answerGrant(res, 200, outcome.grant)
+      }
+      if (outcome.kind === 'refresh_token_reused') {
+        const { sessionId: sid, userId } = outcome
+        req.log.warn({ event: 'refresh_token_reused', sid, userId }, 'refresh token reused: session ended')
+      }
+      cookie.clear(res)
+      throw new AuthError(outcome.kind)
+    },
+
+    async logout(req, res) {
+      const presented = cookie.read(req)
+      if (presented.kind === 'one') await deps.logout(presented.token)
+      cookie.clear(res)
+      res.status(204).end()
+    },
+
+    async logoutAll(req, res) {
+      await sessions.endAll(userOf(req).id, 'logout_all')
+      cookie.clear(res)
+      res.status(204).end()
+    },
+
+    async listSessions(req, res) {
+      const { userId, sessionId } = accessOf(req)
+      const live = await sessions.list(userId)
+      res.json({ sessions: live.map((session) => publicSession(session, sessionId)) })
+    },
+
+    async endSession(req, res) {
+      const { id } = req.params
+      const ended =
+        /^[\w-]{22}$/.test(String(id)) && (await sessions.end(String(id), userOf(req).id, 'revoked'))
+      if (!ended) throw new AuthError('not_found')
+      res.status(204).end()
+    },
+
+    async changePassword(req, res) {
+      const { currentPassword, newPassword } = bodyOf(req, passwordChangeBody)
+      await deps.changePassword(userOf(req), accessOf(req).sessionId, currentPassword, newPassword)
+      res.status(204).end()
+    },
+
+    me(req, res) {
+      res.json(publicUser(userOf(req)))
+    },
+  } satisfies Record<string, RequestHandler>
+  return handlers
+}
+
+const publicUser = ({ id, email, role, emailVerifiedAt, createdAt }: User) => ({
+  id,
+  email,
+  role,
+  emailVerified: emailVerifiedAt !== null,
+  createdAt,
+})
+
+const publicSession = (session: Session, currentId: string) => ({
+  id: session.id,
+  current: session.id === currentId,
+  createdAt: session.createdAt,
+  lastUsedAt: session.rotatedAt,
+  expiresAt: session.usableUntil,
+  userAgent: session.userAgent,
+  ip: session.ip,
+})

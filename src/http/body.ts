@@ -1,0 +1,99 @@
+import contentType from 'content-type'
+import express, { type Request, type RequestHandler } from 'express'
+import { visit } from 'jsonc-parser'
+import { z } from 'zod'
+import { AuthError, type FieldError } from '../auth/errors.ts'
+
+const maxBytes = '8kb'
+const maxDepth = 32
+
+/** Text that PostgreSQL can store and UTF-8 can carry: no NUL, no half of a surrogate pair. */
+const text = z
+  .string('must be a string')
+  .refine((value) => !value.includes('\0'), 'must not contain NUL')
+  .refine((value) => value.isWellFormed(), 'must be well-formed Unicode')
+
+// ASCII is asked for before the case is changed: other scripts have letters whose lower case is an ASCII one.
+const email = text
+  .refine((value) => /^[\0-\x7f]*$/.test(value), 'must be an e-mail address in ASCII')
+  .transform((value) => value.trim().toLowerCase())
+  .pipe(z.email('must be an e-mail address').max(254, 'must have 254 characters at most'))
+
+export const credentialsBody = z.strictObject({ email, password: text })
+export const passwordChangeBody = z.strictObject({ currentPassword: text, newPassword: text })
+export const emptyBody = z.strictObject({})
+
+/**
+ * Reads, parses and validates the body; handlers find the result in `req.body`, typed by `bodyOf`. Routes without a
+ * body take `emptyBody`: none, or `{}`.
+ */
+export function readBody(schema: z.ZodType): RequestHandler[] {
+  const takeBytes = express.raw({ type: () => true, limit: maxBytes, inflate: false })
+  const parse: RequestHandler = (req, _res, next) => {
+    requireJson(req)
+    const bytes: Buffer = Buffer.isBuffer(req.body) ? req.body : Buffer.alloc(0)
+    const value = bytes.length > 0 ? parseJson(bytes) : schema === emptyBody ? {} : undefined
+    if (value === undefined)
+      throw new AuthError('invalid_request', { errors: [{ path: '', message: 'a JSON body is required' }] })
+    const result = schema.safeParse(value)
+    if (!result.success) throw new AuthError('invalid_request', { errors: fieldErrors(result.error) })
+    req.body = result.data
+    next()
+  }
+  return [takeBytes, parse]
+}
+
+/** The body that `readBody(schema)` validated. */
+export function bodyOf<T extends z.ZodType>(req: Request, _schema: T): z.output<T> {
+  return req.body
+}
+
+function requireJson(req: Request): void {
+  const declared = req.headers['content-type']
+  if (declared === undefined) return
+  let parsed: ReturnType<typeof contentType.parse>
+  try {
+    parsed = contentType.parse(declared)
+  } catch {
+    throw new AuthError('unsupported_media_type')
+  }
+  const charset = parsed.parameters.charset ?? 'utf-8'
+  if (parsed.type !== 'application/json' || charset.toLowerCase() !== 'utf-8')
+    throw new AuthError('unsupported_media_type')
+}
+
+// JSON.parse takes the last of two members of one name where another parser takes the first, so doubles are refused.
+function parseJson(bytes: Buffer): unknown {
+  try {
+    const source = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    refuseDeepOrDouble(source)
+    return JSON.parse(source)
+  } catch {
+    throw new AuthError('invalid_json')
+  }
+}
+
+function refuseDeepOrDouble(source: string): void {
+  const names: Set<string>[] = []
+  const enter = () => {
+    if (names.push(new Set()) > maxDepth) throw new SyntaxError('too deep')
+  }
+  const leave = () => void names.pop()
+  visit(source, {
+    onObjectBegin: enter,
+    onArrayBegin: enter,
+    onObjectEnd: leave,
+    onArrayEnd: leave,
+    onObjectProperty(name) {
+      if (names.at(-1)?.has(name)) throw new SyntaxError('double member')
+      names.at(-1)?.add(name)
+    },
+  })
+}
+
+function fieldErrors(error: z.ZodError): FieldError[] {
+  return error.issues.map(({ code, path, message }) => ({
+    path: path.join('.'),
+    message: code === 'unrecognized_keys' ? 'has members that are not known here' : message,
+  }))
+}

@@ -1,0 +1,93 @@
+import { STATUS_CODES } from 'node:http'
+import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
+import { AuthError, type ErrorCode } from '../auth/errors.ts'
+
+/** Every error that clients can see: its status, and what happened and what to do, for people. */
+export const problems: Record<ErrorCode, { status: number; detail: string }> = {
+  invalid_json: { status: 400, detail: 'The body is not valid JSON in UTF-8.' },
+  invalid_request: { status: 400, detail: 'The request breaks the rules named in "errors".' },
+  password_rejected: { status: 400, detail: 'The password breaks the rule named in "errors".' },
+  invalid_credentials: { status: 401, detail: 'The e-mail address or the password is wrong.' },
+  access_token_missing: {
+    status: 401,
+    detail: 'Send the access token in the Authorization header: Bearer <token>.',
+  },
+  access_token_invalid: { status: 401, detail: 'The access token is not valid here.' },
+  access_token_expired: { status: 401, detail: 'The access token has expired. Refresh it and try again.' },
+  refresh_token_missing: { status: 401, detail: 'There is no refresh token. Log in.' },
+  refresh_token_invalid: { status: 401, detail: 'The refresh token is not valid here. Log in.' },
+  refresh_token_reused: {
+    status: 401,
+    detail:
+      'The refresh token had been used before, so its session was ended: someone else may have it. Log in.',
+  },
+  session_ended: { status: 401, detail: 'The session has ended. Log in.' },
+  cross_site_request: { status: 403, detail: 'Requests from this site are not allowed.' },
+  wrong_password: { status: 403, detail: 'The current password is wrong.' },
+  not_found: { status: 404, detail: 'There is nothing here.' },
+  method_not_allowed: { status: 405, detail: 'The methods of this address are named in the Allow header.' },
+  email_taken: { status: 409, detail: 'There is an account with this e-mail address.' },
+  payload_too_large: { status: 413, detail: 'The body is over 8 KiB.' },
+  unsupported_media_type: {
+    status: 415,
+    detail: 'Send application/json in UTF-8, without a Content-Encoding.',
+  },
+  overloaded: { status: 503, detail: 'Too many logins at once. Try again.' },
+  unavailable: { status: 503, detail: 'The service cannot answer for the moment. Try again.' },
+  internal_error: { status: 500, detail: 'Something went wrong here. The log has the details.' },
+}
+
+const retryAfterSeconds = 1
+
+/** For a path that no route has. */
+export const notFound: RequestHandler = () => {
+  throw new AuthError('not_found')
+}
+
+/** Turns every error into a problem document (RFC 9457). Only the log hears of causes. */
+export const problemHandler: ErrorRequestHandler = (error, req, res, next) => {
+  const { code, errors } = toAuthError(error)
+  const { status, detail } = problems[code]
+  if (code === 'internal_error') req.log.error({ err: error }, 'unexpected error')
+  if (code === 'unavailable') req.log.warn({ cause: String(error.cause) }, 'unavailable')
+  if (res.headersSent) return next(error)
+  const challenge = bearerChallenge(code, req)
+  if (challenge) res.set('WWW-Authenticate', challenge)
+  if (status === 503) res.set('Retry-After', String(retryAfterSeconds))
+  res
+    .status(status)
+    .type('application/problem+json')
+    .send(
+      JSON.stringify({
+        type: `urn:problem-type:${code}`,
+        title: STATUS_CODES[status],
+        status,
+        code,
+        detail,
+        ...(errors && { errors }),
+        requestId: req.id,
+      }),
+    )
+}
+
+// RFC 6750, 3: what was wrong is said only where a token was sent.
+function bearerChallenge(code: ErrorCode, req: Request): string | undefined {
+  if (code === 'access_token_missing') return 'Bearer'
+  const refused = code.startsWith('access_token_') || (code === 'session_ended' && req.access !== undefined)
+  return refused ? 'Bearer error="invalid_token"' : undefined
+}
+
+// The body reader's errors come with a `type`, those of undecodable paths with a status.
+const codeOfType: Record<string, ErrorCode> = {
+  'entity.too.large': 'payload_too_large',
+  'encoding.unsupported': 'unsupported_media_type',
+  'request.size.invalid': 'invalid_json',
+  'request.aborted': 'invalid_json',
+}
+
+function toAuthError(error: unknown): AuthError {
+  if (error instanceof AuthError) return error
+  if (error instanceof URIError) return new AuthError('not_found')
+  const { type } = error as { type?: string }
+  return new AuthError(codeOfType[type ?? ''] ?? 'internal_error')
+}

@@ -1,0 +1,27 @@
+import { randomUUID } from 'node:crypto'
+import type { RequestHandler } from 'express'
+import type { Logger } from 'pino'
+import { pinoHttp } from 'pino-http'
+
+/**
+ * One line a request, and an id in it and in `X-Request-Id`. Of headers, queries and bodies the log has nothing: that
+ * is where passwords, tokens and personal data are.
+ */
+export function requestLog(logger: Logger): RequestHandler {
+  return pinoHttp({
+    logger,
+    genReqId(_req, res) {
+      const id = randomUUID()
+      res.setHeader('X-Request-Id', id)
+      return id
+    },
+    quietReqLogger: true,
+    customAttributeKeys: { reqId: 'requestId' },
+    customLogLevel: (_req, res, error) => (error || res.statusCode >= 500 ? 'error' : 'info'),
+    serializers: {
+      req: ({ method, url }) => ({ method, path: url.split('?')[0] }),
+      res: ({ statusCode }) => ({ statusCode }),
+      err: (error) => ({ type: error.type, message: error.message, stack: error.stack }),
+    },
+  })
+}

@@ -1,0 +1,51 @@
+import { index, integer, pgTable, smallint, text, timestamp, uuid } from 'drizzle-orm/pg-core'
+
+const time = (name: string) => timestamp(name, { withTimezone: true })
+
+export const users = pgTable('users', {
+  id: uuid('id').primaryKey().defaultRandom(),
+  /** ASCII, trimmed and in lower case: one spelling for each address. */
+  email: text('email').notNull().unique(),
+  passwordHash: text('password_hash').notNull(),
+  /** How the password was prepared before it was hashed, so that this can change. */
+  passwordScheme: smallint('password_scheme').notNull(),
+  role: text('role').notNull().default('user'),
+  emailVerifiedAt: time('email_verified_at'),
+  createdAt: time('created_at').notNull().defaultNow(),
+  /** Setting it ends all sessions of the user, by a trigger: so it is, whoever sets it. */
+  disabledAt: time('disabled_at'),
+  /** Raised when sessions are ended all at once. A login that began before may not start a session any more. */
+  sessionEpoch: integer('session_epoch').notNull().default(0),
+})
+
+/** One login on one device. A row takes a rotation as a HOT update: no index has a column that rotations change. */
+export const sessions = pgTable(
+  'sessions',
+  {
+    /** 128 random bits, base64url. */
+    id: text('id').primaryKey(),
+    userId: uuid('user_id')
+      .notNull()
+      .references(() => users.id, { onDelete: 'cascade' }),
+    generation: integer('generation').notNull().default(1),
+    rotatedAt: time('rotated_at').notNull().defaultNow(),
+    createdAt: time('created_at').notNull().defaultNow(),
+    /** The absolute limit, which no rotation moves. */
+    expiresAt: time('expires_at').notNull(),
+    endedAt: time('ended_at'),
+    endReason: text('end_reason').$type<EndReason>(),
+    userAgent: text('user_agent'),
+    ip: text('ip'),
+  },
+  (table) => [index('sessions_user_id').on(table.userId)],
+)
+
+export type EndReason =
+  | 'logout'
+  | 'logout_all'
+  | 'login'
+  | 'revoked'
+  | 'password_changed'
+  | 'too_many'
+  | 'reuse'
+  | 'user_disabled'

@@ -1,0 +1,60 @@
+import { and, eq } from 'drizzle-orm'
+import { type Database, guarded } from './database.ts'
+import { users } from './schema.ts'
+
+/** What clients may know of a user. */
+export interface User {
+  id: string
+  email: string
+  role: string
+  emailVerifiedAt: Date | null
+  createdAt: Date
+}
+
+/** What a login needs besides. `epoch` counts how often all sessions of the user were ended at once. */
+export interface Credentials {
+  userId: string
+  passwordHash: string
+  passwordScheme: number
+  disabled: boolean
+  epoch: number
+}
+
+export const userColumns = {
+  id: users.id,
+  email: users.email,
+  role: users.role,
+  emailVerifiedAt: users.emailVerifiedAt,
+  createdAt: users.createdAt,
+}
+
+/** Users in PostgreSQL. All functions throw AuthError `unavailable` where it is out of reach. */
+export function createUserStore({ database: { queries } }: { database: Database }) {
+  async function findCredentials(which: ReturnType<typeof eq>): Promise<Credentials | undefined> {
+    const [user] = await queries.select().from(users).where(which)
+    return (
+      user && {
+        userId: user.id,
+        passwordHash: user.passwordHash,
+        passwordScheme: user.passwordScheme,
+        disabled: user.disabledAt !== null,
+        epoch: user.sessionEpoch,
+      }
+    )
+  }
+
+  return guarded({
+    credentialsByEmail: (email: string) => findCredentials(eq(users.email, email)),
+    credentialsById: (id: string) => findCredentials(eq(users.id, id)),
+
+    /** Stores a new hash of the same password, unless the password has changed meanwhile. */
+    async rehash(userId: string, from: string, to: { passwordHash: string; passwordScheme: number }) {
+      await queries
+        .update(users)
+        .set(to)
+        .where(and(eq(users.id, userId), eq(users.passwordHash, from)))
+    },
+  })
+}
+
+export type UserStore = ReturnType<typeof createUserStore>

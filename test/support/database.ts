@@ -1,0 +1,74 @@
+import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { type SQL, sql } from 'drizzle-orm'
+import pg from 'pg'
+import { type Database, openDatabase, openEmbedded } from '../../src/store/database.ts'
+import { clockSchema, searchPath } from './clock-schema.ts'
+
+/** A database of a test file's own: PostgreSQL where TEST_DATABASE_URL is set, else the embedded one in memory. */
+export interface TestDatabase {
+  database: Database
+  /** Runs a statement outside the stores, to look at rows or to arrange them. */
+  rows<T = Record<string, unknown>>(statement: SQL): Promise<T[]>
+  /** Lets time pass by the database's clock. */
+  pass(seconds: number): Promise<void>
+  close(): Promise<void>
+}
+
+export const databaseName = process.env.TEST_DATABASE_URL ? 'PostgreSQL' : 'PGlite'
+
+export async function createTestDatabase(): Promise<TestDatabase> {
+  const server = process.env.TEST_DATABASE_URL
+  const { database, drop } = server ? await openOnPostgres(server) : await openInMemory()
+  const rows = async <T>(statement: SQL) => {
+    const result = (await database.queries.execute(statement)) as unknown as { rows: T[] }
+    return result.rows
+  }
+  return {
+    database,
+    rows,
+    async pass(seconds) {
+      await rows(sql`UPDATE test_clock.skew SET by = by + make_interval(secs => ${seconds})`)
+    },
+    async close() {
+      await database.close()
+      await drop()
+    },
+  }
+}
+
+async function openInMemory() {
+  const image = new Blob([readFileSync(process.env.TEST_DATABASE_IMAGE ?? '')])
+  const database = await openEmbedded('memory://', image)
+  await database.queries.execute(sql.raw(`SET search_path = ${searchPath}`))
+  return { database, drop: async () => {} }
+}
+
+async function openOnPostgres(server: string) {
+  const { url, drop } = await createPostgresDatabase(server, [
+    clockSchema,
+    `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = ${searchPath}', current_database()); END $$`,
+  ])
+  const database = await openDatabase({ url, folder: '', onIdleError: () => {} })
+  return { database, drop }
+}
+
+/** Makes an empty database on a PostgreSQL server. */
+export async function createPostgresDatabase(server: string, statements: string[] = []) {
+  const name = `test_${randomBytes(6).toString('hex')}`
+  const url = new URL(server)
+  url.pathname = `/${name}`
+  await run(server, [`CREATE DATABASE ${name}`])
+  await run(url.href, statements)
+  return { url: url.href, drop: () => run(server, [`DROP DATABASE ${name} WITH (FORCE)`]) }
+}
+
+async function run(url: string, statements: string[]): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    for (const statement of statements) await client.query(statement)
+  } finally {
+    await client.end()
+  }
+}

@@ -1,0 +1,29 @@
+// Runs once before the suites: makes the image of an empty, migrated embedded database, from which each test file
+// opens one of its own in memory. It is kept under node_modules until PGlite or a migration changes.
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { PGlite } from '@electric-sql/pglite'
+import { dataDir } from '@electric-sql/pglite-prepopulatedfs'
+import { drizzle } from 'drizzle-orm/pglite'
+import { migrate } from 'drizzle-orm/pglite/migrator'
+import { clockSchema } from './clock-schema.ts'
+
+const migrationsFolder = 'src/store/migrations'
+const cacheFolder = 'node_modules/.cache/test-database'
+
+export default async function prepareImage(): Promise<void> {
+  const hash = createHash('sha256').update(readFileSync('package-lock.json')).update(clockSchema)
+  for (const name of readdirSync(migrationsFolder).sort())
+    if (name.endsWith('.sql')) hash.update(readFileSync(`${migrationsFolder}/${name}`))
+  const path = `${cacheFolder}/${hash.digest('hex').slice(0, 16)}.tar`
+  process.env.TEST_DATABASE_IMAGE = path
+  if (existsSync(path)) return
+  const client = await PGlite.create('memory://', { loadDataDir: await dataDir() })
+  await client.exec(clockSchema)
+  await migrate(drizzle({ client }), { migrationsFolder })
+  const image = await client.dumpDataDir('none')
+  await client.close()
+  mkdirSync(cacheFolder, { recursive: true })
+  writeFileSync(`${path}.new`, Buffer.from(await image.arrayBuffer()))
+  renameSync(`${path}.new`, path)
+}
