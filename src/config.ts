@@ -36,7 +36,7 @@ const loopbackNames = ['localhost', '127.0.0.1', '[::1]']
 const isLocal = (origin: string) => loopbackNames.includes(new URL(origin).hostname)
 
 function isOrigin(text: string): boolean {
-  return URL.canParse(text) && new URL(text).origin === text && /^https?:/.test(text)
+  return URL.canParse(text) && new URL(text).origin === text && /^https?:[^*]+$/.test(text)
 }
 
 const publicUrl = z
@@ -134,7 +134,7 @@ export const referenceNames = [...secretNames, 'DATABASE_URL'] as const
 function crossProblems(values: Partial<Settings>): string[] {
   const problems: string[] = []
   const production = values.NODE_ENV === 'production'
-  if (production && values.PUBLIC_URL === undefined)
+  if (production && 'PUBLIC_URL' in values && values.PUBLIC_URL === undefined)
     problems.push('PUBLIC_URL: is required in production; set it to the origin browsers use, https://…')
   if (production && values.COOKIE_SECURE === false && values.PUBLIC_URL && !isLocal(values.PUBLIC_URL))
     problems.push(
@@ -241,7 +241,8 @@ function deepFreeze<T extends object>(value: T): T {
  * @throws ConfigError where `.env` is there and cannot be read
  */
 export function takeEnvironment(): Environment {
-  const environment = { ...readDotenv(), ...process.env }
+  const set = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''))
+  const environment = { ...readDotenv(), ...set }
   for (const name of referenceNames) delete process.env[name]
   return environment
 }

@@ -13,11 +13,15 @@ export interface Keyring {
   signingKey(): Key | undefined
   /** The key of this `kid`, if it may verify now. */
   verificationKey(kid: string): KeyObject | undefined
-  /** Replaces all keys by those of `versions` (newest first), and of `previous`, which verify and never sign. */
+  /**
+   * Replaces all keys by those of `versions`, newest first, and of `previous`, which verify and never sign. A store
+   * without a history gives its one value undated: then what it gave before counts as the older versions.
+   */
   update(versions: SecretVersion[], previous: SecretVersion[]): void
 }
 
 interface StagedKey extends Key {
+  createdAt: number
   signsAt: number
   retiresAt: number
 }
@@ -50,22 +54,36 @@ export function createKeyring(options: {
       return found && options.clock() < found.retiresAt ? found.key : undefined
     },
     update(versions, previous) {
-      signing = versions.map(({ value, createdAt }, index) => {
-        const oldest = index === versions.length - 1
-        const successor = versions[index - 1]
+      const signer = signing.find((key) => key.signsAt <= options.clock())?.kid
+      const dated = withHistory(versions)
+      signing = dated.map((key, index) => {
+        const successor = dated[index - 1]
+        const oldest = index === dated.length - 1
         return {
-          ...toKey(value),
-          signsAt: oldest ? 0 : createdAt + stagingMs,
-          retiresAt: successor ? successor.createdAt + stagingMs + options.tokenSeconds * 1000 : Infinity,
+          ...key,
+          signsAt: oldest || key.kid === signer ? 0 : key.createdAt + stagingMs,
+          // Another instance may have seen the successor one interval later, and signed that much longer.
+          retiresAt: successor ? successor.createdAt + 2 * stagingMs + options.tokenSeconds * 1000 : Infinity,
         }
       })
       const verifying = previous.map(({ value }) => ({
         ...toKey(value),
+        createdAt: 0,
         signsAt: Infinity,
         retiresAt: Infinity,
       }))
       byKid = new Map([...verifying, ...signing].map((key) => [key.kid, key]))
     },
+  }
+
+  function withHistory(versions: SecretVersion[]): (Key & { createdAt: number })[] {
+    return versions.flatMap(({ value, createdAt }) => {
+      const key = toKey(value)
+      if (createdAt !== undefined) return { ...key, createdAt }
+      if (key.kid === signing[0]?.kid) return signing
+      const older = signing.filter(({ kid }) => kid !== key.kid)
+      return [{ ...key, createdAt: older.length > 0 ? options.clock() : 0 }, ...older]
+    })
   }
 }
 

@@ -69,7 +69,8 @@ export async function createKeys(options: {
 
   function status(): KeysStatus {
     const staleMs = options.maxStaleSeconds * 1000
-    return staleMs > 0 && clock() - lastGoodAt > staleMs ? 'stale' : lastLoad
+    const stale = lastLoad === 'unreachable' && staleMs > 0 && clock() - lastGoodAt > staleMs
+    return stale ? 'stale' : lastLoad
   }
 
   // Names of keys are free to make up: a flood of them must not become traffic to where the secrets live.
@@ -91,8 +92,8 @@ export async function createKeys(options: {
         if (known) return known
       }
       await reloadForUnknownKid()
-      // A key that could not be loaded may be a good one: no reason to call its tokens invalid.
-      if (status() === 'stale' || lastLoad === 'unreachable')
+      // A key that cannot be loaded for now may be a good one: no reason to call its tokens invalid.
+      if (loading || lastLoad === 'unreachable')
         throw new AuthError('unavailable', { cause: 'unknown kid while the secrets are out of reach' })
       return ring.verificationKey(kid)
     },

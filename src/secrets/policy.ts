@@ -71,7 +71,7 @@ function isWordy(text: string): boolean {
         best = Math.max(best, (covered[end - length] ?? 0) + length)
     covered.push(best)
   }
-  return (covered.at(-1) ?? 0) >= 0.45 * lower.replace(/[^a-z0-9]/g, '').length
+  return (covered.at(-1) ?? 0) > 0.45 * lower.replace(/[^a-z0-9]/g, '').length
 }
 
 function isLeaked(text: string): boolean {

@@ -57,11 +57,6 @@ export function openSecrets(texts: Record<SecretName, string | undefined>): Secr
         }
       }
       loaded.problems.push(...policyProblems(loaded.versions))
-      for (const name of secretNames) {
-        // A version that breaks the policy never signs or verifies, wherever it stands in the history.
-        const usable = loaded.versions[name]?.filter(({ value }) => secretProblem(value) === undefined)
-        if (usable) loaded.versions[name] = usable
-      }
       return loaded
     },
   }

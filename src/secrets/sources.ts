@@ -1,9 +1,11 @@
+import { isUtf8 } from 'node:buffer'
+import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 
-/** One version of a secret. `createdAt` is in milliseconds since 1970. */
+/** One version of a secret. `createdAt` is in milliseconds since 1970; undefined where the store does not keep it. */
 export interface SecretVersion {
   value: string
-  createdAt: number
+  createdAt?: number
 }
 
 /** Where a secret comes from: its versions, newest first. Reading throws a SourceError that says how to mend it. */
@@ -36,49 +38,46 @@ export function openSource(text: string): SecretSource {
 }
 
 function environmentSource(value: string): SecretSource {
-  return { versions: async () => [{ value, createdAt: 0 }] }
+  return { versions: async () => [{ value }] }
 }
 
 const maxFileBytes = 16 * 1024
 
-// A file has no history, so the source keeps what it has seen. A new value counts from when it was first seen
-// here: the time stamp of a file that was moved into place tells nothing about who else can have read it.
+// Its time stamp is left alone: that of a file moved into place tells nothing about who can have read it since.
 function fileSource(path: string): SecretSource {
   if (!path.startsWith('/')) throw new SourceError('must name an absolute path, ref+file:///path')
-  let seen: SecretVersion[] = []
-  return {
-    async versions() {
-      const value = await readSecretFile(path)
-      if (value !== seen[0]?.value)
-        seen = [
-          { value, createdAt: seen.length === 0 ? 0 : Date.now() },
-          ...seen.filter((version) => version.value !== value),
-        ]
-      return seen
-    },
-  }
+  return { versions: async () => [{ value: await readSecretFile(path) }] }
 }
 
 // By the path at every read, so that an atomic replacement or the swap of a symbolic link is noticed.
 async function readSecretFile(path: string): Promise<string> {
-  const file = await open(path, 'r').catch((error: NodeJS.ErrnoException) => {
-    throw new SourceError(
-      error.code === 'ENOENT'
-        ? 'its file is missing; create it, or correct the path'
-        : `its file cannot be read (${error.code}); mend its permissions or the path`,
-    )
-  })
+  let bytes: Buffer
   try {
-    const stats = await file.stat()
-    if (!stats.isFile()) throw new SourceError('its path is not a regular file; name the file itself')
-    if (stats.size > maxFileBytes) throw new SourceError('its file is over 16 KiB; name the right file')
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(await file.readFile())
-    const value = text.replace(/\r?\n$/, '')
-    if (value === '') throw new SourceError('its file is empty; write the secret into it')
-    return value
+    bytes = await readRegularFile(path)
   } catch (error) {
-    if (error instanceof TypeError) throw new SourceError('its file is not UTF-8 text; name the right file')
-    throw error
+    if (error instanceof SourceError) throw error
+    const { code } = error as NodeJS.ErrnoException
+    throw new SourceError(
+      code === 'ENOENT'
+        ? 'its file is missing; create it, or correct the path'
+        : `its file cannot be read (${code}); mend its permissions or the path`,
+    )
+  }
+  if (!isUtf8(bytes)) throw new SourceError('its file is not UTF-8 text; name the right file')
+  const value = bytes.toString().replace(/\r?\n$/, '')
+  if (value === '') throw new SourceError('its file is empty; write the secret into it')
+  return value
+}
+
+// Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
+async function readRegularFile(path: string): Promise<Buffer> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    if (!(await file.stat()).isFile())
+      throw new SourceError('its path is not a regular file; name the file itself')
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(maxFileBytes + 1))
+    if (bytesRead > maxFileBytes) throw new SourceError('its file is over 16 KiB; name the right file')
+    return buffer.subarray(0, bytesRead)
   } finally {
     await file.close()
   }

@@ -1,0 +1,542 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { inspect } from 'node:util'
+import { afterAll, describe, expect, test } from '@jest/globals'
+import { type Config, ConfigError, loadConfig, ownOrigins, settings, takeEnvironment } from '../src/config.ts'
+
+type Environment = Record<string, string | undefined>
+
+const folder = mkdtempSync(join(tmpdir(), 'config-'))
+afterAll(() => rmSync(folder, { recursive: true }))
+
+const newSecret = () => randomBytes(48).toString('base64url')
+const base = {
+  PUBLIC_URL: 'https://auth.example.com',
+  JWT_ACCESS_SECRET: newSecret(),
+  JWT_REFRESH_SECRET: newSecret(),
+}
+
+function file(name: string, content: string | Buffer): string {
+  const path = join(folder, name)
+  writeFileSync(path, content)
+  return path
+}
+
+async function failure(env: Environment): Promise<ConfigError> {
+  const result = await loadConfig(env).catch((error: unknown) => error)
+  if (result instanceof ConfigError) return result
+  throw new Error(`expected a ConfigError, got ${inspect(result)}`)
+}
+
+/** Names of the settings that are reported, one per problem. */
+const faults = async (env: Environment) =>
+  (await failure(env)).problems.map((problem) => problem.slice(0, problem.indexOf(':')))
+
+/** What can be compared of a configuration: everything but the functions. */
+const plain = ({ secrets, ...rest }: Config) => rest
+
+describe('defaults', () => {
+  const expected = {
+    http: {
+      host: '127.0.0.1',
+      port: 3000,
+      publicUrl: 'https://auth.example.com',
+      audience: undefined,
+      corsOrigins: [],
+      secureCookies: true,
+      trustProxy: undefined,
+    },
+    database: { url: undefined, folder: '.data' },
+    keys: { refreshSeconds: 60, maxStaleSeconds: 86400 },
+    accessTokenSeconds: 900,
+    sessions: { idleSeconds: 604800, absoluteSeconds: 2592000, graceSeconds: 10, perUser: 20 },
+    passwords: { cost: 12, minLength: 15 },
+    logLevel: 'info',
+  }
+
+  test('are those of production', async () => {
+    expect(plain(await loadConfig(base))).toMatchObject(expected)
+  })
+
+  test('hold for every setting that is empty', async () => {
+    const empty = Object.fromEntries(Object.keys(settings.shape).map((name) => [name, '']))
+
+    expect(plain(await loadConfig({ ...empty, ...base }))).toMatchObject(expected)
+  })
+
+  test('leave PUBLIC_URL out and cookies insecure in development', async () => {
+    const { PUBLIC_URL, ...secrets } = base
+
+    const config = await loadConfig({ ...secrets, NODE_ENV: 'development' })
+
+    expect(config.http).toMatchObject({ publicUrl: undefined, secureCookies: false })
+  })
+
+  test('read the names of Object.prototype as nothing', async () => {
+    const env: Environment = JSON.parse('{"__proto__":{"PORT":"1"},"constructor":"x","toString":"y"}')
+
+    expect((await loadConfig({ ...env, ...base })).http.port).toBe(3000)
+  })
+})
+
+describe('numbers', () => {
+  const numbers: [name: string, min: number, max: number, read: (config: Config) => number][] = [
+    ['PORT', 0, 65535, (config) => config.http.port],
+    ['SECRETS_REFRESH_SECONDS', 1, 86400, (config) => config.keys.refreshSeconds],
+    ['SECRETS_MAX_STALE_SECONDS', 0, 2592000, (config) => config.keys.maxStaleSeconds],
+    ['ACCESS_TOKEN_SECONDS', 1, 3600, (config) => config.accessTokenSeconds],
+    ['SESSION_IDLE_SECONDS', 1, 31536000, (config) => config.sessions.idleSeconds],
+    ['SESSION_ABSOLUTE_SECONDS', 1, 31536000, (config) => config.sessions.absoluteSeconds],
+    ['SESSIONS_PER_USER', 1, 1000, (config) => config.sessions.perUser],
+    ['REFRESH_GRACE_SECONDS', 0, 60, (config) => config.sessions.graceSeconds],
+    ['BCRYPT_COST', 10, 16, (config) => config.passwords.cost],
+    ['PASSWORD_MIN_LENGTH', 8, 64, (config) => config.passwords.minLength],
+  ]
+  // Lifetimes of a session that do not stand in each other's way.
+  const room: Record<string, Environment> = {
+    SESSION_IDLE_SECONDS: { SESSION_ABSOLUTE_SECONDS: '31536000' },
+    SESSION_ABSOLUTE_SECONDS: { SESSION_IDLE_SECONDS: '1' },
+  }
+  const withValue = (name: string, value: string) => ({ ...base, ...room[name], [name]: value })
+
+  test.each(numbers)('%s is from %d to %d, both included', async (name, min, max, read) => {
+    const [low, high] = await Promise.all([min, max].map((value) => loadConfig(withValue(name, `${value}`))))
+
+    expect([low, high].map((config) => config && read(config))).toEqual([min, max])
+  })
+
+  test.each(numbers)('%s is refused below %d and above %d', async (name, min, max) => {
+    for (const value of [min - 1, max + 1]) expect(await faults(withValue(name, `${value}`))).toEqual([name])
+  })
+
+  const notDigits = [
+    '1e3',
+    '+12',
+    '-12',
+    '0x10',
+    ' 12',
+    '12 ',
+    '12\n',
+    '12.0',
+    '1_2',
+    '１２',
+    'Infinity',
+    'NaN',
+  ]
+  test.each(numbers)('%s takes decimal digits only', async (name) => {
+    for (const value of [...notDigits, '9'.repeat(400)])
+      expect(await faults(withValue(name, value))).toEqual([name])
+  })
+
+  test.each([
+    ['4', 'test', []],
+    ['9', 'test', []],
+    ['3', 'test', ['BCRYPT_COST']],
+    ['4', 'development', ['BCRYPT_COST']],
+    ['9', 'development', ['BCRYPT_COST']],
+    ['9', 'production', ['BCRYPT_COST']],
+    ['10', 'development', []],
+  ])('BCRYPT_COST=%s in %s: problems %j', async (BCRYPT_COST, NODE_ENV, expected) => {
+    const env = { ...base, BCRYPT_COST, NODE_ENV }
+
+    const outcome = await loadConfig(env).then(
+      () => [],
+      () => faults(env),
+    )
+
+    expect(outcome).toEqual(expected)
+  })
+
+  test('B4 the idle limit may equal the absolute one and not pass it', async () => {
+    const limits = (idle: string, absolute: string) => ({
+      ...base,
+      SESSION_IDLE_SECONDS: idle,
+      SESSION_ABSOLUTE_SECONDS: absolute,
+    })
+
+    expect((await loadConfig(limits('60', '60'))).sessions).toMatchObject({
+      idleSeconds: 60,
+      absoluteSeconds: 60,
+    })
+    expect(await faults(limits('61', '60'))).toEqual(['SESSION_IDLE_SECONDS'])
+    expect(await faults({ ...base, SESSION_ABSOLUTE_SECONDS: '60' })).toEqual(['SESSION_IDLE_SECONDS'])
+  })
+})
+
+describe('texts', () => {
+  test.each<[name: string, value: string, group: object]>([
+    ['HOST', '0.0.0.0', { http: { host: '0.0.0.0' } }],
+    ['HOST', '::', { http: { host: '::' } }],
+    ['HOST', 'auth-1.internal', { http: { host: 'auth-1.internal' } }],
+    ['PUBLIC_URL', 'https://auth.example.com:8443', { http: { publicUrl: 'https://auth.example.com:8443' } }],
+    ['PUBLIC_URL', 'https://auth.example.com/', { http: { publicUrl: 'https://auth.example.com' } }],
+    ['PUBLIC_URL', 'http://localhost:3000', { http: { publicUrl: 'http://localhost:3000' } }],
+    ['PUBLIC_URL', 'http://127.0.0.1', { http: { publicUrl: 'http://127.0.0.1' } }],
+    ['PUBLIC_URL', 'http://[::1]:8080', { http: { publicUrl: 'http://[::1]:8080' } }],
+    ['JWT_AUDIENCE', 'urn:api', { http: { audience: 'urn:api' } }],
+    ['CORS_ORIGINS', 'https://a.example', { http: { corsOrigins: ['https://a.example'] } }],
+    [
+      'CORS_ORIGINS',
+      'https://a.example, http://localhost:5173',
+      { http: { corsOrigins: ['https://a.example', 'http://localhost:5173'] } },
+    ],
+    ['COOKIE_SECURE', 'true', { http: { secureCookies: true } }],
+    ['TRUST_PROXY', '1', { http: { trustProxy: 1 } }],
+    ['TRUST_PROXY', '10', { http: { trustProxy: 10 } }],
+    ['TRUST_PROXY', '10.0.0.1', { http: { trustProxy: ['10.0.0.1'] } }],
+    ['TRUST_PROXY', '10.0.0.0/8, fd00::/8', { http: { trustProxy: ['10.0.0.0/8', 'fd00::/8'] } }],
+    ['TRUST_PROXY', '1.2.3.4/32,::1/128', { http: { trustProxy: ['1.2.3.4/32', '::1/128'] } }],
+    ['DATABASE_URL', 'postgres://u:p@db/auth', { database: { url: 'postgres://u:p@db/auth' } }],
+    ['DATABASE_URL', 'postgresql://db:5433/auth', { database: { url: 'postgresql://db:5433/auth' } }],
+    ['DATA_DIR', 'memory://', { database: { folder: 'memory://' } }],
+    ...['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map(
+      (level): [string, string, object] => ['LOG_LEVEL', level, { logLevel: level }],
+    ),
+  ])('%s may be %j', async (name, value, group) => {
+    expect(await loadConfig({ ...base, [name]: value })).toMatchObject(group)
+  })
+
+  test.each([
+    ['NODE_ENV', ['prod', 'Production', 'staging', ' test']],
+    ['HOST', ['a b', 'http://localhost', 'localhost/', ' ']],
+    [
+      'PUBLIC_URL',
+      [
+        'http://auth.example.com',
+        'http://localhost.example.com',
+        'http://localhost@example.com',
+        'https://auth.example.com/auth',
+        'https://auth.example.com//',
+        'https://auth.example.com?x',
+        'https://auth.example.com#x',
+        'https://user@auth.example.com',
+        'https://auth.example.com:443',
+        'https://AUTH.example.com',
+        'https://*.example.com',
+        ' https://auth.example.com',
+        'auth.example.com',
+        'ftp://auth.example.com',
+        'file:///',
+        'null',
+      ],
+    ],
+    ['JWT_AUDIENCE', [' ', '\t', 'a b', 'urn:api\n']],
+    [
+      'CORS_ORIGINS',
+      [
+        '*',
+        'https://*.example.com',
+        'https://a.example/',
+        'https://a.example/path',
+        'https://a.example:443',
+        'https://A.example',
+        'null',
+        'a.example',
+        'file://',
+        'https://a.example,',
+        'https://a.example,,https://b.example',
+        'https://a.example https://b.example',
+      ],
+    ],
+    ['COOKIE_SECURE', ['TRUE', '1', 'yes', 'auto', ' true']],
+    [
+      'TRUST_PROXY',
+      [
+        '0',
+        '11',
+        '-1',
+        '1e0',
+        'true',
+        'false',
+        '*',
+        '0.0.0.0/0',
+        '::/0',
+        '10.0.0.1,0.0.0.0/0',
+        '10.0.0.0/33',
+        'fd00::/129',
+        '10.0.0.0/',
+        '10.0.0.0/8/8',
+        '10.0.0.0/255.0.0.0',
+        '10.0.0',
+        '10.0.0.1,',
+        'proxy.internal',
+        'loopback',
+        'linklocal',
+        'uniquelocal',
+        'loopback, 10.0.0.1',
+      ],
+    ],
+    ['DATABASE_URL', ['auth', 'mysql://db/auth', 'https://db/auth', 'ref+nowhere://db']],
+    ['JWT_ALGORITHM', ['none', 'hs256', 'HS512', 'HS256,RS256']],
+    ['LOG_LEVEL', ['INFO', 'verbose', 'info ']],
+  ])('%s refuses what is not valid, in one line', async (name, values) => {
+    for (const value of values)
+      expect([value, await faults({ ...base, [name]: value })]).toEqual([value, [name]])
+  })
+})
+
+describe('rules between settings', () => {
+  const { PUBLIC_URL, ...secrets } = base
+
+  test('PUBLIC_URL is required in production', async () => {
+    expect(await faults(secrets)).toEqual(['PUBLIC_URL'])
+    expect(await faults({ ...secrets, NODE_ENV: 'production' })).toEqual(['PUBLIC_URL'])
+  })
+
+  test.each([
+    ['https://auth.example.com', ['COOKIE_SECURE']],
+    ['https://localhost.example.com', ['COOKIE_SECURE']],
+  ])('C1 COOKIE_SECURE=false cannot start in production with %s', async (url, expected) => {
+    expect(await faults({ ...secrets, PUBLIC_URL: url, COOKIE_SECURE: 'false' })).toEqual(expected)
+  })
+
+  test.each([
+    ['production', 'http://localhost:3000'],
+    ['production', 'http://127.0.0.1:3000'],
+    ['production', 'https://localhost'],
+    ['development', 'https://auth.example.com'],
+    ['test', undefined],
+  ])('C1 COOKIE_SECURE=false may be in %s with %s', async (NODE_ENV, url) => {
+    const config = await loadConfig({ ...secrets, NODE_ENV, PUBLIC_URL: url, COOKIE_SECURE: 'false' })
+
+    expect(config.http.secureCookies).toBe(false)
+  })
+})
+
+describe('secrets', () => {
+  test.each(['JWT_ACCESS_SECRET', 'JWT_REFRESH_SECRET'])('E1 %s is required', async (name) => {
+    expect(await faults({ ...base, [name]: undefined })).toEqual([name])
+    expect(await faults({ ...base, [name]: '' })).toEqual([name])
+  })
+
+  test.each([
+    ['JWT_REFRESH_SECRET', 'JWT_ACCESS_SECRET'],
+    ['JWT_ACCESS_SECRET_PREVIOUS', 'JWT_ACCESS_SECRET'],
+    ['JWT_REFRESH_SECRET_PREVIOUS', 'JWT_REFRESH_SECRET'],
+    ['JWT_REFRESH_SECRET_PREVIOUS', 'JWT_ACCESS_SECRET'],
+  ] as const)('E1 %s must differ from %s', async (name, other) => {
+    const { problems } = await failure({ ...base, [name]: base[other] })
+
+    expect(problems).toHaveLength(1)
+    expect(problems[0]).toMatch(/is the same as/)
+    expect(problems[0]).toContain(name)
+    expect(problems[0]).toContain(other)
+  })
+
+  test('E1 the two previous ones must differ too, and every one is judged', async () => {
+    const previous = newSecret()
+
+    expect(
+      await faults({ ...base, JWT_ACCESS_SECRET_PREVIOUS: previous, JWT_REFRESH_SECRET_PREVIOUS: previous }),
+    ).toEqual(['JWT_REFRESH_SECRET_PREVIOUS'])
+    expect(await faults({ ...base, JWT_ACCESS_SECRET_PREVIOUS: 'short' })).toEqual([
+      'JWT_ACCESS_SECRET_PREVIOUS',
+    ])
+  })
+
+  test('E2 NAME_FILE gives every secret, and the URL of the database', async () => {
+    const previous = newSecret()
+    const config = await loadConfig({
+      PUBLIC_URL: base.PUBLIC_URL,
+      JWT_ACCESS_SECRET_FILE: file('access', `${base.JWT_ACCESS_SECRET}\n`),
+      JWT_REFRESH_SECRET: `ref+file://${file('refresh', base.JWT_REFRESH_SECRET)}`,
+      JWT_ACCESS_SECRET_PREVIOUS_FILE: file('previous', previous),
+      JWT_REFRESH_SECRET_PREVIOUS_FILE: '',
+      DATABASE_URL_FILE: file('database', 'postgres://u:p@db/auth\n'),
+    })
+
+    const { versions } = await config.secrets.load()
+
+    expect(config.database.url).toBe('postgres://u:p@db/auth')
+    expect(versions).toEqual({
+      JWT_ACCESS_SECRET: [{ value: base.JWT_ACCESS_SECRET }],
+      JWT_REFRESH_SECRET: [{ value: base.JWT_REFRESH_SECRET }],
+      JWT_ACCESS_SECRET_PREVIOUS: [{ value: previous }],
+    })
+  })
+
+  test.each([
+    'JWT_ACCESS_SECRET',
+    'JWT_ACCESS_SECRET_PREVIOUS',
+    'JWT_REFRESH_SECRET',
+    'JWT_REFRESH_SECRET_PREVIOUS',
+    'DATABASE_URL',
+  ])('E2 %s and its _FILE both set is an error, even where they say the same', async (name) => {
+    const value = name === 'DATABASE_URL' ? 'postgres://db/auth' : newSecret()
+    const env = { ...base, [name]: value, [`${name}_FILE`]: file(name, value) }
+
+    const { problems } = await failure(env)
+
+    expect(problems).toEqual([expect.stringMatching(`^${name}: ${name}_FILE is set too`)])
+  })
+
+  test.each([
+    ['relative/path', 'absolute'],
+    [join(folder, 'nowhere'), 'missing'],
+    [folder, 'regular file'],
+  ])('E2 DATABASE_URL_FILE=%s is a problem of DATABASE_URL: %s', async (path, word) => {
+    const { problems } = await failure({ ...base, DATABASE_URL_FILE: path })
+
+    expect(problems).toEqual([expect.stringMatching(/^DATABASE_URL: /)])
+    expect(problems[0]).toContain(word)
+  })
+})
+
+describe('the report', () => {
+  test('has all problems at once, one a line', async () => {
+    const error = await failure({
+      NODE_ENV: 'prod',
+      PORT: 'x',
+      PUBLIC_URL: 'nowhere',
+      CORS_ORIGINS: '*',
+      TRUST_PROXY: 'true',
+      BCRYPT_COST: '3',
+      DATABASE_URL: 'mysql://db',
+      JWT_ACCESS_SECRET: 'short',
+      JWT_REFRESH_SECRET_FILE: join(folder, 'nowhere'),
+      JWT_REFRESH_SECRET_PREVIOUS: 'ref+nowhere://x',
+      LOG_LEVEL: 'loud',
+    })
+
+    const names = error.problems.map((problem) => /^([A-Z_]+): \S.*$/.exec(problem)?.[1])
+    expect(names.sort()).toEqual([
+      'BCRYPT_COST',
+      'CORS_ORIGINS',
+      'DATABASE_URL',
+      'JWT_ACCESS_SECRET',
+      'JWT_REFRESH_SECRET',
+      'JWT_REFRESH_SECRET_PREVIOUS',
+      'LOG_LEVEL',
+      'NODE_ENV',
+      'PORT',
+      'PUBLIC_URL',
+      'TRUST_PROXY',
+    ])
+    expect(error.message.split('\n')).toEqual(error.problems)
+  })
+
+  // The canary is marked by a text that occurs in no message, and random around it.
+  const canary = () =>
+    `${randomBytes(6).toString('base64url')}QzK7canaryWv5${randomBytes(12).toString('base64url')}`
+  const value = canary()
+  test.each<[what: string, env: Environment]>([
+    ['a short secret', { JWT_ACCESS_SECRET: value.slice(0, 31) }],
+    ['a repeated secret', { JWT_ACCESS_SECRET: value.repeat(9).slice(0, 200), JWT_REFRESH_SECRET: value }],
+    ['a secret used twice', { JWT_ACCESS_SECRET: value + value, JWT_REFRESH_SECRET: value + value }],
+    ['a placeholder', { JWT_ACCESS_SECRET: `<${value}>` }],
+    ['a PEM key', { JWT_ACCESS_SECRET: `-----BEGIN PRIVATE KEY-----\n${value}` }],
+    ['a reference of an unknown scheme', { JWT_ACCESS_SECRET: `ref+${value}://${value}` }],
+    ['a malformed reference', { JWT_REFRESH_SECRET: `ref+${value}` }],
+    ['a secret where its path should be', { JWT_ACCESS_SECRET: undefined, JWT_ACCESS_SECRET_FILE: value }],
+    ['a secret and its file', { JWT_REFRESH_SECRET_FILE: file('canary', value) }],
+    [
+      'a short secret in a file',
+      { JWT_ACCESS_SECRET: undefined, JWT_ACCESS_SECRET_FILE: file('short', value.slice(0, 31)) },
+    ],
+    [
+      'a secret in a file that is not UTF-8',
+      {
+        JWT_ACCESS_SECRET: undefined,
+        JWT_ACCESS_SECRET_FILE: file('binary', Buffer.concat([Buffer.from(value), Buffer.from([0xff])])),
+      },
+    ],
+    ['a URL of another database', { DATABASE_URL: `mysql://user:${value}@db/auth` }],
+    ['a URL that is none', { DATABASE_URL: `//user:${value}@db/auth` }],
+    ['a URL in a file', { DATABASE_URL_FILE: file('url', value) }],
+  ])('E6 shows nothing of %s', async (_what, env) => {
+    const error = await failure({ ...base, ...env })
+
+    const shown = [
+      inspect(error, { depth: 9, showHidden: true }),
+      String(error.stack),
+      JSON.stringify(error),
+    ].join()
+    const pieces = Array.from({ length: value.length - 5 }, (_, at) => value.slice(at, at + 6))
+    expect(pieces.filter((piece) => shown.includes(piece))).toEqual([])
+  })
+})
+
+test('the result is frozen, every object in it', async () => {
+  const config = await loadConfig({ ...base, CORS_ORIGINS: 'https://a.example', TRUST_PROXY: '10.0.0.1' })
+
+  const members = (value: object): object[] => [
+    value,
+    ...Object.values(value).flatMap((member) =>
+      typeof member === 'object' && member !== null ? members(member) : [],
+    ),
+  ]
+  expect(members(config).length).toBeGreaterThan(8)
+  expect(members(config).filter((member) => !Object.isFrozen(member))).toEqual([])
+  expect(() => Object.assign(config.http, { secureCookies: false })).toThrow(TypeError)
+})
+
+test('E6 no secret shows in an inspected or printed configuration', async () => {
+  const config = await loadConfig({ ...base, JWT_ACCESS_SECRET_PREVIOUS: newSecret() })
+
+  const shown = inspect(config, { depth: 9, showHidden: true }) + JSON.stringify(config)
+
+  expect(shown).toContain(base.PUBLIC_URL)
+  expect(shown).not.toContain(base.JWT_ACCESS_SECRET)
+  expect(shown).not.toContain(base.JWT_REFRESH_SECRET)
+})
+
+describe('takeEnvironment', () => {
+  const inFolder = <T>(action: () => T): T => {
+    const before = { cwd: process.cwd(), env: { ...process.env } }
+    process.chdir(folder)
+    try {
+      return action()
+    } finally {
+      process.chdir(before.cwd)
+      for (const name of Object.keys(process.env)) delete process.env[name]
+      Object.assign(process.env, before.env)
+    }
+  }
+
+  test('completes the environment by .env, which never wins', () => {
+    file('.env', 'PORT=1111\nHOST=from-file\n')
+
+    const env = inFolder(() => {
+      process.env.PORT = '2222'
+      delete process.env.HOST
+      return takeEnvironment()
+    })
+
+    expect(env).toMatchObject({ PORT: '2222', HOST: 'from-file' })
+  })
+
+  test('E6 takes secrets out of process.env', () => {
+    file('.env', '')
+    const names = ['JWT_ACCESS_SECRET', 'JWT_ACCESS_SECRET_PREVIOUS', 'JWT_REFRESH_SECRET', 'DATABASE_URL']
+
+    const [taken, left] = inFolder(() => {
+      for (const name of names) process.env[name] = `value of ${name}`
+      return [takeEnvironment(), { ...process.env }]
+    })
+
+    expect(names.map((name) => taken?.[name])).toEqual(names.map((name) => `value of ${name}`))
+    expect(names.filter((name) => name in (left ?? {}))).toEqual([])
+  })
+
+  test('does without .env, and reports one that cannot be read', () => {
+    rmSync(join(folder, '.env'), { force: true })
+    expect(inFolder(() => takeEnvironment().PATH)).toBe(process.env.PATH)
+
+    // A link to itself cannot be read by anybody, root included.
+    symlinkSync('.env', join(folder, '.env'))
+    expect(() => inFolder(takeEnvironment)).toThrow(
+      new ConfigError(['.env: cannot be read (ELOOP); mend its permissions or remove it']),
+    )
+    rmSync(join(folder, '.env'))
+  })
+})
+
+test.each([
+  ['https://auth.example.com', ['https://auth.example.com']],
+  ['http://localhost:3000', ['http://localhost:3000', 'http://127.0.0.1:3000', 'http://[::1]:3000']],
+  ['http://127.0.0.1', ['http://localhost', 'http://127.0.0.1', 'http://[::1]']],
+])('C3 the own origins of %s are %j', (url, expected) => {
+  expect(ownOrigins(url)).toEqual(expected)
+})

@@ -1,0 +1,225 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { beforeEach, describe, expect, test } from '@jest/globals'
+import { createKeyring, type Keyring } from '../../src/secrets/keyring.ts'
+import type { SecretVersion } from '../../src/secrets/sources.ts'
+
+const refreshSeconds = 60
+const tokenSeconds = 900
+// One interval until every instance has loaded a version, and a margin.
+const stagingMs = (refreshSeconds + 2) * 1000
+
+let now: number
+const clock = () => now
+const newKeyring = () => createKeyring({ refreshSeconds, tokenSeconds, clock })
+const version = (createdAt: number): SecretVersion => ({
+  value: randomBytes(32).toString('base64url'),
+  createdAt,
+})
+
+/** What a key is under, to tell which of the versions it is. */
+const kidOf = ({ value }: SecretVersion): string => {
+  const ring = newKeyring()
+  ring.update([{ value, createdAt: 0 }], [])
+  return ring.signingKey()?.kid ?? ''
+}
+const signs = (ring: Keyring) => ring.signingKey()?.kid
+const verifies = (ring: Keyring, { value }: SecretVersion) =>
+  ring
+    .verificationKey(kidOf({ value, createdAt: 0 }))
+    ?.export()
+    .toString() === value
+
+let ring: Keyring
+beforeEach(() => {
+  now = 0
+  ring = newKeyring()
+})
+
+describe('the life of a key', () => {
+  const t0 = 1_700_000_000_000
+  const [old, young] = [version(0), version(t0)]
+  beforeEach(() => ring.update([young, old], []))
+
+  test('published: it verifies and does not sign, until one refresh interval and a margin have passed', () => {
+    for (now of [t0, t0 + stagingMs - 1]) {
+      expect(signs(ring)).toBe(kidOf(old))
+      expect([verifies(ring, young), verifies(ring, old)]).toEqual([true, true])
+    }
+  })
+
+  test('signing: it takes over at that time', () => {
+    now = t0 + stagingMs
+
+    expect(signs(ring)).toBe(kidOf(young))
+    expect([verifies(ring, young), verifies(ring, old)]).toEqual([true, true])
+  })
+
+  test('E3 verifying: the one before it verifies until its last token has expired', () => {
+    now = t0 + stagingMs + tokenSeconds * 1000 - 1
+
+    expect(signs(ring)).toBe(kidOf(young))
+    expect(verifies(ring, old)).toBe(true)
+  })
+
+  test('E3 retired: then it verifies no more', () => {
+    // The instance that notices the change last, one interval later, signs with the old key that much longer.
+    now = t0 + 2 * stagingMs + tokenSeconds * 1000
+
+    expect(verifies(ring, old)).toBe(false)
+    expect([signs(ring), verifies(ring, young)]).toEqual([kidOf(young), true])
+  })
+
+  test('E3 the newest never retires by itself', () => {
+    now = t0 + 100 * 365 * 86_400_000
+
+    expect([signs(ring), verifies(ring, young)]).toEqual([kidOf(young), true])
+  })
+})
+
+describe('versions', () => {
+  test('a lone one signs at once, however young', () => {
+    const lone = version(now)
+
+    ring.update([lone], [])
+
+    expect([signs(ring), verifies(ring, lone)]).toEqual([kidOf(lone), true])
+  })
+
+  test('of several that wait, the newest that may sign does', () => {
+    const [first, second, third] = [version(0), version(10_000), version(20_000)]
+    ring.update([third, second, first], [])
+
+    const signers = [
+      10_000 + stagingMs - 1,
+      10_000 + stagingMs,
+      20_000 + stagingMs - 1,
+      20_000 + stagingMs,
+    ].map((time) => {
+      now = time
+      return signs(ring)
+    })
+
+    expect(signers).toEqual([first, second, second, third].map(kidOf))
+  })
+
+  test('E3 one that is withdrawn is gone at once, whatever its age: the emergency drop', () => {
+    const [old, young] = [version(0), version(0)]
+    ring.update([young, old], [])
+
+    ring.update([young], [])
+    expect([signs(ring), verifies(ring, old)]).toEqual([kidOf(young), false])
+
+    ring.update([old], [])
+    expect([signs(ring), verifies(ring, young), verifies(ring, old)]).toEqual([kidOf(old), false, true])
+  })
+
+  test('without any there is no key', () => {
+    const lone = version(0)
+    ring.update([lone], [])
+
+    ring.update([], [])
+
+    expect([signs(ring), verifies(ring, lone)]).toEqual([undefined, false])
+  })
+
+  test('E3 the previous one verifies and never signs', () => {
+    const [current, previous] = [version(0), version(0)]
+
+    ring.update([current], [previous])
+    now = 1e12
+    expect([signs(ring), verifies(ring, previous)]).toEqual([kidOf(current), true])
+
+    ring.update([], [previous])
+    expect([signs(ring), verifies(ring, previous)]).toEqual([undefined, true])
+
+    ring.update([current], [])
+    expect(verifies(ring, previous)).toBe(false)
+  })
+})
+
+describe('kid', () => {
+  test('follows from the key alone, so that instances agree', () => {
+    const secret = version(0)
+    const [here, there] = [newKeyring(), newKeyring()]
+    here.update([secret], [])
+    there.update([version(5), { ...secret, createdAt: 4 }], [version(0)])
+
+    const kid = signs(here) ?? ''
+
+    expect(kid).toMatch(/^[\w-]{16}$/)
+    expect(there.verificationKey(kid)?.export().toString()).toBe(secret.value)
+  })
+
+  test('differs for different keys', () => {
+    const kids = new Set(Array.from({ length: 500 }, () => kidOf(version(0))))
+
+    expect(kids.size).toBe(500)
+  })
+
+  // A digest of the secret itself could be looked up; a guess has to cost as much as with any token.
+  test('E6 is neither a part of the secret nor a plain digest of it', () => {
+    const secret = version(0)
+    const kid = kidOf(secret)
+
+    expect(secret.value).not.toContain(kid)
+    for (const algorithm of ['sha256', 'sha1', 'md5', 'sha512'])
+      expect(createHash(algorithm).update(secret.value).digest('base64url')).not.toContain(kid)
+  })
+
+  test.each([
+    '',
+    '__proto__',
+    'constructor',
+    'toString',
+    'hasOwnProperty',
+    '../../etc/passwd',
+    '/dev/null',
+    "' OR 1=1 --",
+    "x' UNION SELECT 'key' --",
+    '|cat /etc/passwd',
+    '\0',
+    'a'.repeat(100_000),
+  ])('A3 %j is only ever looked up in a Map', (kid) => {
+    const secret = version(0)
+    ring.update([secret], [version(0)])
+
+    expect(ring.verificationKey(kid)).toBeUndefined()
+    expect([signs(ring), verifies(ring, secret)]).toEqual([kidOf(secret), true])
+  })
+
+  test.each([null, undefined, 0, {}, ['x'], { toString: () => 'x' }])('A3 %p is no key either', (kid) => {
+    ring.update([version(0)], [])
+
+    expect(ring.verificationKey(kid as string)).toBeUndefined()
+  })
+})
+
+describe('two instances that load at different moments', () => {
+  const [old, young] = [version(0), version(0)]
+  // A file tells no time: each instance dates a change by when it noticed it, up to one interval apart.
+  const noticedAt = [100_000, 100_000 + refreshSeconds * 1000] as const
+  const instances = noticedAt.map((createdAt) => ({ createdAt, ring: newKeyring() }))
+  const load = () => {
+    for (const { ring, createdAt } of instances)
+      ring.update(now >= createdAt ? [{ ...young, createdAt }, old] : [old], [])
+  }
+
+  test('E3 never reject a token of each other, from its first second to its last', () => {
+    const rejected: string[] = []
+    const issued: { kid: string; at: number; from: number }[] = []
+    for (now = 90_000; now <= 1_300_000; now += 1_000) {
+      load()
+      instances.forEach(({ ring }, from) => {
+        if (now <= 300_000) issued.push({ kid: signs(ring) ?? 'none', at: now, from })
+      })
+      for (const { kid, at, from } of issued)
+        if (now < at + tokenSeconds * 1000)
+          instances.forEach(({ ring }, by) => {
+            if (!ring.verificationKey(kid)) rejected.push(`of ${from} at ${at}, by ${by}`)
+          })
+    }
+
+    expect(rejected.slice(0, 3)).toEqual([])
+    expect(new Set(issued.map(({ kid }) => kid))).toEqual(new Set([kidOf(old), kidOf(young)]))
+  })
+})

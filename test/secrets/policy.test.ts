@@ -1,0 +1,207 @@
+import { generateKeyPairSync, randomBytes, randomInt } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from '@jest/globals'
+import { placeholder, secretProblem } from '../../src/secrets/policy.ts'
+
+const lowerCase = 'abcdefghijklmnopqrstuvwxyz'
+const printable = Array.from({ length: 94 }, (_, index) => String.fromCharCode(33 + index)).join('')
+const draw = (alphabet: string, length: number) =>
+  Array.from({ length }, () => [...alphabet][randomInt([...alphabet].length)]).join('')
+
+/** The rule a text breaks, without how to mend it. */
+const rule = (text: string) => secretProblem(text)?.split(';')[0]
+
+const tooShort = 'has less than 32 bytes of key material'
+const regular = 'is made of repeats, sequences or words'
+const wrongKind = 'is a PEM or JWK key, which must never serve as a shared secret'
+
+describe('E1 accepts random secrets', () => {
+  test.each<[what: string, make: () => string]>([
+    ['32 bytes in hex', () => randomBytes(32).toString('hex')],
+    ['32 bytes in upper-case hex', () => randomBytes(32).toString('hex').toUpperCase()],
+    ['32 bytes in base64', () => randomBytes(32).toString('base64')],
+    ['32 bytes in base64url', () => randomBytes(32).toString('base64url')],
+    ['48 bytes in base64', () => randomBytes(48).toString('base64')],
+    ['48 bytes in base64url', () => randomBytes(48).toString('base64url')],
+    ['52 characters of base32', () => draw(`${lowerCase.toUpperCase()}234567`, 52)],
+    ['43 characters of a-z0-9', () => draw(`${lowerCase}0123456789`, 43)],
+    ['43 characters of a-z', () => draw(lowerCase, 43)],
+  ])('made of %s, 300 of each', (_what, make) => {
+    const rules = new Set(Array.from({ length: 300 }, make).map(rule))
+
+    expect([...rules]).toEqual([undefined])
+  })
+
+  test.each<[what: string, make: () => string]>([
+    ['printable characters', () => `!${draw(printable, 39)}`],
+    ['punctuation only', () => `!${draw(printable.replace(/[a-z0-9<>]/gi, ''), 47)}`],
+    ['another script', () => draw('абвгдежзийклмнопрстуфхцчшщъыьэюя', 40)],
+  ])('made of %s, 200 of each', (_what, make) => {
+    const rules = new Set(Array.from({ length: 200 }, make).map(rule))
+
+    expect([...rules]).toEqual([undefined])
+  })
+})
+
+describe('E1 refuses less than 32 bytes of key material', () => {
+  test.each<[what: string, short: () => string, enough: () => string]>([
+    ['hex', () => randomBytes(31).toString('hex'), () => randomBytes(32).toString('hex')],
+    [
+      'hex, half a byte',
+      () => randomBytes(32).toString('hex').slice(1),
+      () => randomBytes(32).toString('hex'),
+    ],
+    ['base64', () => randomBytes(31).toString('base64'), () => randomBytes(32).toString('base64')],
+    ['base64url', () => randomBytes(31).toString('base64url'), () => randomBytes(32).toString('base64url')],
+    ['other text', () => `!${draw(printable, 30)}`, () => `!${draw(printable, 31)}`],
+    // Two bytes each: bytes count, not characters.
+    [
+      'UTF-8',
+      () => `!${draw('éèêëàâäôöûüçñß', 15)}`,
+      () => `!?${draw('éèêëàâäôöûüçñßaeiouxyz789', 8)}${draw('éèñ', 11)}`,
+    ],
+    [
+      'white space around it',
+      () => ` \n${randomBytes(31).toString('hex')} \n`,
+      () => randomBytes(32).toString('hex'),
+    ],
+  ])('in %s', (_what, short, enough) => {
+    expect(rule(short())).toBe(tooShort)
+    expect(rule(enough())).not.toBe(tooShort)
+  })
+
+  test('32 hexadecimal digits are 16 bytes', () => {
+    expect(rule(randomBytes(16).toString('hex'))).toBe(tooShort)
+  })
+})
+
+test.each(['', ' ', '\n', '\t \r\n', '\u00a0'])('E1 refuses %j as empty', (text) => {
+  expect(rule(text)).toBe('is empty')
+})
+
+describe('E1 refuses text that repeats itself', () => {
+  test.each([
+    'a'.repeat(64),
+    '0'.repeat(64),
+    'abcd'.repeat(16),
+    'Ab1!'.repeat(10),
+    'deadbeef'.repeat(8),
+    'Tr0ub4dor&3'.repeat(3),
+    '00112233445566778899aabbccddeeff'.repeat(2),
+    randomBytes(8).toString('hex').repeat(8),
+  ])('%s', (text) => {
+    expect(rule(text)).toBe(regular)
+  })
+})
+
+describe('E1 refuses sequences', () => {
+  test.each([
+    'abcdefghijklmnopqrstuvwxyz0123456789abcdefgh',
+    'zyxwvutsrqponmlkjihgfedcba9876543210zyxwvuts',
+    '0123456789abcdef'.repeat(4),
+    '1234567890'.repeat(7),
+    'acegikmoqsuwyacegikmoqsuwyacegikmoqsuwyacegik',
+    'a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6q7r8s9t0u1v2',
+    'qwertyuiopasdfghjklzxcvbnm1234567890qwertyu',
+    printable,
+  ])('%s', (text) => {
+    expect(rule(text)).toBe(regular)
+  })
+})
+
+describe('E1 refuses phrases', () => {
+  test.each([
+    'correct horse battery staple correct battery',
+    'thequickbrownfoxjumpsoverthelazydogandmore!',
+    'This is the secret of our company server, do not share!',
+    'my-super-secret-jwt-signing-key-for-production',
+    'MY_SUPER_SECRET_JWT_SIGNING_KEY_FOR_PRODUCTION',
+    'jwt_refresh_token_secret_key_development_2024',
+    'supersecretsupersecretsupersecret!',
+  ])('%s', (text) => {
+    expect(rule(text)).toBe(regular)
+  })
+})
+
+describe('E1 refuses placeholders', () => {
+  const inExample = [...readFileSync('.env.example', 'utf8').matchAll(/^\w+_SECRET\w*=(.+)$/gm)].map(
+    ([, value]) => value ?? '',
+  )
+  const tail = randomBytes(32).toString('hex')
+  test.each([
+    ...inExample,
+    `change-me-${tail}`,
+    `changeme${tail}`,
+    `REPLACE_ME_${tail}`,
+    `replace me ${tail}`,
+    `your-${tail}`,
+    `your_${tail}`,
+    `<${tail}>`,
+    ` <${tail}>\n`,
+  ])('%s', (text) => {
+    expect(rule(text)).toBe('is a placeholder')
+    expect(placeholder.test(text.trim())).toBe(true)
+  })
+
+  test('.env.example has some', () => {
+    expect(inExample).toHaveLength(2)
+  })
+})
+
+describe('E1 refuses what is publicly known', () => {
+  // Out of tutorials: Spring Boot's, FastAPI's, and RFC 7515 A.1.
+  const known = [
+    '404E635266556A586E3272357538782F413F4428472B4B6250645367566B5970',
+    '09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7',
+    'AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow',
+  ]
+  test.each(known)('%s', (text) => {
+    expect(rule(text)).toBe('is publicly known')
+    expect(rule(text.toLowerCase())).toBe('is publicly known')
+    expect(rule(`${text}\n`)).toBe('is publicly known')
+  })
+
+  test.each(known)('%s, but not with its last character changed', (text) => {
+    expect(rule(text.slice(0, -1) + (text.endsWith('1') ? '2' : '1'))).toBeUndefined()
+  })
+})
+
+describe('A2 refuses key files', () => {
+  const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  test.each<[what: string, text: string]>([
+    ['a PKCS 8 private key', rsa.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()],
+    ['a PKCS 1 private key', rsa.privateKey.export({ type: 'pkcs1', format: 'pem' }).toString()],
+    ['a SEC 1 private key', ec.privateKey.export({ type: 'sec1', format: 'pem' }).toString()],
+    ['a public key', ec.publicKey.export({ type: 'spki', format: 'pem' }).toString()],
+    ['a certificate', `-----BEGIN CERTIFICATE-----\n${randomBytes(300).toString('base64')}`],
+    [
+      'PEM with its line breaks escaped',
+      ec.publicKey.export({ type: 'spki', format: 'pem' }).toString().replaceAll('\n', '\\n'),
+    ],
+    ['a private JWK', JSON.stringify(ec.privateKey.export({ format: 'jwk' }))],
+    ['a public JWK', JSON.stringify(rsa.publicKey.export({ format: 'jwk' }))],
+    ['a JWK set, indented', JSON.stringify({ keys: [ec.publicKey.export({ format: 'jwk' })] }, null, 2)],
+    ['a symmetric JWK', JSON.stringify({ kty: 'oct', k: randomBytes(32).toString('base64url') })],
+    ['a JWK written by hand', `{ "k": "${randomBytes(32).toString('base64url')}", "kty" : "oct" }`],
+  ])('%s', (_what, text) => {
+    expect(rule(text)).toBe(wrongKind)
+  })
+})
+
+test.each([
+  '',
+  'change-me',
+  'QzK7canaryWv5',
+  'QzK7canaryWv5'.repeat(8),
+  'QzK7canary and other common words of the language together',
+  '-----BEGIN QzK7canaryWv5',
+  '09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7',
+])('E6 the message for %j is a rule and a remedy, with nothing of the value', (text) => {
+  const message = secretProblem(text) ?? ''
+
+  expect(message).toMatch(
+    /^\S.*; set one made by: node -p "crypto\.randomBytes\(48\)\.toString\('base64url'\)"$/,
+  )
+  expect(message).not.toMatch(/canary|QzK7|09d25e|change/)
+})
