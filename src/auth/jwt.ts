@@ -22,11 +22,11 @@ const leewaySeconds = 60
 /** Seconds since 1970, as in `iat` and `exp`. A JSON number can be too large for this: `1e999` is infinite. */
 const numericDate = z.int().nonnegative()
 
-/** The claims that both kinds of token must have. */
+/** The claims that both kinds of token must have, such as the database can hold them. */
 export const commonClaims = z.object({
   aud: z.string(),
-  sub: z.string().min(1),
-  sid: z.string().min(1),
+  sub: z.guid(),
+  sid: z.string().regex(/^[\w-]{22}$/),
   jti: z.string().min(1),
   iat: numericDate,
   exp: numericDate,

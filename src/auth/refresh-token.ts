@@ -19,7 +19,7 @@ export function createRefreshTokens(options: { keys: TokenKeys; issuer: string; 
     ...options,
     typ: 'rt+jwt',
     audience: `${options.issuer}/auth/refresh`,
-    claims: commonClaims.extend({ gen: z.int().positive() }),
+    claims: commonClaims.extend({ gen: z.int32().positive() }),
   }
 
   return {

@@ -49,6 +49,7 @@ export function bodyOf<T extends z.ZodType>(req: Request, _schema: T): z.output<
 }
 
 function requireJson(req: Request): void {
+  if (req.headers['content-encoding'] !== undefined) throw new AuthError('unsupported_media_type')
   const declared = req.headers['content-type']
   if (declared === undefined) return
   let parsed: ReturnType<typeof contentType.parse>

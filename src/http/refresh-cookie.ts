@@ -13,15 +13,16 @@ export function createRefreshCookie({ secure }: { secure: boolean }) {
 
   return {
     read(req: Request): PresentedToken {
+      const header = req.headers.cookie ?? ''
+      const written = header.split(';').flatMap((pair) => {
+        const [key = '', ...value] = pair.split('=')
+        return key.trim() === name ? [value.join('=').trim()] : []
+      })
       // The parser takes the first of two cookies of one name, and somebody else may have put that one there.
-      const count = (req.headers.cookie ?? '')
-        .split(';')
-        .filter((pair) => pair.split('=')[0]?.trim() === name).length
-      if (count > 1) return { kind: 'several' }
-      const value: unknown = req.cookies[name]
-      if (value === undefined || value === '') return { kind: 'none' }
-      // The parser makes objects of values that begin with "j:".
-      return { kind: 'one', token: String(value) }
+      if (written.length > 1) return { kind: 'several' }
+      if (!written[0]) return { kind: 'none' }
+      // A token is written as it is. What the parser has decoded, from "%…" or the JSON after "j:", is none.
+      return { kind: 'one', token: req.cookies[name] === written[0] ? written[0] : '' }
     },
     set(res: Response, token: string, maxAgeSeconds: number): void {
       res.cookie(name, token, { ...attributes, maxAge: maxAgeSeconds * 1000 })

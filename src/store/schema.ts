@@ -12,7 +12,7 @@ export const users = pgTable('users', {
   role: text('role').notNull().default('user'),
   emailVerifiedAt: time('email_verified_at'),
   createdAt: time('created_at').notNull().defaultNow(),
-  /** Setting it ends all sessions of the user, by a trigger: so it is, whoever sets it. */
+  /** Setting it ends all sessions of the user, those under way included: a trigger sees to it, whoever sets it. */
   disabledAt: time('disabled_at'),
   /** Raised when sessions are ended all at once. A login that began before may not start a session any more. */
   sessionEpoch: integer('session_epoch').notNull().default(0),

@@ -5,6 +5,7 @@ CREATE FUNCTION "end_sessions_of_disabled_user"() RETURNS trigger LANGUAGE plpgs
 BEGIN
   UPDATE "sessions" SET "ended_at" = now(), "end_reason" = 'user_disabled'
   WHERE "user_id" = NEW."id" AND "ended_at" IS NULL;
+  UPDATE "users" SET "session_epoch" = "session_epoch" + 1 WHERE "id" = NEW."id";
   RETURN NULL;
 END $$;
 --> statement-breakpoint

@@ -1,0 +1,167 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { createPostgresDatabase } from '../support/database.ts'
+import { describeOnPostgres, postgresServer } from '../support/require-postgres.ts'
+import {
+  type Answer,
+  generationOf,
+  residentMegabytes,
+  type ServerProcess,
+  send,
+  startServer,
+} from '../support/server.ts'
+
+const password = 'my dog is called rex'
+const newPassword = 'my cat is called max'
+
+describeOnPostgres('two servers on one PostgreSQL', () => {
+  let drop: () => Promise<void>
+  let settings: Record<string, string> = {}
+  let servers: [ServerProcess, ServerProcess]
+  beforeAll(async () => {
+    const database = await createPostgresDatabase(postgresServer)
+    drop = database.drop
+    const settings = {
+      DATABASE_URL: database.url,
+      PUBLIC_URL: 'http://localhost:3000',
+      SESSIONS_PER_USER: '5',
+    }
+    // Both find an empty database: one of them makes the tables, the other waits (G4).
+    servers = await Promise.all([startServer(settings), startServer(settings)])
+  }, 60_000)
+  afterAll(async () => {
+    await Promise.all(servers.map((server) => server.end('SIGTERM')))
+    await drop()
+  })
+
+  const post = (server: number, path: string, options: Parameters<typeof send>[2]) =>
+    send('POST', `${servers[server % 2]?.url}${path}`, options)
+  const refresh = (server: number, token: string) => post(server, '/auth/refresh', { refreshToken: token })
+
+  let users = 0
+  const newUser = async () => {
+    const email = `user-${++users}@example.com`
+    const answer = await post(0, '/auth/register', { body: { email, password } })
+    return { email, accessToken: answer.accessToken, refreshToken: answer.refreshToken as string }
+  }
+  const isUsable = async (answer: Answer) =>
+    answer.status === 200 &&
+    ((await refresh(0, answer.refreshToken as string)).status === 200 ||
+      (await send('GET', `${servers[1].url}/users/me`, { accessToken: answer.accessToken })).status === 200)
+
+  test('B1 2,000 rounds of 8 refreshes at once with one token: one successor each, nobody logged out', async () => {
+    let { refreshToken: token } = await newUser()
+    for (let round = 1; round <= 2000; round++) {
+      const answers = await Promise.all(Array.from({ length: 8 }, (_, client) => refresh(client, token)))
+
+      expect(answers.map(({ status }) => status)).toEqual(Array(8).fill(200))
+      const successors = new Set(answers.map(({ refreshToken }) => refreshToken))
+      expect(successors.size).toBe(1)
+      token = answers[0]?.refreshToken as string
+      expect(generationOf(token)).toBe(round + 1)
+    }
+  }, 600_000)
+
+  type User = Awaited<ReturnType<typeof newUser>>
+  const endings: Record<string, (user: User) => Promise<Answer>> = {
+    logout: ({ refreshToken }) => post(1, '/auth/logout', { refreshToken }),
+    'logout-all': ({ accessToken }) => post(1, '/auth/logout-all', { accessToken }),
+    'a password change': async ({ email }) => {
+      const other = await post(1, '/auth/login', { body: { email, password } })
+      return post(1, '/auth/password', {
+        accessToken: other.accessToken,
+        body: { currentPassword: password, newPassword },
+      })
+    },
+  }
+
+  test.each(Object.entries(endings))(
+    'B8 a refresh racing %s leaves nothing usable',
+    async (_name, end) => {
+      for (let round = 0; round < 50; round++) {
+        const user = await newUser()
+
+        const [ended, ...refreshed] = await Promise.all([
+          end(user),
+          ...Array.from({ length: 4 }, (_, client) => refresh(client, user.refreshToken)),
+        ])
+
+        expect(ended.status).toBe(204)
+        for (const answer of refreshed) {
+          expect([200, 401]).toContain(answer.status)
+          expect(await isUsable(answer)).toBe(false)
+        }
+      }
+    },
+    300_000,
+  )
+
+  test('B8 logins with the old password racing its change leave nothing usable', async () => {
+    for (let round = 0; round < 50; round++) {
+      const user = await newUser()
+      const login = (server: number) => post(server, '/auth/login', { body: { email: user.email, password } })
+
+      const [changed, ...logins] = await Promise.all([
+        post(0, '/auth/password', {
+          accessToken: user.accessToken,
+          body: { currentPassword: password, newPassword },
+        }),
+        ...Array.from({ length: 4 }, (_, client) => login(client)),
+      ])
+
+      expect(changed.status).toBe(204)
+      for (const answer of logins) {
+        expect([200, 401]).toContain(answer.status)
+        expect(await isUsable(answer)).toBe(false)
+      }
+    }
+  }, 300_000)
+
+  test('B8 logins that began before a logout everywhere leave nothing usable', async () => {
+    let cutOff = 0
+    for (let round = 0; round < 50; round++) {
+      const user = await newUser()
+      let loggedOut = false
+
+      const logins = Array.from({ length: 4 }, async (_, client) => {
+        const answer = await post(client, '/auth/login', { body: { email: user.email, password } })
+        return { answer, finishedBefore: !loggedOut }
+      })
+      await post(1, '/auth/logout-all', { accessToken: user.accessToken })
+      loggedOut = true
+
+      // A login that was answered before the logout was is ended by it. One that is answered later may have begun later.
+      for (const { answer, finishedBefore } of await Promise.all(logins)) {
+        if (answer.status === 401) cutOff++
+        if (finishedBefore) expect(await isUsable(answer)).toBe(false)
+      }
+    }
+    expect(cutOff).toBeGreaterThan(0)
+  }, 300_000)
+
+  test('B9 the cap holds under parallel logins on both', async () => {
+    const { email } = await newUser()
+    const login = (server: number) => post(server, '/auth/login', { body: { email, password } })
+
+    await Promise.all(Array.from({ length: 20 }, (_, client) => login(client)))
+
+    const { accessToken } = await login(0)
+    const { body } = await send('GET', `${servers[1].url}/auth/sessions`, { accessToken })
+    expect(body.sessions).toHaveLength(5)
+  })
+
+  test('one stays under 150 MB resident after 10,000 refreshes', async () => {
+    const server = await startServer(settings)
+    let { refreshToken: token } = await newUser()
+    for (let count = 0; count < 10_000; count++) {
+      const answer = await send('POST', `${server.url}/auth/refresh`, { refreshToken: token })
+      token = answer.refreshToken as string
+    }
+
+    const megabytes = residentMegabytes(server)
+    await server.end('SIGTERM')
+
+    process.stderr.write(`resident after 10,000 refreshes: ${Math.round(megabytes)} MB\n`)
+    expect(generationOf(token)).toBe(10_001)
+    expect(megabytes).toBeLessThan(150)
+  }, 300_000)
+})

@@ -1,0 +1,553 @@
+import { randomBytes } from 'node:crypto'
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
+import { sql } from 'drizzle-orm'
+import { createSessionStore, type NewSession, type SessionStore } from '../../src/store/sessions.ts'
+import { createUserStore, type UserStore } from '../../src/store/users.ts'
+import { createTestDatabase, databaseName, type TestDatabase } from '../support/database.ts'
+
+const limits = { idleSeconds: 1000, absoluteSeconds: 3000, graceSeconds: 10, perUser: 3 }
+
+// Of embedded databases on a busy machine: each takes seconds to start.
+jest.setTimeout(30_000)
+
+let db: TestDatabase
+let sessions: SessionStore
+let users: UserStore
+beforeAll(async () => {
+  db = await createTestDatabase()
+  sessions = createSessionStore({ database: db.database, limits })
+  users = createUserStore(db)
+})
+afterAll(() => db.close())
+
+const newId = () => randomBytes(16).toString('base64url')
+const newSession = (more: Partial<NewSession> = {}): NewSession => ({
+  id: newId(),
+  userAgent: 'Firefox',
+  ip: '192.0.2.1',
+  replaces: undefined,
+  ...more,
+})
+const newHash = () => ({ passwordHash: `hash-${newId()}`, passwordScheme: 1 })
+
+async function newUser(): Promise<string> {
+  const [user] = await db.rows<{ id: string }>(sql`
+    INSERT INTO users (email, password_hash, password_scheme)
+    VALUES (${`${newId()}@example.com`}, 'first hash', 1) RETURNING id`)
+  return user?.id ?? ''
+}
+
+async function startOne(userId: string, more: Partial<NewSession> = {}) {
+  const { epoch } = await credentials(userId)
+  const started = await sessions.start(userId, epoch, newSession(more))
+  if (!started) throw new Error('no session was started')
+  return started.session
+}
+
+async function credentials(userId: string) {
+  const found = await users.credentialsById(userId)
+  if (!found) throw new Error('no such user')
+  return found
+}
+
+const rowOf = async (id: string) => {
+  const [row] = await db.rows(sql`SELECT * FROM sessions WHERE id = ${id}`)
+  return row
+}
+const liveIds = async (userId: string) => (await sessions.list(userId)).map(({ id }) => id).sort()
+const disable = (userId: string) => db.rows(sql`UPDATE users SET disabled_at = now() WHERE id = ${userId}`)
+const enable = (userId: string) => db.rows(sql`UPDATE users SET disabled_at = NULL WHERE id = ${userId}`)
+
+describe(`starting a session, on ${databaseName}`, () => {
+  test('makes a row of generation 1, with the limits by the clock of the database', async () => {
+    const userId = await newUser()
+    const session = newSession()
+
+    const started = await sessions.start(userId, 0, session)
+
+    expect(started?.session).toMatchObject({
+      id: session.id,
+      userId,
+      generation: 1,
+      userAgent: 'Firefox',
+      ip: '192.0.2.1',
+    })
+    expect(started?.user).toMatchObject({ id: userId, role: 'user', emailVerifiedAt: null })
+    expect(started?.session.rotatedAt).toEqual(started?.session.createdAt)
+    expect(started?.session.usableUntil.getTime()).toBe(Number(started?.now.getTime()) + 1_000_000)
+    const row = await rowOf(session.id)
+    expect(Date.parse(String(row?.expires_at)) - Date.parse(String(row?.created_at))).toBe(3_000_000)
+    expect(row).toMatchObject({ ended_at: null, end_reason: null })
+  })
+
+  test('does not need to know the device', async () => {
+    const session = await startOne(await newUser(), { userAgent: undefined, ip: undefined })
+
+    expect(session).toMatchObject({ userAgent: null, ip: null })
+  })
+
+  test('B5 ends the session it replaces, whoever it belongs to, and no other', async () => {
+    const [owner, other] = [await newUser(), await newUser()]
+    const [kept, replaced] = [await startOne(other), await startOne(other)]
+
+    const started = await startOne(owner, { replaces: replaced.id })
+
+    expect(await rowOf(replaced.id)).toMatchObject({ end_reason: 'login' })
+    expect(await liveIds(other)).toEqual([kept.id])
+    expect(await liveIds(owner)).toEqual([started.id])
+  })
+
+  test.each<{ cause: string; arrange: (userId: string) => Promise<unknown> }>([
+    { cause: 'all sessions were ended since', arrange: (userId) => sessions.endAll(userId, 'logout_all') },
+    {
+      cause: 'the password was changed since',
+      arrange: (userId) => sessions.changePassword(userId, 'first hash', newHash(), newId()),
+    },
+    { cause: 'the user was disabled since', arrange: disable },
+    {
+      cause: 'the user was disabled since, and enabled again',
+      arrange: async (userId) => {
+        await disable(userId)
+        await enable(userId)
+      },
+    },
+    {
+      cause: 'the user was deleted since',
+      arrange: (userId) => db.rows(sql`DELETE FROM users WHERE id = ${userId}`),
+    },
+  ])('B8 does not happen where $cause', async ({ arrange }) => {
+    const userId = await newUser()
+    const { epoch } = await credentials(userId)
+    await arrange(userId)
+    const session = newSession()
+
+    const started = await sessions.start(userId, epoch, session)
+
+    expect(started).toBeUndefined()
+    expect(await rowOf(session.id)).toBeUndefined()
+  })
+
+  test('happens with the new epoch after all sessions were ended', async () => {
+    const userId = await newUser()
+    await sessions.endAll(userId, 'logout_all')
+
+    const session = await startOne(userId)
+
+    expect(await liveIds(userId)).toEqual([session.id])
+  })
+
+  test('of a new user: both or neither', async () => {
+    const user = { email: `${newId()}@example.com`, ...newHash() }
+    const [first, second] = [newSession(), newSession()]
+
+    const started = await sessions.startForNewUser(user, first)
+    const again = await sessions.startForNewUser(user, second)
+
+    expect(started?.session.id).toBe(first.id)
+    expect(started?.user.email).toBe(user.email)
+    expect(again).toBeUndefined()
+    expect(await rowOf(second.id)).toBeUndefined()
+    const rows = await db.rows(sql`SELECT password_hash FROM users WHERE email = ${user.email}`)
+    expect(rows).toEqual([{ password_hash: user.passwordHash }])
+  })
+
+  test('of a new user that cannot have it leaves no user', async () => {
+    const taken = await startOne(await newUser())
+    const user = { email: `${newId()}@example.com`, ...newHash() }
+
+    const starting = sessions.startForNewUser(user, newSession({ id: taken.id }))
+
+    await expect(starting).rejects.toMatchObject({ code: '23505' })
+    expect(await users.credentialsByEmail(user.email)).toBeUndefined()
+  })
+})
+
+describe('the cap', () => {
+  test('B9 the oldest sessions over it end', async () => {
+    const userId = await newUser()
+    const started = []
+    for (let i = 0; i < 5; i++) {
+      started.push(await startOne(userId))
+      await db.pass(1)
+    }
+
+    const [first, second, ...rest] = started.map(({ id }) => id)
+    expect(await liveIds(userId)).toEqual(rest.sort())
+    expect(await rowOf(first ?? '')).toMatchObject({ end_reason: 'too_many' })
+    expect(await rowOf(second ?? '')).toMatchObject({ end_reason: 'too_many' })
+  })
+
+  test('B9 the oldest is the one that started first, not the one used last', async () => {
+    const userId = await newUser()
+    const oldest = await startOne(userId)
+    for (let i = 0; i < 2; i++) {
+      await db.pass(1)
+      await startOne(userId)
+    }
+    await sessions.rotate(oldest.id, userId, 1)
+
+    await startOne(userId)
+
+    expect(await rowOf(oldest.id)).toMatchObject({ end_reason: 'too_many' })
+  })
+
+  test('B9 sessions that have ended or run out do not count', async () => {
+    const userId = await newUser()
+    const runOut = await startOne(userId)
+    await db.pass(500)
+    const kept = [await startOne(userId), await startOne(userId)]
+    await db.pass(500)
+
+    const last = await startOne(userId)
+
+    expect(await liveIds(userId)).toEqual([...kept, last].map(({ id }) => id).sort())
+    expect(await rowOf(runOut.id)).toMatchObject({ ended_at: null })
+  })
+
+  test('B9 it holds for parallel starts', async () => {
+    const userId = await newUser()
+
+    const started = await Promise.all(
+      Array.from({ length: 10 }, () => sessions.start(userId, 0, newSession())),
+    )
+
+    expect(started.every(Boolean)).toBe(true)
+    expect(await liveIds(userId)).toHaveLength(3)
+  })
+})
+
+describe('rotation', () => {
+  test('gives the next generation and moves the idle limit', async () => {
+    const userId = await newUser()
+    const session = await startOne(userId)
+    await db.pass(600)
+
+    const rotated = await sessions.rotate(session.id, userId, 1)
+
+    expect(rotated?.session).toMatchObject({
+      id: session.id,
+      userId,
+      generation: 2,
+      createdAt: session.createdAt,
+    })
+    expect(rotated?.session.rotatedAt).toEqual(rotated?.now)
+    expect(rotated?.session.usableUntil.getTime()).toBe(Number(rotated?.now.getTime()) + 1_000_000)
+    expect(rotated?.user.id).toBe(userId)
+  })
+
+  test('B4 never moves the absolute limit', async () => {
+    const userId = await newUser()
+    const session = await startOne(userId)
+    for (let generation = 1; generation <= 3; generation++) {
+      await db.pass(900)
+      await sessions.rotate(session.id, userId, generation)
+    }
+
+    const found = await sessions.find(session.id, userId)
+    await db.pass(300)
+
+    expect(found?.session.generation).toBe(4)
+    expect(Number(found?.session.usableUntil) - Number(session.createdAt)).toBe(3_000_000)
+    expect(await sessions.rotate(session.id, userId, 4)).toBeUndefined()
+  })
+
+  test.each<{
+    cause: string
+    arrange: (id: string, userId: string) => Promise<unknown>
+    generation?: number
+  }>([
+    { cause: 'of an older generation', arrange: (id, userId) => sessions.rotate(id, userId, 1) },
+    { cause: 'of a generation to come', arrange: async () => {}, generation: 2 },
+    { cause: 'of a session that has ended', arrange: (id, userId) => sessions.end(id, userId, 'logout') },
+    { cause: 'after the idle limit', arrange: () => db.pass(1000) },
+    { cause: 'of a disabled user', arrange: (_id, userId) => disable(userId) },
+  ])('$cause does not happen', async ({ arrange, generation = 1 }) => {
+    const userId = await newUser()
+    const { id } = await startOne(userId)
+    await arrange(id, userId)
+    const before = await rowOf(id)
+
+    expect(await sessions.rotate(id, userId, generation)).toBeUndefined()
+    expect(await rowOf(id)).toEqual(before)
+  })
+
+  test('of a disabled user does not happen even where the row was not ended', async () => {
+    const userId = await newUser()
+    const { id } = await startOne(userId)
+    await disable(userId)
+    await db.rows(sql`UPDATE sessions SET ended_at = NULL WHERE id = ${id}`)
+
+    expect(await sessions.rotate(id, userId, 1)).toBeUndefined()
+    expect(await sessions.find(id, userId)).toBeUndefined()
+    expect(await rowOf(id)).toMatchObject({ generation: 1 })
+  })
+
+  test("of another user's session does not happen", async () => {
+    const { id } = await startOne(await newUser())
+
+    expect(await sessions.rotate(id, await newUser(), 1)).toBeUndefined()
+    expect(await rowOf(id)).toMatchObject({ generation: 1 })
+  })
+
+  test('B1 50 at once: one succeeds', async () => {
+    const userId = await newUser()
+    const { id } = await startOne(userId)
+
+    const rotated = await Promise.all(Array.from({ length: 50 }, () => sessions.rotate(id, userId, 1)))
+
+    expect(rotated.filter(Boolean)).toHaveLength(1)
+    expect(await rowOf(id)).toMatchObject({ generation: 2 })
+  })
+
+  test('stays a HOT update: no index has a column that it changes, and pages have room', async () => {
+    const userId = await newUser()
+    const { id } = await startOne(userId)
+    const before = (await rowOf(id)) ?? {}
+    await db.pass(1)
+    await sessions.rotate(id, userId, 1)
+    const after = (await rowOf(id)) ?? {}
+
+    const changed = Object.keys(after).filter((name) => String(after[name]) !== String(before[name]))
+    // pg_depend, because it knows of the columns of expressions and predicates too.
+    const indexed = await db.rows<{ name: string }>(sql`
+      SELECT DISTINCT a.attname AS name FROM pg_index i
+      JOIN pg_attribute a ON a.attrelid = i.indrelid
+      WHERE i.indrelid = 'sessions'::regclass AND (a.attnum = ANY (i.indkey) OR EXISTS (
+        SELECT FROM pg_depend d WHERE d.objid = i.indexrelid
+        AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))`)
+    const [table] = await db.rows<{ options: string[] | null }>(
+      sql`SELECT reloptions AS options FROM pg_class WHERE oid = 'sessions'::regclass`,
+    )
+
+    expect(changed.sort()).toEqual(['generation', 'rotated_at'])
+    const names = indexed.map(({ name }) => name)
+    expect(names).toEqual(expect.arrayContaining(['id', 'user_id']))
+    expect(names.filter((name) => changed.includes(name))).toEqual([])
+    const [, fillfactor] = /^fillfactor=(\d+)$/.exec(table?.options?.[0] ?? '') ?? []
+    expect(Number(fillfactor)).toBeLessThanOrEqual(90)
+  })
+})
+
+describe('finding', () => {
+  test.each([
+    { passed: 0, withinGrace: true },
+    { passed: 9, withinGrace: true },
+    { passed: 10, withinGrace: false },
+  ])('$passed s after a rotation, withinGrace is $withinGrace', async ({ passed, withinGrace }) => {
+    const userId = await newUser()
+    const { id } = await startOne(userId)
+    await sessions.rotate(id, userId, 1)
+    await db.pass(passed)
+
+    expect(await sessions.find(id, userId)).toMatchObject({ session: { id, generation: 2 }, withinGrace })
+  })
+
+  test.each<{ cause: string; arrange: (id: string, userId: string) => Promise<unknown> }>([
+    { cause: 'has ended', arrange: (id, userId) => sessions.end(id, userId, 'logout') },
+    { cause: 'ran out', arrange: () => db.pass(1000) },
+    { cause: 'has a disabled user', arrange: (_id, userId) => disable(userId) },
+    {
+      cause: 'has a deleted user',
+      arrange: (_id, userId) => db.rows(sql`DELETE FROM users WHERE id = ${userId}`),
+    },
+  ])('no session that $cause', async ({ arrange }) => {
+    const userId = await newUser()
+    const { id } = await startOne(userId)
+    await arrange(id, userId)
+
+    expect(await sessions.find(id, userId)).toBeUndefined()
+    expect(await sessions.list(userId)).toEqual([])
+  })
+
+  test("no session of another user's, and none under a name that nothing has", async () => {
+    const userId = await newUser()
+    const { id } = await startOne(userId)
+
+    expect(await sessions.find(id, await newUser())).toBeUndefined()
+    expect(await sessions.find(newId(), userId)).toBeUndefined()
+    expect(await sessions.find("' OR true --", userId)).toBeUndefined()
+  })
+})
+
+describe('listing', () => {
+  test("the user's live sessions, the one used last first", async () => {
+    const userId = await newUser()
+    await startOne(await newUser())
+    const first = await startOne(userId)
+    await db.pass(1)
+    const second = await startOne(userId)
+    await db.pass(1)
+    const ended = await startOne(userId)
+    await sessions.end(ended.id, userId, 'revoked')
+    await db.pass(1)
+    await sessions.rotate(first.id, userId, 1)
+
+    const list = await sessions.list(userId)
+
+    expect(list.map(({ id }) => id)).toEqual([first.id, second.id])
+    expect(list[1]).toEqual(second)
+  })
+})
+
+describe('ending', () => {
+  test('one: only once, and only by its user', async () => {
+    const userId = await newUser()
+    const { id } = await startOne(userId)
+
+    expect(await sessions.end(id, await newUser(), 'revoked')).toBe(false)
+    expect(await sessions.end(newId(), userId, 'revoked')).toBe(false)
+    expect(await rowOf(id)).toMatchObject({ ended_at: null })
+    expect(await sessions.end(id, userId, 'revoked')).toBe(true)
+    expect(await sessions.end(id, userId, 'logout')).toBe(false)
+    expect(await rowOf(id)).toMatchObject({ end_reason: 'revoked', ended_at: expect.anything() })
+  })
+
+  test('one, 20 times at once: one call ends it', async () => {
+    const userId = await newUser()
+    const { id } = await startOne(userId)
+
+    const results = await Promise.all(Array.from({ length: 20 }, () => sessions.end(id, userId, 'reuse')))
+
+    expect(results.filter(Boolean)).toHaveLength(1)
+  })
+
+  test("all: the user's and nobody else's, and what had ended keeps its reason", async () => {
+    const [userId, other] = [await newUser(), await newUser()]
+    const [ended, live, others] = [await startOne(userId), await startOne(userId), await startOne(other)]
+    await sessions.end(ended.id, userId, 'logout')
+    const { epoch } = await credentials(userId)
+
+    await sessions.endAll(userId, 'logout_all')
+
+    expect(await liveIds(userId)).toEqual([])
+    expect(await rowOf(ended.id)).toMatchObject({ end_reason: 'logout' })
+    expect(await rowOf(live.id)).toMatchObject({ end_reason: 'logout_all' })
+    expect(await liveIds(other)).toEqual([others.id])
+    expect((await credentials(userId)).epoch).toBe(epoch + 1)
+  })
+
+  test('B7 by disabling the user: all of them, and enabling again revives none', async () => {
+    const [userId, other] = [await newUser(), await newUser()]
+    const [live, others] = [await startOne(userId), await startOne(other)]
+
+    await disable(userId)
+    await enable(userId)
+
+    expect(await liveIds(userId)).toEqual([])
+    expect(await rowOf(live.id)).toMatchObject({ end_reason: 'user_disabled' })
+    expect(await liveIds(other)).toEqual([others.id])
+    expect((await credentials(userId)).disabled).toBe(false)
+  })
+})
+
+describe('changing the password', () => {
+  test('B7 replaces the hash, ends all sessions but the one to keep, and raises the epoch', async () => {
+    const userId = await newUser()
+    const [kept, other] = [await startOne(userId), await startOne(userId)]
+    const before = await credentials(userId)
+    const to = { passwordHash: 'second hash', passwordScheme: 2 }
+
+    expect(await sessions.changePassword(userId, 'first hash', to, kept.id)).toBe(true)
+
+    expect(await credentials(userId)).toEqual({ ...before, ...to, epoch: before.epoch + 1 })
+    expect(await liveIds(userId)).toEqual([kept.id])
+    expect(await rowOf(other.id)).toMatchObject({ end_reason: 'password_changed' })
+  })
+
+  test('does nothing where the password is not the one that was verified any more', async () => {
+    const userId = await newUser()
+    const [kept, other] = [await startOne(userId), await startOne(userId)]
+    const before = await credentials(userId)
+
+    expect(await sessions.changePassword(userId, 'another hash', newHash(), kept.id)).toBe(false)
+
+    expect(await credentials(userId)).toEqual(before)
+    expect(await liveIds(userId)).toEqual([kept.id, other.id].sort())
+  })
+
+  test('by two at once: one of them does', async () => {
+    const userId = await newUser()
+    const [one, two] = [await startOne(userId), await startOne(userId)]
+
+    const changed = await Promise.all(
+      [one, two].map(({ id }) => sessions.changePassword(userId, 'first hash', newHash(), id)),
+    )
+
+    expect(changed.sort()).toEqual([false, true])
+    expect(await liveIds(userId)).toHaveLength(1)
+  })
+
+  test('rehashing stores a new hash of the same password, unless it was changed meanwhile', async () => {
+    const userId = await newUser()
+    const { id } = await startOne(userId)
+    const to = newHash()
+
+    await users.rehash(userId, 'another hash', newHash())
+    expect((await credentials(userId)).passwordHash).toBe('first hash')
+    await users.rehash(userId, 'first hash', to)
+
+    expect(await credentials(userId)).toMatchObject({ ...to, epoch: 0 })
+    expect(await liveIds(userId)).toEqual([id])
+  })
+})
+
+describe('races', () => {
+  const rounds = Array.from({ length: 15 }, (_, round) => round)
+
+  test.each<{ what: string; run: (userId: string, keep: string) => Promise<unknown> }>([
+    { what: 'endAll', run: (userId) => sessions.endAll(userId, 'logout_all') },
+    {
+      what: 'changePassword',
+      run: async (userId, keep) => {
+        const { passwordHash } = await credentials(userId)
+        return sessions.changePassword(userId, passwordHash, newHash(), keep)
+      },
+    },
+    { what: 'disabling', run: disable },
+  ])('B8 start and rotate against $what: nothing but the session to keep is left', async ({ what, run }) => {
+    const userId = await newUser()
+    for (const round of rounds) {
+      await enable(userId)
+      const keep = await startOne(userId)
+      const { id } = await startOne(userId)
+      const { epoch } = await credentials(userId)
+      const racers = [
+        () => sessions.start(userId, epoch, newSession()),
+        () => run(userId, keep.id),
+        () => sessions.rotate(id, userId, 1),
+      ]
+      const turned = [...racers.slice(round % 3), ...racers.slice(0, round % 3)]
+
+      await Promise.all(turned.map((race) => race()))
+
+      expect(await liveIds(userId)).toEqual(what === 'changePassword' ? [keep.id] : [])
+    }
+  })
+})
+
+test('G2 everything says unavailable where the database is out of reach', async () => {
+  const refused = async () => {
+    throw Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:5432'), { code: 'ECONNREFUSED' })
+  }
+  const { $client } = db.database.queries as unknown as { $client: Record<string, unknown> }
+  Object.assign($client, { query: refused, connect: refused, transaction: refused })
+  const id = newId()
+  const calls: Promise<unknown>[] = [
+    sessions.start(id, 0, newSession()),
+    sessions.startForNewUser({ email: id, ...newHash() }, newSession()),
+    sessions.rotate(id, id, 1),
+    sessions.find(id, id),
+    sessions.list(id),
+    sessions.end(id, id, 'logout'),
+    sessions.endAll(id, 'logout_all'),
+    sessions.changePassword(id, id, newHash(), id),
+    users.credentialsByEmail(id),
+    users.credentialsById(id),
+    users.rehash(id, id, newHash()),
+  ]
+  const results = await Promise.allSettled(calls)
+  for (const name of ['query', 'connect', 'transaction']) delete $client[name]
+
+  for (const result of results)
+    expect(result).toMatchObject({ status: 'rejected', reason: { name: 'AuthError', code: 'unavailable' } })
+})
