@@ -7,12 +7,12 @@ export function hash({ prepared, cost }) {
 }
 
 /**
- * A mismatch does the work of `cost` whatever cost the hash has, so that time does not tell older accounts apart:
+ * Does the work of `cost` whatever cost the hash has, so that time does not tell older accounts apart:
  * 2^c + (2^c + 2^(c+1) + … + 2^(cost-1)) = 2^cost.
  * @param {{ prepared: string, hash: string, cost: number }} task
  */
 export function verify({ prepared, hash, cost }) {
   const match = bcrypt.compareSync(prepared, hash)
-  if (!match) for (let spent = bcrypt.getRounds(hash); spent < cost; spent++) bcrypt.hashSync(prepared, spent)
+  for (let spent = bcrypt.getRounds(hash); spent < cost; spent++) bcrypt.hashSync(prepared, spent)
   return match
 }

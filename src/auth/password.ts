@@ -101,22 +101,31 @@ function prepare(password: string): string {
 const common = new Set(dictionary['passwords-common'])
 
 // What is tried first: common passwords and names around the account; as they are, with digits or punctuation at
-// their ends, or repeated; and runs like "abcdefghijklmno" or "aaaaaaaaaaaaaaa".
+// their ends, with separators, or repeated; two or three characters repeated; and runs like "abcdefghijklmno".
 function isPredictable(text: string, names: readonly string[]): boolean {
-  const bare = text.replace(/^[^\p{L}]+|[^\p{L}]+$/gu, '')
-  const forms = [text, bare, repeatedUnit(text), repeatedUnit(bare)]
-  const steps = [...text].map(
-    (character, i, all) => Number(character.codePointAt(0)) - Number(all[i - 1]?.codePointAt(0)),
-  )
+  const characters = [...text]
+  const isLetter = (character: string) => /\p{L}/u.test(character)
+  const bare = characters
+    .slice(characters.findIndex(isLetter), characters.findLastIndex(isLetter) + 1)
+    .join('')
+  const joined = characters.filter((character) => /[\p{L}\p{N}]/u.test(character)).join('')
+  const forms = [text, bare, joined].flatMap((form) => [form, repeatedUnit(form)])
+  const refused = new Set(names.map((name) => name.toLowerCase()))
+  const steps = characters.map((character, i) => codePoint(character) - codePoint(characters[i - 1]))
   return (
     new Set(steps.slice(1)).size === 1 ||
-    forms.some((form) => common.has(form) || names.some((name) => name.toLowerCase() === form))
+    repeatedUnit(text).length < 5 ||
+    forms.some((form) => common.has(form) || refused.has(form))
   )
 }
 
-// "abcabcab" -> "abc"; a text that repeats nothing is its own unit.
+const codePoint = (character: string | undefined) => character?.codePointAt(0) ?? 0
+
+const longestUnit = 64
+
+// "abcabcab" -> "abc"; a text that repeats nothing is its own unit. Bounded, as anybody may send long passwords.
 function repeatedUnit(text: string): string {
-  for (let length = 1; length <= text.length / 2; length++)
+  for (let length = 1; length <= Math.min(text.length / 2, longestUnit); length++)
     if (text.startsWith(text.slice(length))) return text.slice(0, length)
   return text
 }

@@ -20,7 +20,7 @@ describeOnPostgres('two servers on one PostgreSQL', () => {
   beforeAll(async () => {
     const database = await createPostgresDatabase(postgresServer)
     drop = database.drop
-    const settings = {
+    settings = {
       DATABASE_URL: database.url,
       PUBLIC_URL: 'http://localhost:3000',
       SESSIONS_PER_USER: '5',
