@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -53,7 +53,7 @@ export async function openEmbedded(folder: string, image?: Blob): Promise<Databa
     return PGlite.create(where, { loadDataDir: image ?? (await dataDir()) })
   }
   const openFolder = async () => {
-    await lockFolder(folder)
+    unlock = await lockFolder(folder)
     const files = join(folder, 'pglite')
     if (!existsSync(files)) {
       // Made beside and moved into place when whole: a first start that was cut off is simply done again.
@@ -64,34 +64,39 @@ export async function openEmbedded(folder: string, image?: Blob): Promise<Databa
     return PGlite.create(files)
   }
 
+  let unlock = () => {}
   const client = folder === 'memory://' ? await create(folder) : await openFolder()
   const queries = drizzle({ client })
   await migrate(queries, { migrationsFolder })
   return {
     queries,
     transaction: (work) => queries.transaction(work),
-    close: () => client.close(),
+    async close() {
+      await client.close()
+      unlock()
+    },
   }
 }
 
-// Two processes on one folder would silently lose each other's writes. The lock is held by the kernel for as long as
-// this process lives, so a killed server leaves none behind. Its file stays open, and is never removed.
-async function lockFolder(folder: string): Promise<void> {
+// Two processes on one folder would silently lose each other's writes. The kernel holds the lock for as long as the
+// file is open, so a killed server leaves none behind.
+async function lockFolder(folder: string): Promise<() => void> {
   const { tryLock } = await import('fs-native-extensions')
-  let locked: boolean
+  let file: number
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 })
-    locked = tryLock(openSync(join(folder, 'lock'), 'a+', 0o600))
+    file = openSync(join(folder, 'lock'), 'a+', 0o600)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     throw new DatabaseError(
       `DATA_DIR ${folder} cannot be used (${code}): name a folder this user may write to`,
     )
   }
-  if (!locked)
-    throw new DatabaseError(
-      `DATA_DIR ${folder} is in use by another process: stop that one, name another folder, or set DATABASE_URL to share a PostgreSQL`,
-    )
+  if (tryLock(file)) return () => closeSync(file)
+  closeSync(file)
+  throw new DatabaseError(
+    `DATA_DIR ${folder} is in use by another process: stop that one, name another folder, or set DATABASE_URL to share a PostgreSQL`,
+  )
 }
 
 const startSeconds = 30
@@ -101,6 +106,22 @@ async function openPostgres(url: string, onIdleError: (error: Error) => void): P
   const { default: pg } = await import('pg')
   const { drizzle } = await import('drizzle-orm/node-postgres')
   const { migrate } = await import('drizzle-orm/node-postgres/migrator')
+
+  async function migrateOnce(): Promise<void> {
+    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 3_000 })
+    client.on('error', onIdleError)
+    try {
+      await client.connect()
+      // Instances that start together take turns. A migration may take its time, but waits for nobody for ever.
+      await client.query(`SET lock_timeout = '${startSeconds}s'`)
+      await client.query('SELECT pg_advisory_lock($1)', [migrationLock])
+      await migrate(drizzle({ client }), { migrationsFolder })
+    } finally {
+      await client.end()
+    }
+  }
+  await retryWhileUnavailable(migrateOnce)
+
   // Every wait is bounded: for a connection, for a statement at the server, and for an answer that never comes.
   const pool = new pg.Pool({
     connectionString: url,
@@ -114,44 +135,22 @@ async function openPostgres(url: string, onIdleError: (error: Error) => void): P
   })
   pool.on('error', onIdleError)
 
-  async function withClient<T>(work: (client: import('pg').PoolClient) => Promise<T>): Promise<T> {
+  async function transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
     const client = await pool.connect()
     try {
-      const result = await work(client)
+      await client.query('BEGIN')
+      const result = await work(drizzle({ client }))
+      await client.query('COMMIT')
       client.release()
       return result
     } catch (error) {
-      // Closed rather than used again: the server rolls back what it left open, and drops what it locked.
+      // Closed rather than used again: so the server rolls back, even where it does not answer.
       client.release(true)
       throw error
     }
   }
 
-  // Two instances that start together take turns.
-  const migrateOnce = () =>
-    withClient(async (client) => {
-      await client.query({ text: 'SELECT pg_advisory_lock($1)', values: [migrationLock] })
-      await migrate(drizzle({ client }), { migrationsFolder })
-      await client.query('SELECT pg_advisory_unlock($1)', [migrationLock])
-    })
-
-  try {
-    await retryWhileUnavailable(migrateOnce)
-  } catch (error) {
-    await pool.end()
-    throw error
-  }
-  return {
-    queries: drizzle({ client: pool }),
-    transaction: (work) =>
-      withClient(async (client) => {
-        await client.query('BEGIN')
-        const result = await work(drizzle({ client }))
-        await client.query('COMMIT')
-        return result
-      }),
-    close: () => pool.end(),
-  }
+  return { queries: drizzle({ client: pool }), transaction, close: () => pool.end() }
 }
 
 async function retryWhileUnavailable(work: () => Promise<void>): Promise<void> {
@@ -210,17 +209,10 @@ function driverError(error: unknown): DriverError {
   return (cause instanceof Error ? cause : error) as DriverError
 }
 
-// SQLSTATE classes of a server that cannot serve now: connection, resources, operator intervention (with statement
-// timeouts), system error; serialization failures, deadlocks and lock timeouts; "starting up", "too many connections".
-const transient = /^(08|53|57|58|40|55P03)/
+// What passes by itself: errors of the network (E…), and of a server that cannot serve now, by class of SQLSTATE:
+// connection, rollback, resources, operator intervention (statement timeouts too), system error; lock timeouts.
+const transient = /^(E[A-Z_]+$|08|40|53|57|58|55P03)/
 
-// An error without an SQLSTATE never reached the server, or its answer never came.
-function isUnavailable(error: DriverError): boolean {
-  return /^[0-9A-Z]{5}$/.test(error.code ?? '') ? transient.test(error.code ?? '') : isConnectionError(error)
-}
-
-function isConnectionError(error: DriverError): boolean {
-  return error.code !== undefined
-    ? /^E[A-Z_]+$/.test(error.code)
-    : /timeout|terminated|closed|not queryable|connection/i.test(error.message)
+function isUnavailable({ code, message }: DriverError): boolean {
+  return code === undefined ? /timeout|terminated|closed|not queryable/i.test(message) : transient.test(code)
 }

@@ -54,6 +54,24 @@ describe('start', () => {
     await first.end('SIGTERM')
   })
 
+  test('a database out of reach: tried again for 30 s, then exit 1 with one line that says what to do', async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const { port } = silent.address() as { port: number }
+    const startedAt = Date.now()
+
+    const [refused, unanswered] = await Promise.all([
+      runServer({ DATABASE_URL: 'postgres://postgres@127.0.0.1:9/auth' }),
+      runServer({ DATABASE_URL: `postgres://postgres@127.0.0.1:${port}/auth` }),
+    ])
+    silent.close()
+
+    const message = /^DATABASE_URL: PostgreSQL was out of reach for 30 s \(.*\): start it, or mend the URL\n$/
+    expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(message) })
+    expect(unanswered).toMatchObject({ code: 1, stderr: expect.stringMatching(message) })
+    expect(Date.now() - startedAt).toBeGreaterThan(29_000)
+  })
+
   test('a data folder that cannot be written to: exit 1, one line that says what to do', async () => {
     const exit = await runServer({ DATA_DIR: '/dev/null/auth' })
 
