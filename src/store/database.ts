@@ -188,6 +188,7 @@ export async function isReachable(database: Database): Promise<boolean> {
  * The same functions, but where the database is out of reach they throw AuthError `unavailable`. Other errors lose
  * the statement and its parameters, which are no business of a log.
  */
+// biome-ignore lint/suspicious/noExplicitAny: whatever the functions take and return is kept
 export function guarded<T extends Record<string, (...args: any[]) => Promise<unknown>>>(store: T): T {
   const guard = (run: T[string]) =>
     async function guardedRun(...args: unknown[]) {
