@@ -64,15 +64,15 @@ export function createApp(services: Services): express.Express {
     at.all(methodNotAllowed(Object.keys(methods)))
   }
 
-  route('/auth/register', { post: [sameSite, ...readBody(credentialsBody), auth.register] })
-  route('/auth/login', { post: [sameSite, ...readBody(credentialsBody), auth.login] })
-  route('/auth/refresh', { post: [sameSite, auth.requireRefreshToken, ...noBody, auth.refresh] })
-  route('/auth/logout', { post: [sameSite, ...noBody, auth.logout] })
-  route('/auth/logout-all', { post: [sameSite, token, ...noBody, live, auth.logoutAll] })
+  route('/auth/register', { post: [sameSite, readBody(credentialsBody), auth.register] })
+  route('/auth/login', { post: [sameSite, readBody(credentialsBody), auth.login] })
+  route('/auth/refresh', { post: [sameSite, auth.requireRefreshToken, noBody, auth.refresh] })
+  route('/auth/logout', { post: [sameSite, noBody, auth.logout] })
+  route('/auth/logout-all', { post: [sameSite, token, noBody, live, auth.logoutAll] })
   route('/auth/sessions', { get: [token, live, auth.listSessions] })
-  route('/auth/sessions/:id', { delete: [sameSite, token, ...noBody, live, auth.endSession] })
+  route('/auth/sessions/:id', { delete: [sameSite, token, noBody, live, auth.endSession] })
   route('/auth/password', {
-    post: [sameSite, token, ...readBody(passwordChangeBody), live, auth.changePassword],
+    post: [sameSite, token, readBody(passwordChangeBody), live, auth.changePassword],
   })
   route('/users/me', { get: [token, live, auth.me] })
   route('/.well-known/jwks.json', { get: [(_req, res) => void res.json({ keys: [] })] })

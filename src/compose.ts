@@ -5,7 +5,7 @@ import { createApp } from './app.ts'
 import { createAccessTokens } from './auth/access-token.ts'
 import { createChangePassword } from './auth/change-password.ts'
 import { createGrants } from './auth/grant.ts'
-import { createDescribeSession, createLogin } from './auth/login.ts'
+import { createLogin, createNewSessions } from './auth/login.ts'
 import { createLogout } from './auth/logout.ts'
 import { createPasswords } from './auth/password.ts'
 import { createRefresh } from './auth/refresh.ts'
@@ -47,7 +47,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     replacements.database ??
     (await openDatabase({
       ...config.database,
-      onIdleError: (error) => log.warn({ cause: error.message }, 'lost an idle connection to PostgreSQL'),
+      onTrouble: (message) => log.warn({ event: 'database_trouble' }, message),
     }))
   const users = createUserStore({ database })
   const sessions = createSessionStore({ database, limits: config.sessions })
@@ -65,8 +65,8 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     })
     const refreshTokens = createRefreshTokens({ keys: keys.refresh, issuer: publicUrl, clock })
     const prepareGrant = createGrants({ accessTokens, refreshTokens })
-    const describeSession = createDescribeSession({ refreshTokens, randomId: newSessionId })
-    const deps = { users, sessions, passwords, accessTokens, refreshTokens, prepareGrant, describeSession }
+    const newSessionFor = createNewSessions({ refreshTokens, randomId: newSessionId })
+    const deps = { users, sessions, passwords, accessTokens, refreshTokens, prepareGrant, newSessionFor }
     return createApp({
       publicUrl,
       ownOrigins: ownOrigins(publicUrl),

@@ -10,6 +10,8 @@ const exitConfig = 78 // EX_CONFIG of sysexits.h
 
 // On a machine with much memory V8 lets garbage pile up to several times of what is in use. Small is fast enough here.
 setFlagsFromString('--optimize-for-size')
+// What the embedded database writes is for this user only.
+process.umask(0o077)
 
 try {
   await start()
@@ -20,6 +22,10 @@ try {
 }
 
 async function start(): Promise<void> {
+  let stop = async () => process.exit(0)
+  process.on('SIGTERM', () => stop())
+  process.on('SIGINT', () => stop())
+
   const config = await loadConfig(takeEnvironment())
   const log = pino({ level: config.logLevel })
   const services = await compose(config, log)
@@ -27,20 +33,21 @@ async function start(): Promise<void> {
   const port = await listen(server, config.http.host, config.http.port)
   // In the same turn as the port is bound, so that no request can come before there is somebody to answer it.
   server.on('request', services.app(config.http.publicUrl ?? `http://localhost:${port}`))
+  // A level of its own, so that this line is there whatever LOG_LEVEL is.
   log.child({}, { level: 'info' }).info({ url: localUrl(config.http.host, port) }, 'listening')
 
   process.on('SIGHUP', services.reloadKeys)
-  let stopping = false
-  const stop = async () => {
-    if (stopping) return
-    stopping = true
+  let stopping: Promise<never> | undefined
+  stop = () => {
+    stopping ??= drainAndExit()
+    return stopping
+  }
+  async function drainAndExit(): Promise<never> {
     services.drain()
     await drain(server)
     await services.close()
     process.exit(0)
   }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
 }
 
 function listen(server: Server, host: string, port: number): Promise<number> {

@@ -1,7 +1,7 @@
 import type { SessionStore } from '../store/sessions.ts'
 import type { User, UserStore } from '../store/users.ts'
 import { AuthError } from './errors.ts'
-import type { Passwords } from './password.ts'
+import type { HashedPassword, Passwords } from './password.ts'
 
 export function createChangePassword(deps: {
   users: UserStore
@@ -22,11 +22,15 @@ export function createChangePassword(deps: {
   ): Promise<void> {
     const message = passwords.problem(newPassword, user.email)
     if (message) throw new AuthError('password_rejected', { errors: [{ path: 'newPassword', message }] })
-    const account = await users.credentialsById(user.id)
-    if (!account || !(await passwords.verify(currentPassword, account))) throw new AuthError('wrong_password')
-    const hashed = await passwords.hash(newPassword)
-    // Another change may have overtaken this one: then the current password is not what was verified any more.
-    const changed = await sessions.changePassword(user.id, account.passwordHash, hashed, sessionId)
-    if (!changed) throw new AuthError('wrong_password')
+    let hashed: HashedPassword | undefined
+    for (;;) {
+      const account = await users.credentialsById(user.id)
+      if (!account || !(await passwords.verify(currentPassword, account)))
+        throw new AuthError('wrong_password')
+      hashed ??= await passwords.hash(newPassword)
+      const changed = await sessions.changePassword(user.id, account.passwordHash, hashed, sessionId)
+      if (changed) return
+      // Overtaken: by another change, which the current password will not survive, or by a rehash, which it will.
+    }
   }
 }

@@ -1,4 +1,4 @@
-/** The closed set of error codes that clients see. The README lists them; `http/problem.ts` has their status. */
+/** The closed set of error codes that clients see. `http/problem.ts` says what each means. */
 export type ErrorCode =
   | 'invalid_json'
   | 'invalid_request'

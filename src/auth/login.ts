@@ -3,7 +3,7 @@ import type { UserStore } from '../store/users.ts'
 import { AuthError } from './errors.ts'
 import type { Grant, PrepareGrant } from './grant.ts'
 import type { Passwords } from './password.ts'
-import type { RefreshTokens } from './refresh-token.ts'
+import type { RefreshClaims, RefreshTokens } from './refresh-token.ts'
 
 /** The device that asks, and the refresh token it presented, if any. */
 export interface Device {
@@ -12,13 +12,23 @@ export interface Device {
   presentedToken: string | undefined
 }
 
-export type DescribeSession = ReturnType<typeof createDescribeSession>
+export type NewSessionFor = ReturnType<typeof createNewSessions>
 
-/** A new session for a device. Of the presented token only which session to end is taken, never who it belongs to. */
-export function createDescribeSession(deps: { refreshTokens: RefreshTokens; randomId: () => string }) {
-  return async function describeSession({ userAgent, ip, presentedToken }: Device) {
-    const presented = presentedToken ? await deps.refreshTokens.verify(presentedToken) : undefined
+/** New sessions for devices. Of a presented token only which session to end is taken, never who it belongs to. */
+export function createNewSessions(deps: { refreshTokens: RefreshTokens; randomId: () => string }) {
+  return async function newSessionFor({ userAgent, ip, presentedToken }: Device) {
+    const presented = presentedToken ? await verifyIfPossible(presentedToken) : undefined
     return { id: deps.randomId(), userAgent, ip, replaces: presented?.sessionId }
+  }
+
+  // A cookie nobody can judge for now, as its key is out of reach, keeps nobody from logging in.
+  async function verifyIfPossible(token: string): Promise<RefreshClaims | undefined> {
+    try {
+      return await deps.refreshTokens.verify(token)
+    } catch (error) {
+      if (error instanceof AuthError) return undefined
+      throw error
+    }
   }
 }
 
@@ -27,7 +37,7 @@ export function createLogin(deps: {
   sessions: SessionStore
   passwords: Passwords
   prepareGrant: PrepareGrant
-  describeSession: DescribeSession
+  newSessionFor: NewSessionFor
 }) {
   const { users, sessions, passwords } = deps
 
@@ -38,7 +48,7 @@ export function createLogin(deps: {
    */
   return async function login(email: string, password: string, device: Device): Promise<Grant> {
     const grant = deps.prepareGrant()
-    const session = await deps.describeSession(device)
+    const session = await deps.newSessionFor(device)
     const account = await users.credentialsByEmail(email)
     const match = await passwords.verify(password, account)
     if (!account || !match || account.disabled) throw new AuthError('invalid_credentials')

@@ -2,7 +2,7 @@ import type { SessionStore } from '../store/sessions.ts'
 import type { UserStore } from '../store/users.ts'
 import { AuthError } from './errors.ts'
 import type { Grant, PrepareGrant } from './grant.ts'
-import type { DescribeSession, Device } from './login.ts'
+import type { Device, NewSessionFor } from './login.ts'
 import type { Passwords } from './password.ts'
 
 export function createRegister(deps: {
@@ -10,7 +10,7 @@ export function createRegister(deps: {
   sessions: SessionStore
   passwords: Passwords
   prepareGrant: PrepareGrant
-  describeSession: DescribeSession
+  newSessionFor: NewSessionFor
 }) {
   /**
    * Makes an account and its first session, both or neither.
@@ -20,7 +20,7 @@ export function createRegister(deps: {
     const message = deps.passwords.problem(password, email)
     if (message) throw new AuthError('password_rejected', { errors: [{ path: 'password', message }] })
     const grant = deps.prepareGrant()
-    const session = await deps.describeSession(device)
+    const session = await deps.newSessionFor(device)
     if (await deps.users.credentialsByEmail(email)) throw new AuthError('email_taken')
     const hashed = await deps.passwords.hash(password)
     const started = await deps.sessions.startForNewUser({ email, ...hashed }, session)

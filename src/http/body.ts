@@ -1,10 +1,10 @@
 import contentType from 'content-type'
-import express, { type Request, type RequestHandler } from 'express'
+import type { Request, RequestHandler, Response } from 'express'
 import { visit } from 'jsonc-parser'
 import { z } from 'zod'
 import { AuthError, type FieldError } from '../auth/errors.ts'
 
-const maxBytes = '8kb'
+const maxBytes = 8192
 const maxDepth = 32
 
 /** Text that PostgreSQL can store and UTF-8 can carry: no NUL, no half of a surrogate pair. */
@@ -27,11 +27,10 @@ export const emptyBody = z.strictObject({})
  * Reads, parses and validates the body; handlers find the result in `req.body`, typed by `bodyOf`. Routes without a
  * body take `emptyBody`: none, or `{}`.
  */
-export function readBody(schema: z.ZodType): RequestHandler[] {
-  const takeBytes = express.raw({ type: () => true, limit: maxBytes, inflate: false })
-  const parse: RequestHandler = (req, _res, next) => {
+export function readBody(schema: z.ZodType): RequestHandler {
+  return async (req, res, next) => {
+    const bytes = await takeBytes(req, res)
     requireJson(req)
-    const bytes: Buffer = Buffer.isBuffer(req.body) ? req.body : Buffer.alloc(0)
     const value = bytes.length > 0 ? parseJson(bytes) : schema === emptyBody ? {} : undefined
     if (value === undefined)
       throw new AuthError('invalid_request', { errors: [{ path: '', message: 'a JSON body is required' }] })
@@ -40,7 +39,28 @@ export function readBody(schema: z.ZodType): RequestHandler[] {
     req.body = result.data
     next()
   }
-  return [takeBytes, parse]
+}
+
+// Answers as soon as it is too much, where body-parser would first take all of it.
+async function takeBytes(req: Request, res: Response): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let length = 0
+  const tooLarge = () => {
+    res.set('Connection', 'close')
+    return new AuthError('payload_too_large')
+  }
+  if (Number(req.headers['content-length']) > maxBytes) throw tooLarge()
+  try {
+    for await (const chunk of req.iterator({ destroyOnReturn: false })) {
+      length += chunk.length
+      if (length > maxBytes) throw tooLarge()
+      chunks.push(chunk)
+    }
+  } catch (error) {
+    if (error instanceof AuthError) throw error
+    throw new AuthError('invalid_json', { cause: error }) // The client has gone in the middle of it.
+  }
+  return Buffer.concat(chunks)
 }
 
 /** The body that `readBody(schema)` validated. */

@@ -77,17 +77,8 @@ function bearerChallenge(code: ErrorCode, req: Request): string | undefined {
   return refused ? 'Bearer error="invalid_token"' : undefined
 }
 
-// The body reader's errors come with a `type`, those of undecodable paths with a status.
-const codeOfType: Record<string, ErrorCode> = {
-  'entity.too.large': 'payload_too_large',
-  'encoding.unsupported': 'unsupported_media_type',
-  'request.size.invalid': 'invalid_json',
-  'request.aborted': 'invalid_json',
-}
-
 function toAuthError(error: unknown): AuthError {
   if (error instanceof AuthError) return error
-  if (error instanceof URIError) return new AuthError('not_found')
-  const { type } = error as { type?: string }
-  return new AuthError(codeOfType[type ?? ''] ?? 'internal_error')
+  // A path that cannot be decoded.
+  return new AuthError(error instanceof URIError ? 'not_found' : 'internal_error')
 }

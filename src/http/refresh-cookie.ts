@@ -16,7 +16,7 @@ export function createRefreshCookie({ secure }: { secure: boolean }) {
       const header = req.headers.cookie ?? ''
       const written = header.split(';').flatMap((pair) => {
         const [key = '', ...value] = pair.split('=')
-        return key.trim() === name ? [value.join('=').trim()] : []
+        return trimBlanks(key) === name ? [trimBlanks(value.join('='))] : []
       })
       // The parser takes the first of two cookies of one name, and somebody else may have put that one there.
       if (written.length > 1) return { kind: 'several' }
@@ -32,5 +32,8 @@ export function createRefreshCookie({ secure }: { secure: boolean }) {
     },
   }
 }
+
+// Of white space only these two are none of a cookie's name or value, for the parser and for browsers.
+const trimBlanks = (text: string) => text.replace(/^[ \t]+|[ \t]+$/g, '')
 
 export type RefreshCookie = ReturnType<typeof createRefreshCookie>

@@ -19,7 +19,7 @@ export function requestLog(logger: Logger): RequestHandler {
     customAttributeKeys: { reqId: 'requestId' },
     customLogLevel: (_req, res, error) => (error || res.statusCode >= 500 ? 'error' : 'info'),
     serializers: {
-      req: ({ method, url }) => ({ method, path: url.split('?')[0] }),
+      req: ({ method, url }) => ({ method, path: url.replace(/^\w+:\/\/[^/]*/, '').split(/[?#]/)[0] }),
       res: ({ statusCode }) => ({ statusCode }),
       err: (error) => ({ type: error.type, message: error.message, stack: error.stack }),
     },

@@ -66,7 +66,7 @@ function policyProblems(versions: LoadedSecrets['versions']): SecretProblem[] {
   const problems: SecretProblem[] = []
   const owners = new Map<string, SecretName>()
   for (const name of secretNames) {
-    const value = versions[name]?.[0]?.value
+    const value = versions[name]?.[0]?.value.trim()
     if (value === undefined) continue
     const owner = owners.get(value)
     const message = owner

@@ -34,11 +34,11 @@ const migrationsFolder = fileURLToPath(new URL('./migrations', import.meta.url))
 export function openDatabase(settings: {
   url?: string | undefined
   folder: string
-  onIdleError: (error: Error) => void
+  onTrouble: (message: string) => void
 }): Promise<Database> {
   return settings.url === undefined
     ? openEmbedded(settings.folder)
-    : openPostgres(settings.url, settings.onIdleError)
+    : openPostgres(settings.url, settings.onTrouble)
 }
 
 /** PGlite: PostgreSQL in this process, its files in `folder` (`memory://`: none). `image`: what to start from. */
@@ -61,7 +61,11 @@ export async function openEmbedded(folder: string, image?: Blob): Promise<Databa
       await (await create(`${files}.new`)).close()
       renameSync(`${files}.new`, files)
     }
-    return PGlite.create(files)
+    return PGlite.create(files).catch((error: Error) => {
+      throw new DatabaseError(
+        `DATA_DIR ${folder} holds no database that opens (${error.message}): restore a copy, or name another folder`,
+      )
+    })
   }
 
   let unlock = () => {}
@@ -102,14 +106,14 @@ async function lockFolder(folder: string): Promise<() => void> {
 const startSeconds = 30
 const migrationLock = 4_021_968_133
 
-async function openPostgres(url: string, onIdleError: (error: Error) => void): Promise<Database> {
+async function openPostgres(url: string, onTrouble: (message: string) => void): Promise<Database> {
   const { default: pg } = await import('pg')
   const { drizzle } = await import('drizzle-orm/node-postgres')
   const { migrate } = await import('drizzle-orm/node-postgres/migrator')
 
   async function migrateOnce(): Promise<void> {
     const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 3_000 })
-    client.on('error', onIdleError)
+    client.on('error', ({ message }) => onTrouble(message))
     try {
       await client.connect()
       // Instances that start together take turns. A migration may take its time, but waits for nobody for ever.
@@ -120,7 +124,7 @@ async function openPostgres(url: string, onIdleError: (error: Error) => void): P
       await client.end()
     }
   }
-  await retryWhileUnavailable(migrateOnce)
+  await retryWhileUnavailable(migrateOnce, onTrouble)
 
   // Every wait is bounded: for a connection, for a statement at the server, and for an answer that never comes.
   const pool = new pg.Pool({
@@ -133,7 +137,9 @@ async function openPostgres(url: string, onIdleError: (error: Error) => void): P
     idle_in_transaction_session_timeout: 5_000,
     keepAlive: true,
   })
-  pool.on('error', onIdleError)
+  pool.on('error', ({ message }) => onTrouble(message))
+  // The pool does not listen to a connection that is checked out; lost then, it would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}))
 
   async function transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
     const client = await pool.connect()
@@ -153,7 +159,10 @@ async function openPostgres(url: string, onIdleError: (error: Error) => void): P
   return { queries: drizzle({ client: pool }), transaction, close: () => pool.end() }
 }
 
-async function retryWhileUnavailable(work: () => Promise<void>): Promise<void> {
+async function retryWhileUnavailable(
+  work: () => Promise<void>,
+  onTrouble: (message: string) => void,
+): Promise<void> {
   const deadline = Date.now() + startSeconds * 1000
   for (;;) {
     try {
@@ -169,6 +178,7 @@ async function retryWhileUnavailable(work: () => Promise<void>): Promise<void> {
         throw new DatabaseError(
           `DATABASE_URL: PostgreSQL was out of reach for ${startSeconds} s (${cause.code ?? cause.message}): start it, or mend the URL`,
         )
+      onTrouble(`waiting for PostgreSQL (${cause.code ?? cause.message})`)
       await delay(500)
     }
   }
@@ -212,7 +222,7 @@ function driverError(error: unknown): DriverError {
 
 // What passes by itself: errors of the network (E…), and of a server that cannot serve now, by class of SQLSTATE:
 // connection, rollback, resources, operator intervention (statement timeouts too), system error; lock timeouts.
-const transient = /^(E[A-Z_]+$|08|40|53|57|58|55P03)/
+const transient = /^(E(CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN)$|08|40|53|57|58|55P03)/
 
 function isUnavailable({ code, message }: DriverError): boolean {
   return code === undefined ? /timeout|terminated|closed|not queryable/i.test(message) : transient.test(code)

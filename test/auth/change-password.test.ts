@@ -1,0 +1,37 @@
+import { expect, jest, test } from '@jest/globals'
+import { createChangePassword } from '../../src/auth/change-password.ts'
+
+const user = { id: 'u', email: 'ada@example.com', role: 'user', emailVerifiedAt: null, createdAt: new Date() }
+
+/** A change that finds the hash exchanged when it is about to store the new one, the first time only. */
+function overtakenChange(isStillRight: boolean) {
+  const verify = jest.fn<() => Promise<boolean>>().mockResolvedValueOnce(true).mockResolvedValue(isStillRight)
+  const store = jest.fn<() => Promise<boolean>>().mockResolvedValueOnce(false).mockResolvedValue(true)
+  const deps = {
+    users: { credentialsById: async () => ({ passwordHash: 'hash' }) },
+    sessions: { changePassword: store },
+    passwords: {
+      problem: () => undefined,
+      verify,
+      hash: async () => ({ passwordHash: 'new', passwordScheme: 1 }),
+    },
+  }
+  const change = createChangePassword(deps as unknown as Parameters<typeof createChangePassword>[0])
+  return { change: () => change(user, 's', 'current password', 'new password'), store }
+}
+
+test('overtaken by a rehash, the right current password is verified again, and the change goes through', async () => {
+  const { change, store } = overtakenChange(true)
+
+  await change()
+
+  expect(store).toHaveBeenCalledTimes(2)
+})
+
+test('B8 overtaken by another change, the current password is wrong by now', async () => {
+  const { change, store } = overtakenChange(false)
+
+  await expect(change()).rejects.toMatchObject({ code: 'wrong_password' })
+
+  expect(store).toHaveBeenCalledTimes(1)
+})
