@@ -8,6 +8,8 @@ const printable = Array.from({ length: 94 }, (_, index) => String.fromCharCode(3
 const draw = (alphabet: string, length: number) =>
   Array.from({ length }, () => [...alphabet][randomInt([...alphabet].length)]).join('')
 
+const hex = (bytes: number) => randomBytes(bytes).toString('hex')
+
 /** The rule a text breaks, without how to mend it. */
 const rule = (text: string) => secretProblem(text)?.split(';')[0]
 
@@ -26,13 +28,6 @@ describe('E1 accepts random secrets', () => {
     ['52 characters of base32', () => draw(`${lowerCase.toUpperCase()}234567`, 52)],
     ['43 characters of a-z0-9', () => draw(`${lowerCase}0123456789`, 43)],
     ['43 characters of a-z', () => draw(lowerCase, 43)],
-  ])('made of %s, 300 of each', (_what, make) => {
-    const rules = new Set(Array.from({ length: 300 }, make).map(rule))
-
-    expect([...rules]).toEqual([undefined])
-  })
-
-  test.each<[what: string, make: () => string]>([
     ['printable characters', () => `!${draw(printable, 39)}`],
     ['punctuation only', () => `!${draw(printable.replace(/[a-z0-9<>]/gi, ''), 47)}`],
     ['another script', () => draw('абвгдежзийклмнопрстуфхцчшщъыьэюя', 40)],
@@ -45,12 +40,8 @@ describe('E1 accepts random secrets', () => {
 
 describe('E1 refuses less than 32 bytes of key material', () => {
   test.each<[what: string, short: () => string, enough: () => string]>([
-    ['hex', () => randomBytes(31).toString('hex'), () => randomBytes(32).toString('hex')],
-    [
-      'hex, half a byte',
-      () => randomBytes(32).toString('hex').slice(1),
-      () => randomBytes(32).toString('hex'),
-    ],
+    ['hex', () => hex(31), () => hex(32)],
+    ['hex, half a byte', () => hex(32).slice(1), () => hex(32)],
     ['base64', () => randomBytes(31).toString('base64'), () => randomBytes(32).toString('base64')],
     ['base64url', () => randomBytes(31).toString('base64url'), () => randomBytes(32).toString('base64url')],
     ['other text', () => `!${draw(printable, 30)}`, () => `!${draw(printable, 31)}`],
@@ -60,11 +51,7 @@ describe('E1 refuses less than 32 bytes of key material', () => {
       () => `!${draw('éèêëàâäôöûüçñß', 15)}`,
       () => `!?${draw('éèêëàâäôöûüçñßaeiouxyz789', 8)}${draw('éèñ', 11)}`,
     ],
-    [
-      'white space around it',
-      () => ` \n${randomBytes(31).toString('hex')} \n`,
-      () => randomBytes(32).toString('hex'),
-    ],
+    ['white space around it', () => ` \n${hex(31)} \n`, () => hex(32)],
   ])('in %s', (_what, short, enough) => {
     expect(rule(short())).toBe(tooShort)
     expect(rule(enough())).not.toBe(tooShort)
@@ -79,49 +66,37 @@ test.each(['', ' ', '\n', '\t \r\n', '\u00a0'])('E1 refuses %j as empty', (text)
   expect(rule(text)).toBe('is empty')
 })
 
-describe('E1 refuses text that repeats itself', () => {
-  test.each([
-    'a'.repeat(64),
-    '0'.repeat(64),
-    'abcd'.repeat(16),
-    'Ab1!'.repeat(10),
-    'deadbeef'.repeat(8),
-    'Tr0ub4dor&3'.repeat(3),
-    '00112233445566778899aabbccddeeff'.repeat(2),
-    randomBytes(8).toString('hex').repeat(8),
-  ])('%s', (text) => {
-    expect(rule(text)).toBe(regular)
-  })
-})
+test.each([
+  'a'.repeat(64),
+  '0'.repeat(64),
+  'abcd'.repeat(16),
+  'Ab1!'.repeat(10),
+  'deadbeef'.repeat(8),
+  'Tr0ub4dor&3'.repeat(3),
+  '00112233445566778899aabbccddeeff'.repeat(2),
+  randomBytes(8).toString('hex').repeat(8),
+])('E1 refuses text that repeats itself: %s', (text) => expect(rule(text)).toBe(regular))
 
-describe('E1 refuses sequences', () => {
-  test.each([
-    'abcdefghijklmnopqrstuvwxyz0123456789abcdefgh',
-    'zyxwvutsrqponmlkjihgfedcba9876543210zyxwvuts',
-    '0123456789abcdef'.repeat(4),
-    '1234567890'.repeat(7),
-    'acegikmoqsuwyacegikmoqsuwyacegikmoqsuwyacegik',
-    'a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6q7r8s9t0u1v2',
-    'qwertyuiopasdfghjklzxcvbnm1234567890qwertyu',
-    printable,
-  ])('%s', (text) => {
-    expect(rule(text)).toBe(regular)
-  })
-})
+test.each([
+  'abcdefghijklmnopqrstuvwxyz0123456789abcdefgh',
+  'zyxwvutsrqponmlkjihgfedcba9876543210zyxwvuts',
+  '0123456789abcdef'.repeat(4),
+  '1234567890'.repeat(7),
+  'acegikmoqsuwyacegikmoqsuwyacegikmoqsuwyacegik',
+  'a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6q7r8s9t0u1v2',
+  'qwertyuiopasdfghjklzxcvbnm1234567890qwertyu',
+  printable,
+])('E1 refuses sequences: %s', (text) => expect(rule(text)).toBe(regular))
 
-describe('E1 refuses phrases', () => {
-  test.each([
-    'correct horse battery staple correct battery',
-    'thequickbrownfoxjumpsoverthelazydogandmore!',
-    'This is the secret of our company server, do not share!',
-    'my-super-secret-jwt-signing-key-for-production',
-    'MY_SUPER_SECRET_JWT_SIGNING_KEY_FOR_PRODUCTION',
-    'jwt_refresh_token_secret_key_development_2024',
-    'supersecretsupersecretsupersecret!',
-  ])('%s', (text) => {
-    expect(rule(text)).toBe(regular)
-  })
-})
+test.each([
+  'correct horse battery staple correct battery',
+  'thequickbrownfoxjumpsoverthelazydogandmore!',
+  'This is the secret of our company server, do not share!',
+  'my-super-secret-jwt-signing-key-for-production',
+  'MY_SUPER_SECRET_JWT_SIGNING_KEY_FOR_PRODUCTION',
+  'jwt_refresh_token_secret_key_development_2024',
+  'supersecretsupersecretsupersecret!',
+])('E1 refuses phrases: %s', (text) => expect(rule(text)).toBe(regular))
 
 describe('E1 refuses placeholders', () => {
   const inExample = [...readFileSync('.env.example', 'utf8').matchAll(/^\w+_SECRET\w*=(.+)$/gm)].map(

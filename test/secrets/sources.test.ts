@@ -105,49 +105,30 @@ describe('a file', () => {
     )
   })
 
-  test.each<[what: string, arrange: (path: string) => void, message: string]>([
-    ['missing', () => {}, 'its file is missing; create it, or correct the path'],
-    [
-      'missing behind its link',
-      (path) => symlinkSync('nowhere', path),
-      'its file is missing; create it, or correct the path',
-    ],
-    ['empty', (path) => writeFileSync(path, ''), 'its file is empty; write the secret into it'],
-    [
-      'empty but for a newline',
-      (path) => writeFileSync(path, '\r\n'),
-      'its file is empty; write the secret into it',
-    ],
-    ['a directory', (path) => mkdirSync(path), 'its path is not a regular file; name the file itself'],
-    [
-      'a device',
-      (path) => symlinkSync('/dev/zero', path),
-      'its path is not a regular file; name the file itself',
-    ],
-    [
-      'a link to itself',
-      (path) => symlinkSync(path, path),
-      'its file cannot be read (ELOOP); mend its permissions or the path',
-    ],
-    [
-      'not UTF-8',
-      (path) => writeFileSync(path, Buffer.from('736563726574ff', 'hex')),
-      'its file is not UTF-8 text; name the right file',
-    ],
-    [
-      'UTF-16',
-      (path) => writeFileSync(path, Buffer.from('\ufeffsecret', 'utf16le')),
-      'its file is not UTF-8 text; name the right file',
-    ],
-  ])('E2 that is %s is a clear error', async (_what, arrange, message) => {
+  const missing = 'its file is missing; create it, or correct the path'
+  const empty = 'its file is empty; write the secret into it'
+  const irregular = 'its path is not a regular file; name the file itself'
+  const unreadable = 'its file cannot be read (ELOOP); mend its permissions or the path'
+  const notText = 'its file is not UTF-8 text; name the right file'
+  test.each<[what: string, message: string, arrange: (path: string) => void]>([
+    ['missing', missing, () => {}],
+    ['missing behind its link', missing, (path) => symlinkSync('nowhere', path)],
+    ['empty', empty, (path) => writeFileSync(path, '')],
+    ['empty but for a newline', empty, (path) => writeFileSync(path, '\r\n')],
+    ['a directory', irregular, mkdirSync],
+    ['a device', irregular, (path) => symlinkSync('/dev/zero', path)],
+    ['a link to itself', unreadable, (path) => symlinkSync(path, path)],
+    ['not UTF-8', notText, (path) => writeFileSync(path, Buffer.from('736563726574ff', 'hex'))],
+    ['UTF-16', notText, (path) => writeFileSync(path, Buffer.from('\ufeffsecret', 'utf16le'))],
+  ])('E2 that is %s is a clear error', async (_what, message, arrange) => {
     arrange(at('secret'))
 
     expect((await failure(() => read(at('secret')))).message).toBe(message)
   })
 
   // As a network file system may; this one says yes to open and stat, and no to read.
-  const unreadable = process.platform === 'linux' ? test : test.skip
-  unreadable('E2 that fails while it is read is a clear error too', async () => {
+  const onLinux = process.platform === 'linux' ? test : test.skip
+  onLinux('E2 that fails while it is read is a clear error too', async () => {
     expect((await failure(() => read('/proc/self/mem'))).message).toMatch(/cannot be read \(EIO\)/)
   })
 

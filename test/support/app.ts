@@ -1,5 +1,11 @@
 import { createHmac, createSecretKey, randomBytes } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import type { Server } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { Writable } from 'node:stream'
+import { afterAll, beforeAll, expect, jest } from '@jest/globals'
+import { sql } from 'drizzle-orm'
 import type { Express } from 'express'
 import jwt from 'jsonwebtoken'
 import { pino } from 'pino'
@@ -63,8 +69,40 @@ export async function createTestApp(environment: Record<string, string> = {}): P
   }
 }
 
+/** A test app for the tests of a file, from its first to its last. */
+export function useTestApp(environment?: Record<string, string>): TestApp {
+  // Of embedded databases on a busy machine: each takes seconds to start.
+  jest.setTimeout(30_000)
+  const t = {} as TestApp
+  beforeAll(async () => void Object.assign(t, await createTestApp(environment)))
+  afterAll(() => t.close())
+  return t
+}
+
+/** An app whose keys are out of reach once it has started: the file of its refresh secret is gone. */
+export async function createAppWithoutKeys(): Promise<TestApp> {
+  const folder = mkdtempSync(join(tmpdir(), 'auth-secrets-'))
+  const file = join(folder, 'refresh')
+  writeFileSync(file, refreshSecret)
+  const t = await createTestApp({ JWT_REFRESH_SECRET: '', JWT_REFRESH_SECRET_FILE: file })
+  rmSync(folder, { recursive: true })
+  return t
+}
+
+/** The row of a session, or undefined where there is none. */
+export async function rowOf({ db }: TestApp, { sessionId }: Pick<Client, 'sessionId'>) {
+  const [row] = await db.rows(sql`SELECT * FROM sessions WHERE id = ${sessionId}`)
+  return row
+}
+
+export const disable = ({ db }: TestApp, { userId }: Client) =>
+  db.rows(sql`UPDATE users SET disabled_at = now() WHERE id = ${userId}`)
+export const enable = ({ db }: TestApp, { userId }: Client) =>
+  db.rows(sql`UPDATE users SET disabled_at = NULL WHERE id = ${userId}`)
+
 let users = 0
 export const password = 'my dog is called rex'
+export const otherPassword = 'my cat is called tux'
 export const newEmail = () => `user-${++users}-${randomBytes(4).toString('hex')}@example.com`
 
 /** A client that keeps the refresh token as a browser does. */
@@ -76,25 +114,28 @@ export interface Client {
   sessionId: string
 }
 
-/** Registers a user and logs in; `cookie` and `bearer` below present its tokens. */
+/** Registers a user, which logs in. */
 export async function register(app: Express, email = newEmail()): Promise<Client> {
-  return clientOf(await request(app).post('/auth/register').send({ email, password }).expect(201))
+  return clientOf(await send(app, 'POST /auth/register', { body: { email, password } }).expect(201))
 }
 
 /** Logs a registered user in once more, as from another device. */
 export async function login(app: Express, email: string, withPassword = password): Promise<Client> {
-  return clientOf(await request(app).post('/auth/login').send({ email, password: withPassword }).expect(200))
+  return clientOf(await tryLogin(app, email, withPassword).expect(200))
 }
+
+export const tryLogin = (app: Express | Server, email: string, withPassword = password) =>
+  send(app, 'POST /auth/login', { body: { email, password: withPassword } })
 
 export function clientOf(response: request.Response): Client {
   const { accessToken, user } = response.body
-  const claims = jwt.decode(accessToken) as { sid: string }
+  const { sid } = jwt.decode(accessToken) as { sid: string }
   return {
     email: user.email,
     accessToken,
     refreshToken: refreshTokenOf(response),
     userId: user.id,
-    sessionId: claims.sid,
+    sessionId: sid,
   }
 }
 
@@ -123,9 +164,50 @@ export function clearsCookie(response: request.Response): boolean {
 export const cookie = (token: string) => `refresh_token=${token}`
 export const bearer = (client: { accessToken: string }) => `Bearer ${client.accessToken}`
 
-export function refresh(app: Express, token: string) {
-  return request(app).post('/auth/refresh').set('Cookie', cookie(token))
+export interface Presented {
+  /** The client whose access token is presented. */
+  as?: { accessToken: string } | undefined
+  /** The refresh token that is presented. */
+  token?: string | undefined
+  headers?: Record<string, string> | undefined
+  /** Sent as JSON, or byte for byte where it is text or bytes. */
+  body?: object | string | Buffer | undefined
 }
+
+/** Sends a request, such as `POST /auth/login`. */
+export function send(to: Express | Server, route: string, { as, token, headers, body }: Presented = {}) {
+  const [method = '', path = ''] = route.split(/ (.*)/s)
+  const sending = request(to)[method.toLowerCase() as 'get'](path)
+  if (as) sending.set('Authorization', bearer(as))
+  if (token !== undefined) sending.set('Cookie', cookie(token))
+  if (typeof body === 'string' || Buffer.isBuffer(body))
+    sending.type('json').serialize((text) => text as unknown as string)
+  if (headers) sending.set(headers)
+  return body === undefined ? sending : sending.send(body)
+}
+
+export const refresh = (app: Express, token: string) => send(app, 'POST /auth/refresh', { token })
+export const logout = (app: Express, token: string) => send(app, 'POST /auth/logout', { token })
+
+/** Expects a problem of this status and code. */
+export function expectProblem(response: request.Response, status: number, code: string) {
+  expect({ status: response.status, code: response.body.code }).toEqual({ status, code })
+}
+
+/** Expects that the client cannot come back by itself yet, and keeps its cookie. */
+export function expectUnavailable(response: request.Response) {
+  expectProblem(response, 503, 'unavailable')
+  expect(Number(response.get('Retry-After'))).toBeGreaterThan(0)
+  expect(response.get('Set-Cookie')).toBeUndefined()
+}
+
+/** The header and the claims of a token, unverified. */
+export function partsOf(token: string) {
+  const { header, payload } = jwt.decode(token, { complete: true }) as jwt.Jwt
+  return { header: { ...header } as Members, claims: payload as Claims }
+}
+export type Members = Record<string, unknown>
+export type Claims = Members & { iat: number; exp: number }
 
 /** A JWT with header and claims of a test's own, signed with HS256 unless told otherwise. */
 export function forge(

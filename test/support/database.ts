@@ -37,6 +37,20 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   }
 }
 
+/** Cuts the stores off their database while something is done. */
+export async function withoutDatabase<T>({ database }: TestDatabase, action: () => Promise<T>): Promise<T> {
+  const { $client } = database.queries as unknown as { $client: Record<string, unknown> }
+  const refused = async () => {
+    throw Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:5432'), { code: 'ECONNREFUSED' })
+  }
+  Object.assign($client, { query: refused, connect: refused, transaction: refused })
+  try {
+    return await action()
+  } finally {
+    for (const name of ['query', 'connect', 'transaction']) delete $client[name]
+  }
+}
+
 async function openInMemory() {
   const image = new Blob([readFileSync(process.env.TEST_DATABASE_IMAGE ?? '')])
   const database = await openEmbedded('memory://', image)
@@ -49,7 +63,7 @@ async function openOnPostgres(server: string) {
     clockSchema,
     `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = ${searchPath}', current_database()); END $$`,
   ])
-  const database = await openDatabase({ url, folder: '', onIdleError: () => {} })
+  const database = await openDatabase({ url, folder: '', onTrouble: () => {} })
   return { database, drop }
 }
 

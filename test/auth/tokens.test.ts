@@ -1,0 +1,828 @@
+import {
+  createHmac,
+  createSecretKey,
+  generateKeyPairSync,
+  KeyObject,
+  randomBytes,
+  sign as signWith,
+} from 'node:crypto'
+import http from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { sql } from 'drizzle-orm'
+import { jwtVerify } from 'jose'
+import { pino } from 'pino'
+import type request from 'supertest'
+import { createAccessTokens } from '../../src/auth/access-token.ts'
+import { createRefreshTokens } from '../../src/auth/refresh-token.ts'
+import { compose } from '../../src/compose.ts'
+import { ConfigError, loadConfig } from '../../src/config.ts'
+import { createKeyring } from '../../src/secrets/keyring.ts'
+import type { TokenKeys } from '../../src/secrets/keys.ts'
+import {
+  accessSecret,
+  bearer,
+  type Claims,
+  type Client,
+  clearsCookie,
+  clientOf,
+  cookie,
+  expectProblem,
+  forge,
+  logout,
+  type Members,
+  newEmail,
+  partsOf,
+  password,
+  publicUrl,
+  refresh,
+  refreshSecret,
+  refreshTokenOf,
+  register,
+  rowOf,
+  send,
+  sign,
+  testEnvironment,
+  useTestApp,
+} from '../support/app.ts'
+
+const t = useTestApp()
+let server: http.Server
+/** Whose session no forgery may touch. */
+let client: Client
+
+beforeAll(async () => {
+  client = await register(t.app)
+  server = await listening(http.createServer(t.app))
+})
+afterAll(() => void server.close())
+
+function listening(on: http.Server) {
+  return new Promise<http.Server>((done) => void on.listen(0, '127.0.0.1', () => done(on)))
+}
+const portOf = (on: http.Server) => (on.address() as AddressInfo).port
+const now = () => Math.floor(Date.now() / 1000)
+const encode = (part: unknown) => Buffer.from(JSON.stringify(part)).toString('base64url')
+
+const getMe = (Authorization: string) => send(server, 'GET /users/me', { headers: { Authorization } })
+const postRefresh = (token: string) => send(server, 'POST /auth/refresh', { token })
+const present = (route: string, headers: Record<string, string>) => send(server, route, { headers })
+const tokenAs = (name: 'access_token' | 'refresh_token') => ({
+  [name]: name === 'access_token' ? client.accessToken : client.refreshToken,
+})
+
+const oneKey = (key: KeyObject): TokenKeys => ({
+  signingKey: () => ({ kid: 'one', key }),
+  verificationKey: async (kid) => (kid === 'one' ? key : undefined),
+})
+const accessTokensOf = (keys: TokenKeys, clock = Date.now, audience = publicUrl) =>
+  createAccessTokens({ keys, issuer: publicUrl, audience, lifetimeSeconds: 900, clock, randomId: () => 'id' })
+const refreshTokensOf = (keys: TokenKeys, clock = Date.now) =>
+  createRefreshTokens({ keys, issuer: publicUrl, clock })
+
+type Spelling = [what: string, spell: (head: string, body: string, signature: string) => string]
+
+/** What the tests below need to know of a kind of token. */
+interface Kind {
+  name: 'access' | 'refresh'
+  typ: string
+  secret: string
+  otherSecret: string
+  audience: string
+  texts: string[]
+  tokenOf(client: Client): string
+  present(token: string): request.Test
+  /** The code of the refusal, or undefined where the token is good. */
+  judge(token: string, keys: TokenKeys, clock: () => number): Promise<string | undefined>
+  /** Claims of no use to this kind alone. */
+  claims: [name: string, value: unknown][]
+  spellings: Spelling[]
+  missing: [what: string, send: () => request.Test][]
+}
+
+const kinds: Kind[] = [
+  {
+    name: 'access',
+    typ: 'at+jwt',
+    secret: accessSecret,
+    otherSecret: refreshSecret,
+    audience: publicUrl,
+    texts: ['iss', 'aud', 'sub', 'client_id', 'sid', 'role', 'jti'],
+    tokenOf: ({ accessToken }) => accessToken,
+    present: (token) => getMe(`Bearer ${token}`),
+    judge: (token, keys, clock) =>
+      accessTokensOf(keys, clock)
+        .verify(token)
+        .then(
+          () => undefined,
+          ({ code }) => code,
+        ),
+    claims: [
+      ['client_id', 'third-party'],
+      ['role', ['admin']],
+    ],
+    spellings: [['quotes', (h, p, s) => `"${h}.${p}.${s}"`]],
+    missing: [
+      ['nothing', () => send(server, 'GET /users/me')],
+      ['an empty header', () => getMe('')],
+      ['the scheme alone', () => getMe('Bearer')],
+      ['the scheme and a space', () => getMe('Bearer ')],
+      ['a token without a scheme', () => getMe(client.accessToken)],
+      ['the scheme Basic', () => getMe('Basic dXNlcjpwYXNz')],
+      ['a token after another scheme', () => getMe(`Token ${client.accessToken}`)],
+      ['a token after another scheme that ends alike', () => getMe(`XBearer ${client.accessToken}`)],
+      ['a token in the query', () => send(server, `GET /users/me?access_token=${client.accessToken}`)],
+      [
+        'a token in a cookie',
+        () =>
+          present('GET /users/me', {
+            Cookie: `access_token=${client.accessToken}; ${cookie(client.accessToken)}`,
+          }),
+      ],
+      ['a token in another header', () => present('GET /users/me', { 'X-Access-Token': client.accessToken })],
+      ['a token in JSON', () => send(server, 'POST /auth/logout-all', { body: tokenAs('access_token') })],
+      [
+        'a token in a form',
+        () => send(server, 'POST /auth/logout-all').type('form').send(tokenAs('access_token')),
+      ],
+    ],
+  },
+  {
+    name: 'refresh',
+    typ: 'rt+jwt',
+    secret: refreshSecret,
+    otherSecret: accessSecret,
+    audience: `${publicUrl}/auth/refresh`,
+    texts: ['iss', 'aud', 'sub', 'sid', 'jti'],
+    tokenOf: ({ refreshToken }) => refreshToken,
+    present: postRefresh,
+    judge: async (token, keys, clock) =>
+      (await refreshTokensOf(keys, clock).verify(token)) ? undefined : 'refresh_token_invalid',
+    claims: [undefined, null, true, '1', [1], 0, -1, 1.5, 2 ** 31].map((gen) => ['gen', gen]),
+    spellings: [
+      ['an encoded space before it', (h, p, s) => `%20${h}.${p}.${s}`],
+      ['an encoded line feed after it', (h, p, s) => `${h}.${p}.${s}%0A`],
+      ['an encoded NUL after it', (h, p, s) => `${h}.${p}.${s}%00`],
+    ],
+    missing: [
+      ['nothing', () => send(server, 'POST /auth/refresh')],
+      ['an empty cookie', () => postRefresh('')],
+      [
+        'a token in the Authorization header',
+        () => present('POST /auth/refresh', { Authorization: `Bearer ${client.refreshToken}` }),
+      ],
+      ['a token in the query', () => send(server, `POST /auth/refresh?refresh_token=${client.refreshToken}`)],
+      ['a token in JSON', () => send(server, 'POST /auth/refresh', { body: tokenAs('refresh_token') })],
+      [
+        'a token in a form',
+        () => send(server, 'POST /auth/refresh').type('form').send(tokenAs('refresh_token')),
+      ],
+      [
+        'a token in a cookie of another name',
+        () =>
+          present('POST /auth/refresh', {
+            Cookie: `Refresh_Token=${client.refreshToken}; __Host-${cookie(client.refreshToken)}`,
+          }),
+      ],
+    ],
+  },
+]
+
+const wordsOfLibraries =
+  /jwt|jws|signature|malformed|audience|algorithm|issuer|subject|syntax|not active|zod/i
+
+/** A 401 that says what the contract says and no more. */
+function expectRefusal(response: request.Response, code: string) {
+  expectProblem(response, 401, code)
+  expect(response.type).toBe('application/problem+json')
+  const members = ['code', 'detail', 'requestId', 'status', 'title', 'type']
+  expect(Object.keys(response.body).sort()).toEqual(members)
+  expect(response.text).not.toMatch(wordsOfLibraries)
+  if (response.request.url.includes('/auth/refresh')) return expect(clearsCookie(response)).toBe(true)
+  const challenge = code === 'access_token_missing' ? 'Bearer' : 'Bearer error="invalid_token"'
+  expect(response.get('WWW-Authenticate')).toBe(challenge)
+}
+
+describe.each(kinds)('$name tokens', (kind) => {
+  const { typ, secret } = kind
+  let token: string
+  let header: Members
+  let claims: Claims
+  let other: { header: Members; claims: Claims }
+  beforeAll(() => {
+    token = kind.tokenOf(client)
+    ;({ header, claims } = partsOf(token))
+    other = partsOf(kind.name === 'access' ? client.refreshToken : client.accessToken)
+  })
+
+  const withHeader = (change: Members) => forge(secret, { ...header, ...change }, claims)
+  const withClaims = (change: Members) => forge(secret, header, { ...claims, ...change })
+  const unsigned = (alg: unknown) => `${encode({ ...header, alg })}.${encode(claims)}`
+
+  async function expectInvalid(forged: string) {
+    const before = await rowOf(t, client)
+    expectRefusal(await kind.present(forged), `${kind.name}_token_invalid`)
+    expect(await rowOf(t, client)).toEqual(before)
+    expect(before).toMatchObject({ generation: 1, ended_at: null })
+  }
+
+  /** Expects that what is made out of the token of a new session is as good as that token. */
+  async function expectAccepted(make: (claims: Claims) => string) {
+    const user = await register(t.app)
+    const response = await kind.present(make(partsOf(kind.tokenOf(user)).claims))
+    expect(response.status).toBe(200)
+    const generation = kind.name === 'access' ? 1 : 2
+    expect(await rowOf(t, user)).toMatchObject({ generation, ended_at: null })
+  }
+
+  test('re-signed without a change they are accepted, so what the tests below change is what is refused', async () => {
+    expect(forge(secret, header, claims)).toBe(token)
+    await expectAccepted((own) => forge(secret, header, own))
+  })
+
+  test('are verified by jose with their secret, and name no person', async () => {
+    const { protectedHeader, payload } = await jwtVerify(token, createSecretKey(secret, 'utf8'), {
+      issuer: publicUrl,
+      audience: kind.audience,
+      typ,
+      algorithms: ['HS256'],
+      requiredClaims: ['sub', 'jti', 'iat', 'exp'],
+    })
+
+    expect(protectedHeader).toEqual({ typ, alg: 'HS256', kid: expect.stringMatching(/^[\w-]{16}$/) })
+    expect(protectedHeader.kid).not.toBe(other.header.kid)
+    expect(JSON.stringify(payload)).not.toContain(client.email)
+  })
+
+  describe('A1 one pinned algorithm', () => {
+    const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
+    const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+    const publicPem = rsa.publicKey.export({ type: 'spki', format: 'pem' }).toString()
+    const pss = { key: rsa.privateKey, padding: 6, saltLength: 32 }
+    const p1363 = { key: ec.privateKey, dsaEncoding: 'ieee-p1363' as const }
+    const signatures: Record<string, (input: Buffer) => Buffer> = {
+      HS384: (input) => createHmac('sha384', secret).update(input).digest(),
+      HS512: (input) => createHmac('sha512', secret).update(input).digest(),
+      RS256: (input) => signWith('sha256', input, rsa.privateKey),
+      PS256: (input) => signWith('sha256', input, pss),
+      ES256: (input) => signWith('sha256', input, p1363),
+    }
+
+    test.each(['none', 'NONE', 'None', 'nOnE', ''])('A1 refuses alg "%s" without a signature', (alg) =>
+      expectInvalid(`${unsigned(alg)}.`),
+    )
+
+    const names = ['none', 'nOnE', ...Object.keys(signatures), 'hs256', 'HS256 ', '', null, 256, undefined]
+    test.each([...names, { toString: 'HS256' }, ['HS256'], ['none', 'HS256']].map((alg) => [alg]))(
+      'A1 refuses alg %j though the HS256 signature is true',
+      (alg) => expectInvalid(sign(unsigned(alg), secret)),
+    )
+
+    test.each(Object.keys(signatures))('A1 refuses alg %s though the signature is true for it', (alg) =>
+      expectInvalid(
+        `${unsigned(alg)}.${signatures[alg]?.(Buffer.from(unsigned(alg))).toString('base64url')}`,
+      ),
+    )
+
+    test.each(['HS256', 'RS256'])('A1 refuses alg %s signed by HMAC with a public key as the secret', (alg) =>
+      expectInvalid(sign(unsigned(alg), publicPem)),
+    )
+
+    test('A1 refuses a signature by another secret, and a change under the old signature', async () => {
+      const [head, body, signature] = token.split('.')
+      await expectInvalid(forge(kind.otherSecret, header, claims))
+      await expectInvalid(forge('x'.repeat(48), header, claims))
+      await expectInvalid(`${encode({ ...header, cty: 'x' })}.${body}.${signature}`)
+      await expectInvalid(`${head}.${encode({ ...claims, role: 'admin', gen: 2 })}.${signature}`)
+    })
+  })
+
+  describe('A2 typed keys', () => {
+    const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+
+    test.each([
+      ['PEM', publicKey.export({ type: 'spki', format: 'pem' }).toString()],
+      ['JWK', JSON.stringify(publicKey.export({ format: 'jwk' }))],
+      ['JWK of a shared secret', JSON.stringify({ kty: 'oct', k: randomBytes(48).toString('base64url') })],
+    ])('A2 a %s as the shared secret stops the start', async (_name, value) => {
+      const name = `JWT_${kind.name.toUpperCase()}_SECRET`
+      const start = loadConfig({ ...testEnvironment, [name]: value })
+
+      await expect(start).rejects.toThrow(ConfigError)
+      await expect(start).rejects.toThrow(new RegExp(`^${name}: is a PEM or JWK key`))
+    })
+  })
+
+  describe('A3 keys come from the keyring only', () => {
+    const fetched: (string | undefined)[] = []
+    const keyHost = http.createServer((req, res) => {
+      fetched.push(req.url)
+      res.setHeader('Content-Type', 'application/json').end(JSON.stringify({ keys: [ownJwk] }))
+    })
+    const ownSecret = randomBytes(48).toString('base64url')
+    const ownJwk = { kty: 'oct', kid: 'own', alg: 'HS256', k: Buffer.from(ownSecret).toString('base64url') }
+    const hostUrl = () => `http://127.0.0.1:${portOf(keyHost)}/keys`
+    beforeAll(() => listening(keyHost))
+    afterAll(() => void keyHost.close())
+
+    test.each<[string, () => unknown]>([
+      ['jwk', () => ownJwk],
+      ['jku', hostUrl],
+      ['x5u', hostUrl],
+      ['x5c', () => [Buffer.from('certificate').toString('base64')]],
+    ])('A3 refuses %s, whoever signed', async (name, value) => {
+      const member = { [name]: value() }
+      await expectInvalid(withHeader(member))
+      await expectInvalid(forge(ownSecret, { ...header, ...member }, claims))
+      await expectInvalid(forge(ownSecret, { ...header, ...member, kid: 'own' }, claims))
+
+      expect(fetched).toEqual([])
+    })
+
+    const names = [
+      '__proto__',
+      'constructor',
+      'toString',
+      '../../etc/passwd',
+      "' OR 1=1 --",
+      'a\0b',
+      'unknown',
+      '',
+    ]
+    test.each([...names, 0, 1, null, undefined, ['kid'], { kid: 'kid' }].map((kid) => [kid]))(
+      'A3 refuses kid %j though the signature is true',
+      (kid) => expectInvalid(withHeader({ kid })),
+    )
+
+    test('A3 refuses the kid of the other kind, and one that only a prototype would have', async () => {
+      const inherited = `{"alg":"HS256","typ":"${typ}","__proto__":${JSON.stringify({ kid: header.kid })}}`
+      const head = Buffer.from(inherited).toString('base64url')
+
+      await expectInvalid(withHeader({ kid: other.header.kid }))
+      await expectInvalid(sign(`${head}.${encode(claims)}`, secret))
+    })
+  })
+
+  test.each([
+    [{ crit: ['exp'] }],
+    [{ crit: ['exp'], exp: 1 }],
+    [{ crit: ['b64'], b64: true }],
+    [{ crit: ['b64'], b64: false }],
+    [{ crit: ['urn:example:unknown'], 'urn:example:unknown': true }],
+    [{ crit: ['alg'] }],
+    [{ crit: [] }],
+    [{ crit: 'exp' }],
+    [{ crit: {} }],
+    [{ crit: null }],
+  ])('A4 refuses any crit: %j', (member) => expectInvalid(withHeader(member)))
+
+  describe('A5 the kind of a token', () => {
+    const otherTyp = typ === 'at+jwt' ? 'rt+jwt' : 'at+jwt'
+    const types = [undefined, null, '', 'JWT', 'jwt', typ.toUpperCase(), otherTyp, `${typ} `, [typ], 1]
+
+    test.each(types.map((value) => [value]))('A5 refuses typ %j', (value) =>
+      expectInvalid(withHeader({ typ: value })),
+    )
+
+    test('A5 a token of the other kind is none, not with the key of this one either', async () => {
+      await expectInvalid(kind.name === 'access' ? client.refreshToken : client.accessToken)
+      await expectInvalid(forge(secret, { ...other.header, kid: header.kid }, other.claims))
+      await expectInvalid(forge(secret, header, other.claims))
+    })
+
+    test('A5 the typ alone refuses what has the claims of both kinds', async () => {
+      await expectAccepted((own) => forge(secret, header, { ...other.claims, ...own }))
+      await expectInvalid(forge(secret, { ...header, typ: otherTyp }, { ...other.claims, ...claims }))
+    })
+  })
+
+  describe('A6 claims', () => {
+    test.each([...kind.texts, 'iat', 'exp'])('A6 refuses a token without %s', (name) =>
+      expectInvalid(withClaims({ [name]: undefined })),
+    )
+
+    const wrongTypes = [null, true, 1, '', [], {}]
+    const others = ['https://other.example', `${kind.audience}/`, [kind.audience], [kind.audience, 'urn:x']]
+    const wrong: [name: string, value: unknown][] = [
+      ...kind.texts.flatMap((name) => wrongTypes.map((value): [string, unknown] => [name, value])),
+      ...['https://other.example', `${publicUrl}/`, [publicUrl]].map((iss): [string, unknown] => [
+        'iss',
+        iss,
+      ]),
+      ...[...others, `${publicUrl}/auth/login`].map((aud): [string, unknown] => ['aud', aud]),
+      ['aud', kind.name === 'access' ? `${publicUrl}/auth/refresh` : publicUrl],
+      ...kind.claims,
+    ]
+    test.each(wrong)('A6 refuses %s %j', (name, value) => expectInvalid(withClaims({ [name]: value })))
+
+    test.each<[string, (stranger: Client) => Members]>([
+      ['a session that is not', () => ({ sid: 'A'.repeat(22) })],
+      ['a user that is not', () => ({ sub: '00000000-0000-4000-8000-000000000000' })],
+      ["another user's session", ({ sessionId }) => ({ sid: sessionId, gen: 2 })],
+    ])('A6 %s: 401 session_ended, and no session is touched', async (_what, change) => {
+      const stranger = await register(t.app)
+      const rows = () => Promise.all([rowOf(t, client), rowOf(t, stranger)])
+      const before = await rows()
+
+      expectRefusal(await kind.present(withClaims(change(stranger))), 'session_ended')
+
+      expect(await rows()).toEqual(before)
+    })
+
+    test.each([
+      { sub: 'nobody' },
+      { sub: 'a\0b' },
+      { sid: 'a\0b' },
+      { sid: '\ud800' },
+      { sid: 'A'.repeat(2000) },
+      { gen: 2 ** 32 + 1 },
+      { gen: Number.MAX_SAFE_INTEGER },
+    ])('A6 %j: nothing for the database to choke on', (change) =>
+      'gen' in change && kind.name === 'access'
+        ? expectAccepted((own) => forge(secret, header, { ...own, ...change }))
+        : expectInvalid(withClaims(change)),
+    )
+
+    test.each(['null', '[]', '""', '"text"', '1', 'true', 'text', '', '{', '{}'])(
+      'A6 refuses the claims %s',
+      (text) => expectInvalid(forge(secret, header, text)),
+    )
+  })
+
+  describe('A7 times', () => {
+    /** Claims with a member written by hand, as JSON has numbers that JavaScript does not write; `%` is its value. */
+    const withWritten = (name: string, value: string, of = claims) => {
+      const text = JSON.stringify({ ...of, exp: of.exp - 1, nbf: of.iat })
+      return forge(
+        secret,
+        header,
+        text.replace(new RegExp(`"${name}":(\\d+)`), `"${name}":${value}`.replace('%', '$1')),
+      )
+    }
+
+    test('A7 nbf in the past is fine', () => expectAccepted((own) => withWritten('nbf', '%', own)))
+
+    test.each(
+      Object.entries({
+        exp: [
+          '1e999',
+          '-1e999',
+          '1e300',
+          '9007199254740993',
+          '-1',
+          '%.5',
+          'null',
+          '"%"',
+          '[%]',
+          '{}',
+          'true',
+        ],
+        iat: ['1e999', '-1e999', '-1', '%.5', 'null', '"%"', '[%]'],
+        nbf: ['1e999', 'null', '"%"'],
+      }).flatMap(([name, values]) => values.map((value) => [name, value] as const)),
+    )('A7 refuses %s %s', (name, value) => expectInvalid(withWritten(name, value)))
+
+    const at = 1_800_000_000
+    const code = `${kind.name}_token_invalid`
+    test.each<[what: string, times: Members, code: string | undefined]>([
+      ['iat 60 s ahead', { iat: at + 60 }, undefined],
+      ['iat 61 s ahead', { iat: at + 61 }, code],
+      ['nbf 60 s ahead', { nbf: at + 60 }, undefined],
+      ['nbf 61 s ahead', { nbf: at + 61 }, code],
+    ])('A7 leeway, to the second: %s', async (_what, times, expected) => {
+      const key = createSecretKey(secret, 'utf8')
+      const forged = forge(secret, { ...header, kid: 'one' }, { ...claims, iat: at, exp: at + 900, ...times })
+
+      expect(await kind.judge(forged, oneKey(key), () => at * 1000)).toBe(expected)
+    })
+  })
+
+  describe('A8 one spelling', () => {
+    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+
+    /** The same bytes in another spelling: a bit set that decoders drop. */
+    const respelled = (part: string) => {
+      const spelled = part.slice(0, -1) + alphabet[alphabet.indexOf(part.at(-1) ?? '') + 1]
+      if (!Buffer.from(spelled, 'base64url').equals(Buffer.from(part, 'base64url')))
+        throw new Error('no spare bits')
+      return spelled
+    }
+    /** A token, good but for a claim nobody asks for, whose text fulfils a wish. */
+    const goodTokenWhere = (of: Claims, wish: (token: string) => boolean) => {
+      for (let filler = 'a'; ; filler += 'a') {
+        const good = forge(secret, header, { ...of, filler: `>?>?${filler}~` })
+        if (wish(good)) return good
+      }
+    }
+
+    test.each<Spelling>([
+      ['padding of the signature', (h, p, s) => `${h}.${p}.${s}=`],
+      ['padding of the header, signed so', (h, p) => sign(`${h}=.${p}`, secret)],
+      ['padding of the claims, signed so', (h, p) => sign(`${h}.${p}=`, secret)],
+      ['white space in the header, signed so', (h, p) => sign(`${h} .${p}`, secret)],
+      ['white space in the claims, signed so', (h, p) => sign(`${h}. ${p}`, secret)],
+      ['white space in the signature', (h, p, s) => `${h}.${p}. ${s}`],
+      ['a tab', (h, p, s) => `${h}.${p}.${s.slice(0, 9)}\t${s.slice(9)}`],
+      ['a character outside of the alphabet', (h, p, s) => `${h}.${p}.${s}!`],
+      ['another last character of the signature', (h, p, s) => `${h}.${p}.${respelled(s)}`],
+      ['two parts', (h, p) => `${h}.${p}`],
+      ['one part', (h) => h],
+      ['four parts', (h, p, s) => `${h}.${p}.${s}.${s}`],
+      ['four parts, the last one empty', (h, p, s) => `${h}.${p}.${s}.`],
+      ['five parts', (h, p, s) => `${h}.${p}.${s}.${p}.${s}`],
+      ['an empty header', (_h, p) => sign(`.${p}`, secret)],
+      ['empty claims', (h) => sign(`${h}.`, secret)],
+      ['an empty signature', (h, p) => `${h}.${p}.`],
+      ['a cut signature', (h, p, s) => `${h}.${p}.${s.slice(0, 40)}`],
+      ['empty parts', () => '..'],
+      ['two tokens', (h, p, s) => `${h}.${p}.${s} ${h}.${p}.${s}`],
+      ['two tokens and a comma', (h, p, s) => `${h}.${p}.${s}, ${h}.${p}.${s}`],
+      ['a header that is not JSON', (_h, p) => sign(`${encode('text').slice(0, 4)}.${p}`, secret)],
+      ['a header that is null', (_h, p) => sign(`${encode(null)}.${p}`, secret)],
+      ['a header that is an array', (_h, p) => sign(`${encode([header])}.${p}`, secret)],
+      ...kind.spellings,
+    ])('A8 refuses %s', (_name, spell) => {
+      const [head = '', body = '', signature = ''] = token.split('.')
+      return expectInvalid(spell(head, body, signature))
+    })
+
+    test('A8 refuses another last character of the claims, signed so', async () => {
+      const spare = (text: string) => (text.split('.')[1] ?? '').length % 4 !== 0
+      const [head, body = ''] = goodTokenWhere(claims, spare).split('.')
+
+      await expectAccepted((own) => goodTokenWhere(own, spare))
+      await expectInvalid(sign(`${head}.${respelled(body)}`, secret))
+    })
+
+    test.each([
+      ['signature', 2],
+      ['claims', 1],
+    ])('A8 refuses the alphabet of plain base64 in the %s', async (_name, index) => {
+      const special = (text: string) => /[-_]/.test(text.split('.')[index] ?? '')
+      const parts = goodTokenWhere(claims, special).split('.')
+      parts[index] = parts[index]?.replaceAll('-', '+').replaceAll('_', '/') ?? ''
+
+      await expectAccepted((own) => goodTokenWhere(own, special))
+      await expectInvalid(index === 2 ? parts.join('.') : sign(parts.slice(0, 2).join('.'), secret))
+    })
+  })
+
+  /** A token of exactly this length; as base64url leaves lengths out, there may be a space in its header. */
+  const ofLength = (of: Members, length: number) => {
+    for (let filler = 2000; filler < 4000; filler++)
+      for (const space of ['', ' ']) {
+        const head = Buffer.from(JSON.stringify(header) + space).toString('base64url')
+        const long = sign(`${head}.${encode({ ...of, filler: 'a'.repeat(filler) })}`, secret)
+        if (long.length === length) return long
+      }
+    throw new Error(`no token has ${length} characters`)
+  }
+
+  test('A9 accepts a token of 4 KiB, and refuses a longer one before it reads it', async () => {
+    await expectAccepted((own) => ofLength(own, 4096))
+    await expectInvalid(ofLength(claims, 4097))
+    await expectInvalid(ofLength({ ...claims, iat: claims.iat - 900, exp: claims.iat - 1 }, 4097))
+  })
+
+  test.each(kind.missing)(`A10 %s: 401 ${kind.name}_token_missing`, async (_name, attempt) => {
+    const before = await rowOf(t, client)
+
+    expectRefusal(await attempt(), `${kind.name}_token_missing`)
+
+    expect(await rowOf(t, client)).toEqual(before)
+  })
+})
+
+test('A2 keys are secret KeyObjects, which no asymmetric algorithm takes', () => {
+  const keyring = createKeyring({ refreshSeconds: 60, tokenSeconds: 900, clock: Date.now })
+  keyring.update([{ value: accessSecret, createdAt: 0 }], [])
+
+  const key = keyring.verificationKey(String(partsOf(client.accessToken).header.kid))
+
+  expect(key).toBeInstanceOf(KeyObject)
+  expect(key?.type).toBe('secret')
+})
+
+test('A5 each kind fails as the other where the keys are the same', async () => {
+  const keys = oneKey(createSecretKey(randomBytes(32)))
+  const accessTokens = accessTokensOf(keys, Date.now, `${publicUrl}/auth/refresh`)
+  const refreshTokens = refreshTokensOf(keys)
+  const { userId, sessionId } = client
+  const at = new Date()
+  const times = { rotatedAt: at, createdAt: at, usableUntil: new Date(at.getTime() + 600_000) }
+  const accessToken = accessTokens.signer()({ userId, sessionId, role: 'user' })
+  const refreshToken = refreshTokens.signer()({
+    ...{ id: sessionId, userId, generation: 1, userAgent: null, ip: null },
+    ...times,
+  })
+
+  expect(await accessTokens.verify(accessToken)).toEqual({ userId, sessionId, role: 'user' })
+  expect(await refreshTokens.verify(refreshToken)).toEqual({ userId, sessionId, generation: 1 })
+  await expect(accessTokens.verify(refreshToken)).rejects.toMatchObject({ code: 'access_token_invalid' })
+  expect(await refreshTokens.verify(accessToken)).toBeUndefined()
+})
+
+test.each([
+  ['PUBLIC_URL', ' '],
+  ['JWT_AUDIENCE', ' '],
+  ['JWT_AUDIENCE', '\t'],
+])('A6 a blank %s stops the start', async (name, value) => {
+  const start = loadConfig({ ...testEnvironment, [name]: value })
+
+  await expect(start).rejects.toThrow(new RegExp(`^${name}: must`))
+})
+
+/** The app on the same database, with other settings. */
+async function withSettings(settings: Members, publicUrl: string, clock = Date.now) {
+  const config = await loadConfig({ ...testEnvironment, ...settings })
+  const database = { ...t.db.database, close: async () => {} }
+  const services = await compose(config, pino({ level: 'silent' }), { database, clock })
+  return { app: services.app(publicUrl), close: services.close }
+}
+
+describe('an access token', () => {
+  const withTimes = (times: Members) => {
+    const { header, claims } = partsOf(client.accessToken)
+    return `Bearer ${forge(accessSecret, header, { ...claims, ...times })}`
+  }
+
+  test('is a JWT by RFC 9068 with the claims of the contract and no others', () => {
+    const { claims } = partsOf(client.accessToken)
+
+    expect(claims).toEqual({
+      iss: publicUrl,
+      aud: publicUrl,
+      sub: client.userId,
+      client_id: 'first-party',
+      sid: client.sessionId,
+      role: 'user',
+      jti: expect.stringMatching(/^[\w-]{20,}$/),
+      iat: expect.any(Number),
+      exp: claims.iat + 900,
+    })
+    expect(Math.abs(claims.iat - now())).toBeLessThan(60)
+  })
+
+  test('has an id of its own', async () => {
+    const other = await register(t.app)
+
+    expect(partsOf(other.accessToken).claims.jti).not.toBe(partsOf(client.accessToken).claims.jti)
+  })
+
+  test('lives as long as is configured, which is what expiresIn says, and is for the audience configured', async () => {
+    const settings = { ACCESS_TOKEN_SECONDS: '60', JWT_AUDIENCE: 'https://api.example.com' }
+    const other = await withSettings(settings, 'https://auth.example.com')
+
+    const { body } = await send(other.app, 'POST /auth/register', { body: { email: newEmail(), password } })
+    await other.close()
+
+    const { claims } = partsOf(body.accessToken)
+    expect(body).toMatchObject({ tokenType: 'Bearer', expiresIn: 60 })
+    expect(claims.exp - claims.iat).toBe(60)
+    expect(claims).toMatchObject({ aud: 'https://api.example.com', iss: 'https://auth.example.com' })
+  })
+
+  test('stops at routes of this server as soon as its session has ended', async () => {
+    const leaver = await register(t.app)
+    await getMe(bearer(leaver)).expect(200)
+    await logout(t.app, leaver.refreshToken).expect(204)
+
+    expectRefusal(await getMe(bearer(leaver)), 'session_ended')
+  })
+
+  test.each([
+    ['longer than configured by a second', (at: number) => ({ iat: at, exp: at + 901 })],
+    ['of a year', (at: number) => ({ iat: at, exp: at + 31_536_000 })],
+    ['since 1970', (at: number) => ({ iat: 0, exp: at + 900 })],
+    ['of nothing', (at: number) => ({ iat: at + 30, exp: at + 30 })],
+    ['that ends before it begins', (at: number) => ({ iat: at + 50, exp: at + 40 })],
+  ])('A7 refuses a lifetime %s', async (_name, times) => {
+    expectRefusal(await getMe(withTimes(times(now()))), 'access_token_invalid')
+  })
+
+  const at = 1_800_000_000
+  test.each<[what: string, milliseconds: number, times: Members, code: string | undefined]>([
+    ['exp in one second', 0, { iat: at - 899, exp: at + 1 }, undefined],
+    ['exp in one millisecond', 999, { iat: at - 899, exp: at + 1 }, undefined],
+    ['a lifetime as configured', 0, { iat: at, exp: at + 900 }, undefined],
+    ['a lifetime one second too long', 0, { iat: at, exp: at + 901 }, 'access_token_invalid'],
+    ['exp now', 0, { iat: at - 900, exp: at }, 'access_token_expired'],
+    ['exp one millisecond ago', 1, { iat: at - 900, exp: at }, 'access_token_expired'],
+    ['exp one second ago', 0, { iat: at - 900, exp: at - 1 }, 'access_token_expired'],
+  ])('A7 has no leeway for exp: %s', async (_name, milliseconds, times, code) => {
+    const { header, claims } = partsOf(client.accessToken)
+    const forged = forge(accessSecret, { ...header, kid: 'one' }, { ...claims, ...times })
+    const keys = oneKey(createSecretKey(accessSecret, 'utf8'))
+
+    expect(await kinds[0]?.judge(forged, keys, () => at * 1000 + milliseconds)).toBe(code)
+  })
+
+  test.each(['Bearer', 'bearer', 'BEARER', 'bEaReR', 'Bearer  '])(
+    'A10 takes the scheme "%s"',
+    async (scheme) => {
+      const response = await getMe(`${scheme} ${client.accessToken}`)
+
+      expect(response.status).toBe(200)
+      expect(response.get('WWW-Authenticate')).toBeUndefined()
+    },
+  )
+
+  test.each([
+    ['the same token twice', (good: string) => [good, good]],
+    ['a good token, then a bad one', (good: string) => [good, 'Bearer x']],
+    ['a bad token, then a good one', (good: string) => ['Bearer x', good]],
+    ['a good token, then Basic', (good: string) => [good, 'Basic dTpw']],
+  ])('A10 refuses two Authorization headers: %s', async (_name, values) => {
+    const headers = { Authorization: values(bearer(client)) as unknown as string }
+
+    expectRefusal(await send(server, 'GET /users/me', { headers }), 'access_token_invalid')
+  })
+})
+
+/** The times of its refresh token, as the row of the session has them. */
+const timesOf = async ({ sessionId }: Client) => {
+  const [row] = await t.db.rows<{ rotated: number; expires: number }>(
+    sql`SELECT floor(extract(epoch FROM rotated_at))::int AS rotated,
+               floor(extract(epoch FROM expires_at))::int AS expires FROM sessions WHERE id = ${sessionId}`,
+  )
+  return row ?? { rotated: 0, expires: 0 }
+}
+
+describe('a refresh token', () => {
+  test('has the claims of the contract and no others', async () => {
+    const { rotated } = await timesOf(client)
+
+    expect(partsOf(client.refreshToken).claims).toEqual({
+      iss: publicUrl,
+      aud: `${publicUrl}/auth/refresh`,
+      sub: client.userId,
+      sid: client.sessionId,
+      gen: 1,
+      jti: `${client.sessionId}.1`,
+      iat: rotated,
+      exp: rotated + 604_800,
+    })
+  })
+
+  test('A7 its end is for the database to judge: an exp of the past on a live session is good', async () => {
+    const user = await register(t.app)
+    const { header, claims } = partsOf(user.refreshToken)
+    const old = forge(refreshSecret, header, { ...claims, iat: claims.iat - 100, exp: claims.iat - 1 })
+
+    expect((await postRefresh(old)).status).toBe(200)
+  })
+
+  test('none of what was refused above has hurt the session: its token still rotates it', async () => {
+    const response = await postRefresh(client.refreshToken)
+
+    const { refreshToken, sessionId } = clientOf(response)
+    expect(response.text).not.toContain(refreshToken)
+    expect(partsOf(refreshToken).claims).toMatchObject({ sid: sessionId, gen: 2, jti: `${sessionId}.2` })
+    expect(await rowOf(t, client)).toMatchObject({ generation: 2, ended_at: null })
+  })
+})
+
+// The last ones, as they move the clock of the database.
+test('A7 an access token is good until its end by the clock of the server, and not after it', async () => {
+  const late = await register(t.app)
+  const { exp } = partsOf(late.accessToken).claims
+  await t.pass(exp - now() - 30)
+  await getMe(bearer(late)).expect(200)
+  await t.pass(31)
+
+  expectRefusal(await getMe(bearer(late)), 'access_token_expired')
+
+  expect(await rowOf(t, late)).toMatchObject({ ended_at: null })
+})
+
+test('B4 exp = min(rotated_at + idle, absolute end), and the database holds to both', async () => {
+  let skewMs = 931_000
+  const settings = { SESSION_IDLE_SECONDS: '100', SESSION_ABSOLUTE_SECONDS: '150' }
+  const { app, close } = await withSettings(settings, publicUrl, () => Date.now() + skewMs)
+  const pass = async (seconds: number) => {
+    skewMs += seconds * 1000
+    await t.pass(seconds)
+  }
+  const user = await register(app)
+  const started = await timesOf(user)
+  await pass(40)
+  const second = refreshTokenOf(await refresh(app, user.refreshToken).expect(200))
+  const rotated = await timesOf(user)
+  await pass(60)
+  const third = refreshTokenOf(await refresh(app, second).expect(200))
+  const rotatedLate = await timesOf(user)
+  await pass(51)
+  const late = await refresh(app, third)
+  const idler = await register(app)
+  await pass(101)
+  const idle = await refresh(app, idler.refreshToken)
+  await close()
+
+  const claimsOf = (token: string) => partsOf(token).claims
+  expect(started.expires).toBe(started.rotated + 150)
+  expect(claimsOf(user.refreshToken)).toMatchObject({ iat: started.rotated, exp: started.rotated + 100 })
+  expect(claimsOf(second)).toMatchObject({ iat: rotated.rotated, exp: rotated.rotated + 100 })
+  expect(claimsOf(third)).toMatchObject({ iat: rotatedLate.rotated, exp: started.expires })
+  expectRefusal(late, 'session_ended')
+  expectRefusal(idle, 'session_ended')
+})
