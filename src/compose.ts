@@ -29,8 +29,9 @@ export interface Replacements {
 }
 
 /**
- * Composition root: opens the database, loads the keys, and wires the rooms together.
- * @returns `app` builds the Express app once the origin is known; `drain` makes it not ready; `close` lets go of all
+ * Composition root: opens the database, loads the keys, and wires everything together.
+ * @returns `app` builds the Express app once the origin is known, with PORT=0 when the port is bound; `drain` makes it
+ * not ready; `close` lets go of everything
  */
 export async function compose(config: Config, log: Logger, replacements: Replacements = {}) {
   const clock = replacements.clock ?? Date.now

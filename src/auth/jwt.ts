@@ -49,7 +49,7 @@ export function createSigner(kind: Pick<TokenKind, 'typ' | 'keys' | 'issuer' | '
 /**
  * Verifies everything about a token but its end, which each kind judges by a clock of its own.
  * @returns its claims, or undefined where it is not a token of this kind
- * @throws AuthError `unavailable` where its key cannot be had for now
+ * @throws AuthError `unavailable` where its key is out of reach
  */
 export async function verifyToken<Claims extends CommonClaims>(
   token: string,

@@ -21,7 +21,7 @@ export function createNewSessions(deps: { refreshTokens: RefreshTokens; randomId
     return { id: deps.randomId(), userAgent, ip, replaces: presented?.sessionId }
   }
 
-  // A cookie nobody can judge for now, as its key is out of reach, keeps nobody from logging in.
+  // A cookie nobody can judge, as its key is out of reach, keeps nobody from logging in.
   async function verifyIfPossible(token: string): Promise<RefreshClaims | undefined> {
     try {
       return await deps.refreshTokens.verify(token)

@@ -7,7 +7,7 @@ import type { LoadedSecrets, SecretProblem, Secrets } from './secrets.ts'
 /** What `/readyz` says of the keys. Only `stale` stops the service: the last good keys have become too old. */
 export type KeysStatus = 'ok' | 'refused' | 'unreachable' | 'stale'
 
-/** The keys of one kind of token. Both throw AuthError `unavailable` where no key is to be had for now. */
+/** The keys of one kind of token. Both throw AuthError `unavailable` where no key is to be had. */
 export interface TokenKeys {
   signingKey(): Key
   /** The key of a `kid` out of a token not verified yet; undefined where no key has or should have that name. */
@@ -92,7 +92,7 @@ export async function createKeys(options: {
         if (known) return known
       }
       await reloadForUnknownKid()
-      // A key that cannot be loaded for now may be a good one: no reason to call its tokens invalid.
+      // A key that is out of reach may be a good one: no reason to call its tokens invalid.
       if (loading || lastLoad === 'unreachable')
         throw new AuthError('unavailable', { cause: 'unknown kid while the secrets are out of reach' })
       return ring.verificationKey(kid)
