@@ -73,6 +73,10 @@ describe('README.md', () => {
   }
   const readme = () => readFileSync('README.md', 'utf8')
 
+  test('B10 concedes what rotation cannot stop', () => {
+    expect(readme()).toMatch(/script that runs in your page acts as the user/)
+  })
+
   test('names every setting once in its table, and nothing else', () => {
     expect(
       table()
