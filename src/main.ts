@@ -8,8 +8,6 @@ import { ConfigError, loadConfig, takeEnvironment } from './config.ts'
 const drainSeconds = 10
 const exitConfig = 78 // EX_CONFIG of sysexits.h
 
-// On a machine with much memory V8 lets garbage pile up to several times of what is in use. Small is fast enough here.
-setFlagsFromString('--optimize-for-size')
 // What the embedded database writes is for this user only.
 process.umask(0o077)
 
@@ -35,6 +33,10 @@ async function start(): Promise<void> {
   server.on('request', services.app(config.http.publicUrl ?? `http://localhost:${port}`))
   // A level of its own, so that this line is there whatever LOG_LEVEL is.
   log.child({}, { level: 'info' }).info({ url: localUrl(config.http.host, port) }, 'listening')
+
+  // On a machine with much memory V8 lets garbage pile up to several times of what is in use. Not before now, as the
+  // start would take longer by it.
+  setFlagsFromString('--optimize-for-size')
 
   process.on('SIGHUP', services.reloadKeys)
   let stopping: Promise<never> | undefined
