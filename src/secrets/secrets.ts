@@ -35,9 +35,7 @@ export function openSecrets(texts: Record<SecretName, string | undefined>): Secr
     const text = texts[name]
     if (text === undefined) {
       if (name.endsWith('_PREVIOUS')) return undefined
-      throw new SourceError(
-        'is required; set it, or NAME_FILE to the path of a file that holds it'.replace('NAME', name),
-      )
+      throw new SourceError(`is required; set it, or ${name}_FILE to the path of a file that holds it`)
     }
     const source = sources.get(name) ?? openSource(text)
     sources.set(name, source)
