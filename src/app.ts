@@ -1,3 +1,4 @@
+import type { RequestListener } from 'node:http'
 import cookieParser from 'cookie-parser'
 import cors from 'cors'
 import express, { type RequestHandler } from 'express'
@@ -7,7 +8,13 @@ import type { createBearer } from './http/bearer.ts'
 import { credentialsBody, emptyBody, passwordChangeBody, readBody } from './http/body.ts'
 import { refuseCrossSite } from './http/cross-site.ts'
 import { notFound, problemHandler } from './http/problem.ts'
-import { methodNotAllowed, withoutCaching } from './http/rules.ts'
+import {
+  closeWhile,
+  methodNotAllowed,
+  refuseTwoHosts,
+  withoutCaching,
+  withParsableTarget,
+} from './http/rules.ts'
 
 /** What the routes are made of; `compose.ts` builds it. */
 export interface Services {
@@ -16,19 +23,23 @@ export interface Services {
   corsOrigins: readonly string[]
   trustProxy: number | readonly string[] | undefined
   requestLog: RequestHandler
+  measure: RequestHandler
+  draining: () => boolean
   readiness: RequestHandler
   bearer: ReturnType<typeof createBearer>
   auth: ReturnType<typeof createAuthHandlers>
 }
 
 /** The server's table of contents: what every request passes through, in this order, and every route. */
-export function createApp(services: Services): express.Express {
+export function createApp(services: Services): RequestListener {
   const { auth, bearer } = services
   const app = express()
   app.disable('x-powered-by').disable('etag').enable('case sensitive routing').enable('strict routing')
   if (services.trustProxy !== undefined) app.set('trust proxy', services.trustProxy)
 
   app.use(services.requestLog)
+  app.use(services.measure)
+  app.use(closeWhile(services.draining))
   app.use(
     helmet({
       contentSecurityPolicy: {
@@ -40,6 +51,7 @@ export function createApp(services: Services): express.Express {
     }),
   )
   app.use(withoutCaching)
+  app.use(refuseTwoHosts)
   app.use(
     cors({
       origin: (origin, answer) => answer(null, services.corsOrigins.includes(origin ?? '')),
@@ -71,9 +83,7 @@ export function createApp(services: Services): express.Express {
   route('/auth/logout-all', { post: [sameSite, token, noBody, live, auth.logoutAll] })
   route('/auth/sessions', { get: [token, live, auth.listSessions] })
   route('/auth/sessions/:id', { delete: [sameSite, token, noBody, live, auth.endSession] })
-  route('/auth/password', {
-    post: [sameSite, token, readBody(passwordChangeBody), live, auth.changePassword],
-  })
+  route('/auth/password', { post: [sameSite, token, readBody(passwordChangeBody), auth.changePassword] })
   route('/users/me', { get: [token, live, auth.me] })
   route('/.well-known/jwks.json', { get: [(_req, res) => void res.json({ keys: [] })] })
   route('/livez', { get: [(_req, res) => void res.json({ status: 'ok' })] })
@@ -81,5 +91,5 @@ export function createApp(services: Services): express.Express {
 
   app.use(notFound)
   app.use(problemHandler)
-  return app
+  return withParsableTarget(app)
 }

@@ -1,9 +1,10 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import type { Express } from 'express'
+import type { RequestListener } from 'node:http'
 import type { Logger } from 'pino'
 import { createApp } from './app.ts'
 import { createAccessTokens } from './auth/access-token.ts'
 import { createChangePassword } from './auth/change-password.ts'
+import { createDeviceTokens } from './auth/device-token.ts'
 import { createGrants } from './auth/grant.ts'
 import { createLogin, createNewSessions } from './auth/login.ts'
 import { createLogout } from './auth/logout.ts'
@@ -11,16 +12,23 @@ import { createPasswords } from './auth/password.ts'
 import { createRefresh } from './auth/refresh.ts'
 import { createRefreshTokens } from './auth/refresh-token.ts'
 import { createRegister } from './auth/register.ts'
+import { createThrottle } from './auth/throttle.ts'
 import { type Config, ownOrigins } from './config.ts'
 import { createAuthHandlers } from './http/auth-routes.ts'
 import { createBearer } from './http/bearer.ts'
 import { readiness } from './http/health.ts'
-import { createRefreshCookie } from './http/refresh-cookie.ts'
+import { createMetrics } from './http/metrics.ts'
 import { requestLog } from './http/request-log.ts'
+import { createTokenCookie } from './http/token-cookie.ts'
 import { createKeys } from './secrets/keys.ts'
+import { createAttemptStore } from './store/attempts.ts'
+import { createAuditLog } from './store/audit.ts'
 import { type Database, isReachable, openDatabase } from './store/database.ts'
+import { createHousekeeping } from './store/housekeeping.ts'
 import { createSessionStore } from './store/sessions.ts'
 import { createUserStore } from './store/users.ts'
+
+const housekeepingMs = 60_000
 
 /** What tests put in the place of the real thing. */
 export interface Replacements {
@@ -53,9 +61,16 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   const users = createUserStore({ database })
   const sessions = createSessionStore({ database, limits: config.sessions })
   const passwords = createPasswords({ ...config.passwords, context: contextWords(config.http.publicUrl) })
+  const throttle = createThrottle({ attempts: createAttemptStore({ database }), limits: config.limits })
+  const audit = createAuditLog({ database })
+  const metrics = createMetrics({ passwords: passwords.load, connections: database.connections })
+  const housekeeping = createHousekeeping({ database, auditDays: config.auditDays })
+  const housekeepingTimer = setInterval(() => {
+    housekeeping.purge().catch((error: Error) => log.warn({ event: 'purge_failed' }, error.message))
+  }, housekeepingMs).unref()
   let draining = false
 
-  function app(publicUrl: string): Express {
+  function app(publicUrl: string): RequestListener {
     const accessTokens = createAccessTokens({
       keys: keys.access,
       issuer: publicUrl,
@@ -65,15 +80,25 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       randomId: randomUUID,
     })
     const refreshTokens = createRefreshTokens({ keys: keys.refresh, issuer: publicUrl, clock })
+    const deviceTokens = createDeviceTokens({
+      refreshKeys: keys.refresh,
+      issuer: publicUrl,
+      clock,
+      randomId: randomUUID,
+    })
     const prepareGrant = createGrants({ accessTokens, refreshTokens })
     const newSessionFor = createNewSessions({ refreshTokens, randomId: newSessionId })
-    const deps = { users, sessions, passwords, accessTokens, refreshTokens, prepareGrant, newSessionFor }
+    const stores = { users, sessions, audit }
+    const tokens = { accessTokens, refreshTokens, deviceTokens }
+    const deps = { ...stores, ...tokens, passwords, throttle, prepareGrant, newSessionFor }
     return createApp({
       publicUrl,
       ownOrigins: ownOrigins(publicUrl),
       corsOrigins: config.http.corsOrigins,
       trustProxy: config.http.trustProxy,
       requestLog: requestLog(log),
+      measure: metrics.observe,
+      draining: () => draining,
       readiness: readiness({
         database: () => isReachable(database),
         keys: keys.status,
@@ -82,7 +107,9 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       bearer: createBearer(deps),
       auth: createAuthHandlers({
         ...deps,
-        cookie: createRefreshCookie({ secure: config.http.secureCookies }),
+        metrics,
+        refreshCookie: createTokenCookie('refresh_token', { secure: config.http.secureCookies }),
+        deviceCookie: createTokenCookie('device', { secure: config.http.secureCookies }),
         register: createRegister(deps),
         login: createLogin(deps),
         refresh: createRefresh(deps),
@@ -94,11 +121,14 @@ export async function compose(config: Config, log: Logger, replacements: Replace
 
   return {
     app,
+    metrics,
+    purge: housekeeping.purge,
     reloadKeys: keys.reload,
     drain() {
       draining = true
     },
     async close() {
+      clearInterval(housekeepingTimer)
       keys.close()
       await passwords.close()
       await database.close()

@@ -84,6 +84,15 @@ const trustProxy = z.string().transform((text, context) => {
   return z.NEVER
 })
 
+const limit = z.string().transform((text, context) => {
+  if (text === 'off') return undefined
+  const [, attempts = 0, seconds = 0] = (/^(\d{1,7})\/(\d{1,5})$/.exec(text) ?? []).map(Number)
+  const valid = attempts >= 1 && attempts <= 1_000_000 && seconds >= 1 && seconds <= 86_400
+  if (valid) return { attempts, seconds }
+  context.addIssue('must be N/S: N (1 to 1000000) attempts in S (1 to 86400) seconds; or off')
+  return z.NEVER
+})
+
 const secret = z.string().optional()
 
 /** The settings, by the name of their environment variable. What they mean is in the README's table. */
@@ -117,6 +126,11 @@ export const settings = z.object({
   REFRESH_GRACE_SECONDS: integer(0, 60).default(10),
   BCRYPT_COST: integer(4, 16).default(12),
   PASSWORD_MIN_LENGTH: integer(8, 64).default(15),
+  LIMIT_LOGIN_ACCOUNT: limit.prefault('10/900'),
+  LIMIT_LOGIN_ADDRESS: limit.prefault('100/900'),
+  LIMIT_REGISTER_ADDRESS: limit.prefault('20/3600'),
+  AUDIT_DAYS: integer(1, 3650).default(90),
+  METRICS_PORT: integer(0, 65535).optional(),
   LOG_LEVEL: z
     .enum(
       ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
@@ -203,6 +217,7 @@ export async function loadConfig(env: Environment) {
     http: {
       host: values.HOST,
       port: values.PORT,
+      metricsPort: values.METRICS_PORT,
       publicUrl: values.PUBLIC_URL,
       audience: values.JWT_AUDIENCE,
       corsOrigins: values.CORS_ORIGINS,
@@ -222,8 +237,16 @@ export async function loadConfig(env: Environment) {
       graceSeconds: values.REFRESH_GRACE_SECONDS,
       perUser: values.SESSIONS_PER_USER,
     },
+    limits: {
+      loginAccount: values.LIMIT_LOGIN_ACCOUNT,
+      loginAddress: values.LIMIT_LOGIN_ADDRESS,
+      registerAddress: values.LIMIT_REGISTER_ADDRESS,
+    },
+    auditDays: values.AUDIT_DAYS,
     passwords: { cost: values.BCRYPT_COST, minLength: values.PASSWORD_MIN_LENGTH },
     logLevel: values.LOG_LEVEL,
+    // So long after it has said that it is not ready, a server takes new connections: a balancer needs to notice.
+    drainNoticeSeconds: values.NODE_ENV === 'production' ? 2 : 0,
   })
 }
 

@@ -1,11 +1,23 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerOptions } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { pino } from 'pino'
 import { compose } from './compose.ts'
 import { ConfigError, loadConfig, takeEnvironment } from './config.ts'
+import { metricsListener } from './http/metrics.ts'
 
 const drainSeconds = 10
+const maxConnections = 10_000
+
+// Slow senders are cut off, and idle connections are kept for longer than proxies keep them (60 s as a rule): whoever
+// closes first must not be the one who is not sending.
+const patience: ServerOptions = {
+  headersTimeout: 10_000,
+  requestTimeout: 20_000,
+  keepAliveTimeout: 75_000,
+  connectionsCheckingInterval: 1_000,
+}
 const exitConfig = 78 // EX_CONFIG of sysexits.h
 
 // What the embedded database writes is for this user only.
@@ -26,13 +38,20 @@ async function start(): Promise<void> {
 
   const config = await loadConfig(takeEnvironment())
   const log = pino({ level: config.logLevel })
+  process.on('uncaughtException', (error) => {
+    log.fatal({ err: error }, 'unexpected error: the process ends')
+    process.exit(1)
+  })
   const services = await compose(config, log)
-  const server = createServer()
-  const port = await listen(server, config.http.host, config.http.port)
+  const { host } = config.http
+  if (config.http.metricsPort !== undefined) await serveMetrics(config.http.metricsPort)
+  const server = createServer(patience)
+  server.maxConnections = maxConnections
+  const port = await listen(server, host, config.http.port, 'PORT')
   // In the same turn as the port is bound, so that no request can come before there is somebody to answer it.
   server.on('request', services.app(config.http.publicUrl ?? `http://localhost:${port}`))
   // A level of its own, so that this line is there whatever LOG_LEVEL is.
-  log.child({}, { level: 'info' }).info({ url: localUrl(config.http.host, port) }, 'listening')
+  log.child({}, { level: 'info' }).info({ url: localUrl(host, port) }, 'listening')
 
   // On a machine with much memory V8 lets garbage pile up to several times of what is in use. Not before now, as the
   // start would take longer by it.
@@ -45,21 +64,29 @@ async function start(): Promise<void> {
     return stopping
   }
   async function drainAndExit(): Promise<never> {
+    setTimeout(() => process.exit(0), drainSeconds * 1000)
     services.drain()
+    await delay(config.drainNoticeSeconds * 1000)
     await drain(server)
     await services.close()
     process.exit(0)
   }
+
+  async function serveMetrics(wanted: number): Promise<void> {
+    const metricsServer = createServer(patience, metricsListener(services.metrics))
+    const bound = await listen(metricsServer, host, wanted, 'METRICS_PORT')
+    log.info({ url: `${localUrl(host, bound)}/metrics` }, 'metrics')
+  }
 }
 
-function listen(server: Server, host: string, port: number): Promise<number> {
+function listen(server: Server, host: string, port: number, setting: string): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
       reject(
         new Error(
           error.code === 'EADDRINUSE'
-            ? `PORT ${port} is taken: stop what listens there, or set PORT to another`
-            : `HOST ${host}, PORT ${port} cannot be listened on (${error.code}): mend HOST or PORT`,
+            ? `${setting} ${port} is taken: stop what listens there, or set ${setting} to another`
+            : `HOST ${host}, ${setting} ${port} cannot be listened on (${error.code}): mend HOST or ${setting}`,
         ),
       ),
     )
@@ -73,10 +100,11 @@ function localUrl(host: string, port: number): string {
   return `http://${local ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
-// Takes no new connections, waits for the requests in flight, and cuts what is left at the deadline.
+// Takes no new connections, waits for the requests in flight, and cuts what is left shortly before the deadline.
 function drain(server: Server): Promise<void> {
   return new Promise((resolve) => {
-    setTimeout(() => server.closeAllConnections(), drainSeconds * 1000).unref()
+    setInterval(() => server.closeIdleConnections(), 100).unref()
+    setTimeout(() => server.closeAllConnections(), (drainSeconds - 3) * 1000).unref()
     server.close(() => resolve())
   })
 }

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from '@jest/globals'
 import { loadConfig, settings } from '../src/config.ts'
 import { placeholder, secretProblem } from '../src/secrets/policy.ts'
+import type { Limit } from '../src/store/attempts.ts'
 
 const names = Object.keys(settings.shape).sort()
 
@@ -10,9 +11,14 @@ const names = Object.keys(settings.shape).sort()
 const defaults = new Map(
   Object.entries(settings.shape).flatMap(([name, field]) => {
     const { data } = field.safeParse(undefined)
-    return typeof data === 'string' || typeof data === 'number' ? [[name, String(data)] as const] : []
+    const shown = isLimit(data) ? `${data.attempts}/${data.seconds}` : data
+    return typeof shown === 'string' || typeof shown === 'number' ? [[name, String(shown)] as const] : []
   }),
 )
+
+function isLimit(data: unknown): data is Limit {
+  return typeof data === 'object' && data !== null && 'attempts' in data
+}
 
 describe('.env.example', () => {
   const lines = [...readFileSync('.env.example', 'utf8').matchAll(/^(# ?)?([A-Z][A-Z0-9_]*)=(.*)$/gm)].map(

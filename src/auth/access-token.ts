@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { TokenKeys } from '../secrets/keys.ts'
 import { AuthError } from './errors.ts'
-import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
+import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
 
 /** Who a request acts for, by its access token. */
 export interface AccessClaims {
@@ -26,7 +26,7 @@ export function createAccessTokens(options: {
   const kind = {
     ...options,
     typ: 'at+jwt',
-    claims: commonClaims.extend({ client_id: z.literal('first-party'), role: z.string().min(1) }),
+    claims: sessionClaims.extend({ client_id: z.literal('first-party'), role: z.string().min(1) }),
   }
 
   return {

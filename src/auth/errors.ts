@@ -18,6 +18,7 @@ export type ErrorCode =
   | 'email_taken'
   | 'payload_too_large'
   | 'unsupported_media_type'
+  | 'too_many_attempts'
   | 'overloaded'
   | 'unavailable'
   | 'internal_error'
@@ -28,14 +29,19 @@ export interface FieldError {
   message: string
 }
 
-/** The only error that use cases throw. Clients see `code` and `errors`; `cause` is for the log. */
+/** The only error that use cases throw. Clients see `code`, `errors` and when to try again; `cause` is for the log. */
 export class AuthError extends Error {
   readonly code: ErrorCode
   readonly errors: FieldError[] | undefined
-  constructor(code: ErrorCode, options: { errors?: FieldError[]; cause?: unknown } = {}) {
+  readonly retryAfterSeconds: number
+  constructor(
+    code: ErrorCode,
+    options: { errors?: FieldError[]; retryAfterSeconds?: number; cause?: unknown } = {},
+  ) {
     super(code, { cause: options.cause })
     this.name = 'AuthError'
     this.code = code
     this.errors = options.errors
+    this.retryAfterSeconds = options.retryAfterSeconds ?? 1
   }
 }

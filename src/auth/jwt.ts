@@ -22,16 +22,18 @@ const leewaySeconds = 60
 /** Seconds since 1970, as in `iat` and `exp`. A JSON number can be too large for this: `1e999` is infinite. */
 const numericDate = z.int().nonnegative()
 
-/** The claims that both kinds of token must have, such as the database can hold them. */
+/** The claims that every kind of token must have. */
 export const commonClaims = z.object({
   aud: z.string(),
   sub: z.guid(),
-  sid: z.string().regex(/^[\w-]{22}$/),
   jti: z.string().min(1),
   iat: numericDate,
   exp: numericDate,
 })
 export type CommonClaims = z.output<typeof commonClaims>
+
+/** And those of tokens that belong to a session, such as the database can hold its id. */
+export const sessionClaims = commonClaims.extend({ sid: z.string().regex(/^[\w-]{22}$/) })
 
 /**
  * Signs tokens of one kind (RFC 7519, RFC 8725).

@@ -1,23 +1,32 @@
+import type { AuditLog, Origin } from '../store/audit.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { UserStore } from '../store/users.ts'
+import type { DeviceTokens } from './device-token.ts'
 import { AuthError } from './errors.ts'
 import type { Grant, PrepareGrant } from './grant.ts'
 import type { Passwords } from './password.ts'
 import type { RefreshClaims, RefreshTokens } from './refresh-token.ts'
+import type { Throttle } from './throttle.ts'
 
-/** The device that asks, and the refresh token it presented, if any. */
-export interface Device {
-  userAgent: string | undefined
-  ip: string | undefined
-  presentedToken: string | undefined
+/** The device that asks, and what it presented, if anything. */
+export interface Device extends Origin {
+  refreshToken: string | undefined
+  deviceToken: string | undefined
+  /** Aborted when nobody waits for the answer any more. */
+  gone: AbortSignal
+}
+
+/** A login or registration also marks the device as known to the account. */
+export interface DeviceGrant extends Grant {
+  deviceToken: string
 }
 
 export type NewSessionFor = ReturnType<typeof createNewSessions>
 
 /** New sessions for devices. Of a presented token only which session to end is taken, never who it belongs to. */
 export function createNewSessions(deps: { refreshTokens: RefreshTokens; randomId: () => string }) {
-  return async function newSessionFor({ userAgent, ip, presentedToken }: Device) {
-    const presented = presentedToken ? await verifyIfPossible(presentedToken) : undefined
+  return async function newSessionFor({ userAgent, ip, refreshToken }: Device) {
+    const presented = refreshToken ? await verifyIfPossible(refreshToken) : undefined
     return { id: deps.randomId(), userAgent, ip, replaces: presented?.sessionId }
   }
 
@@ -35,7 +44,10 @@ export function createNewSessions(deps: { refreshTokens: RefreshTokens; randomId
 export function createLogin(deps: {
   users: UserStore
   sessions: SessionStore
+  audit: AuditLog
   passwords: Passwords
+  throttle: Throttle
+  deviceTokens: DeviceTokens
   prepareGrant: PrepareGrant
   newSessionFor: NewSessionFor
 }) {
@@ -44,19 +56,27 @@ export function createLogin(deps: {
   /**
    * Starts a session for whoever knows the password. An unknown address, a wrong password and a disabled account
    * cannot be told apart, by the answer or by the time it takes.
-   * @throws AuthError `invalid_credentials`, `overloaded`, `unavailable`
+   * @throws AuthError `invalid_credentials`, `too_many_attempts`, `overloaded`, `unavailable`
    */
-  return async function login(email: string, password: string, device: Device): Promise<Grant> {
+  return async function login(email: string, password: string, device: Device): Promise<DeviceGrant> {
     const grant = deps.prepareGrant()
-    const session = await deps.newSessionFor(device)
+    const signDeviceToken = deps.deviceTokens.signer()
+    const { ip, userAgent } = device
     const account = await users.credentialsByEmail(email)
-    const match = await passwords.verify(password, account)
-    if (!account || !match || account.disabled) throw new AuthError('invalid_credentials')
-    // Overtaken by a change of the password or a logout everywhere, this login must not outlive it.
-    const started = await sessions.start(account.userId, account.epoch, session)
-    if (!started) throw new AuthError('invalid_credentials')
-    if (passwords.isOutdated(account)) await rehash(account.userId, account.passwordHash, password)
-    return grant(started)
+    const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account?.userId)
+
+    return deps.throttle.guess({ account: account?.userId ?? email, knownDevice, ip }, async () => {
+      const match = await passwords.verify(password, account, device.gone)
+      if (!account || !match || account.disabled) {
+        await deps.audit.record({ event: 'login_failed', userId: account?.userId, ip, userAgent })
+        throw new AuthError('invalid_credentials')
+      }
+      const started = await sessions.start(account.userId, account.epoch, await deps.newSessionFor(device))
+      // Overtaken by a change of the password or a logout everywhere, this login must not outlive it.
+      if (!started) throw new AuthError('invalid_credentials')
+      if (passwords.isOutdated(account)) await rehash(account.userId, account.passwordHash, password)
+      return { ...grant(started), deviceToken: signDeviceToken(account.userId) }
+    })
   }
 
   // Best effort: an overloaded queue or a lost connection leaves the old hash, and the next login tries again.

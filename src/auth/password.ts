@@ -1,7 +1,8 @@
-import { createHmac, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import { dictionary } from '@zxcvbn-ts/language-common'
 import { getRounds } from 'bcrypt'
+import PQueue from 'p-queue'
 import { Piscina } from 'piscina'
 import type { Credentials } from '../store/users.ts'
 import { AuthError } from './errors.ts'
@@ -11,6 +12,7 @@ export interface HashedPassword {
   passwordScheme: number
 }
 
+// How the worker prepares a password for bcrypt.
 const scheme = 1
 const hashesWaitingPerThread = 16
 const lowPriority = 10
@@ -26,30 +28,35 @@ export function createPasswords(options: { cost: number; minLength: number; cont
   const pool = new Piscina<unknown, never>({
     filename: new URL('./password-worker.js', import.meta.url).href,
     maxThreads,
-    maxQueue: maxThreads * hashesWaitingPerThread,
     idleTimeout: 60_000,
     niceIncrement: lowPriority,
     env: {},
   })
+  // Not the pool's own queue: that one cannot drop what waits without ending the thread of what runs.
+  const queue = new PQueue({ concurrency: maxThreads })
   // For accounts that do not exist: no password matches it, and it takes as long as any other.
   const dummy = hash(randomBytes(32).toString('hex'))
   dummy.catch(() => {})
 
-  async function run<T>(name: 'hash' | 'verify', task: object): Promise<T> {
-    try {
-      return await pool.run({ ...task, cost }, { name })
-    } catch (cause) {
-      if (/queue/i.test((cause as Error).message)) throw new AuthError('overloaded', { cause })
-      throw cause
+  async function run<T>(name: 'hash' | 'verify', task: object, gone?: AbortSignal): Promise<T> {
+    if (queue.size >= maxThreads * hashesWaitingPerThread) throw new AuthError('overloaded')
+    const waiting = new AbortController()
+    const giveUp = () => waiting.abort(new AuthError('overloaded', { cause: 'nobody waits for it any more' }))
+    gone?.addEventListener('abort', giveUp)
+    if (gone?.aborted) giveUp()
+    const start = () => {
+      gone?.removeEventListener('abort', giveUp)
+      return pool.run({ ...task, cost }, { name })
     }
+    return queue.add(start, { signal: waiting.signal })
   }
 
-  /** @throws AuthError `overloaded` */
-  async function hash(password: string): Promise<HashedPassword> {
-    return {
-      passwordHash: await run<string>('hash', { prepared: prepare(password) }),
-      passwordScheme: scheme,
-    }
+  /**
+   * @param gone takes it out of the queue when aborted
+   * @throws AuthError `overloaded`
+   */
+  async function hash(password: string, gone?: AbortSignal): Promise<HashedPassword> {
+    return { passwordHash: await run<string>('hash', { password }, gone), passwordScheme: scheme }
   }
 
   return {
@@ -69,11 +76,12 @@ export function createPasswords(options: { cost: number; minLength: number; cont
 
     /**
      * Verifies a password. For an account that does not exist, pass undefined: it takes the same time.
+     * @param gone takes it out of the queue when aborted
      * @throws AuthError `overloaded`
      */
-    async verify(password: string, account: Credentials | undefined): Promise<boolean> {
+    async verify(password: string, account: Credentials | undefined, gone?: AbortSignal): Promise<boolean> {
       const { passwordHash } = account ?? (await dummy)
-      const match = await run<boolean>('verify', { prepared: prepare(password), hash: passwordHash })
+      const match = await run<boolean>('verify', { password, hash: passwordHash }, gone)
       return match && account !== undefined
     },
 
@@ -82,6 +90,9 @@ export function createPasswords(options: { cost: number; minLength: number; cont
       return account.passwordScheme !== scheme || getRounds(account.passwordHash) !== cost
     },
 
+    /** Passwords being hashed, and waiting for it. */
+    load: () => ({ running: queue.pending, waiting: queue.size }),
+
     async close() {
       await pool.destroy()
     },
@@ -89,14 +100,6 @@ export function createPasswords(options: { cost: number; minLength: number; cont
 }
 
 export type Passwords = ReturnType<typeof createPasswords>
-
-// Scheme 1. bcrypt reads 72 bytes and stops at a NUL, so it gets a digest of fixed length in base64. The key is no
-// secret: it keeps digests of this server apart from those that other sites leaked.
-function prepare(password: string): string {
-  return createHmac('sha384', 'express-auth-server password 1')
-    .update(password.normalize('NFC'))
-    .digest('base64')
-}
 
 const common = new Set(dictionary['passwords-common'])
 

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import type { TokenKeys } from '../secrets/keys.ts'
 import type { Session } from '../store/sessions.ts'
-import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
+import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
 
 /** What a refresh token says: which session it belongs to, and at which generation. */
 export interface RefreshClaims {
@@ -19,7 +19,7 @@ export function createRefreshTokens(options: { keys: TokenKeys; issuer: string; 
     ...options,
     typ: 'rt+jwt',
     audience: `${options.issuer}/auth/refresh`,
-    claims: commonClaims.extend({ gen: z.int32().positive() }),
+    claims: sessionClaims.extend({ gen: z.int32().positive() }),
   }
 
   return {

@@ -1,3 +1,4 @@
+import type { Origin } from '../store/audit.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { Grant, PrepareGrant } from './grant.ts'
 import type { RefreshClaims } from './refresh-token.ts'
@@ -15,7 +16,10 @@ export type RefreshOutcome =
  */
 export function createRefresh(deps: { sessions: SessionStore; prepareGrant: PrepareGrant }) {
   /** @throws AuthError `unavailable`; the token is as good as before then */
-  return async function refresh({ sessionId, userId, generation }: RefreshClaims): Promise<RefreshOutcome> {
+  return async function refresh(
+    { sessionId, userId, generation }: RefreshClaims,
+    from: Origin,
+  ): Promise<RefreshOutcome> {
     const grant = deps.prepareGrant()
 
     const rotated = await deps.sessions.rotate(sessionId, userId, generation)
@@ -27,7 +31,7 @@ export function createRefresh(deps: { sessions: SessionStore; prepareGrant: Prep
       return { kind: 'graced', grant: grant(found) }
 
     // A token that was used before and is presented again is in two hands, and nobody can tell which is the thief's.
-    const ended = await deps.sessions.end(sessionId, userId, 'reuse')
+    const ended = await deps.sessions.end(sessionId, userId, 'reuse', from)
     return ended ? { kind: 'refresh_token_reused', sessionId, userId } : { kind: 'session_ended' }
   }
 }

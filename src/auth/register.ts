@@ -1,30 +1,36 @@
 import type { SessionStore } from '../store/sessions.ts'
 import type { UserStore } from '../store/users.ts'
+import type { DeviceTokens } from './device-token.ts'
 import { AuthError } from './errors.ts'
-import type { Grant, PrepareGrant } from './grant.ts'
-import type { Device, NewSessionFor } from './login.ts'
+import type { PrepareGrant } from './grant.ts'
+import type { Device, DeviceGrant, NewSessionFor } from './login.ts'
 import type { Passwords } from './password.ts'
+import type { Throttle } from './throttle.ts'
 
 export function createRegister(deps: {
   users: UserStore
   sessions: SessionStore
   passwords: Passwords
+  throttle: Throttle
+  deviceTokens: DeviceTokens
   prepareGrant: PrepareGrant
   newSessionFor: NewSessionFor
 }) {
   /**
    * Makes an account and its first session, both or neither.
-   * @throws AuthError `password_rejected`, `email_taken`, `overloaded`, `unavailable`
+   * @throws AuthError `too_many_attempts`, `password_rejected`, `email_taken`, `overloaded`, `unavailable`
    */
-  return async function register(email: string, password: string, device: Device): Promise<Grant> {
+  return async function register(email: string, password: string, device: Device): Promise<DeviceGrant> {
+    const grant = deps.prepareGrant()
+    const signDeviceToken = deps.deviceTokens.signer()
+    await deps.throttle.registration(device.ip)
     const message = deps.passwords.problem(password, email)
     if (message) throw new AuthError('password_rejected', { errors: [{ path: 'password', message }] })
-    const grant = deps.prepareGrant()
     const session = await deps.newSessionFor(device)
     if (await deps.users.credentialsByEmail(email)) throw new AuthError('email_taken')
-    const hashed = await deps.passwords.hash(password)
+    const hashed = await deps.passwords.hash(password, device.gone)
     const started = await deps.sessions.startForNewUser({ email, ...hashed }, session)
     if (!started) throw new AuthError('email_taken')
-    return grant(started)
+    return { ...grant(started), deviceToken: signDeviceToken(started.user.id) }
   }
 }

@@ -1,17 +1,20 @@
 import type { Request, RequestHandler, Response } from 'express'
 import type { createChangePassword } from '../auth/change-password.ts'
+import { deviceTokenSeconds } from '../auth/device-token.ts'
 import { AuthError } from '../auth/errors.ts'
 import type { Grant } from '../auth/grant.ts'
-import type { createLogin, Device } from '../auth/login.ts'
+import type { createLogin, Device, DeviceGrant } from '../auth/login.ts'
 import type { createLogout } from '../auth/logout.ts'
 import type { createRefresh } from '../auth/refresh.ts'
 import type { RefreshClaims, RefreshTokens } from '../auth/refresh-token.ts'
 import type { createRegister } from '../auth/register.ts'
+import type { Origin } from '../store/audit.ts'
 import type { Session, SessionStore } from '../store/sessions.ts'
 import type { User } from '../store/users.ts'
 import { accessOf, userOf } from './bearer.ts'
 import { bodyOf, credentialsBody, passwordChangeBody } from './body.ts'
-import type { RefreshCookie } from './refresh-cookie.ts'
+import type { Metrics } from './metrics.ts'
+import type { PresentedToken, TokenCookie } from './token-cookie.ts'
 
 declare global {
   namespace Express {
@@ -30,21 +33,22 @@ export function createAuthHandlers(deps: {
   changePassword: ReturnType<typeof createChangePassword>
   refreshTokens: RefreshTokens
   sessions: SessionStore
-  cookie: RefreshCookie
+  refreshCookie: TokenCookie
+  deviceCookie: TokenCookie
+  metrics: Metrics
 }) {
-  const { cookie, sessions } = deps
+  const { refreshCookie, deviceCookie, sessions } = deps
 
-  const deviceOf = (req: Request): Device => {
-    const presented = cookie.read(req)
-    return {
-      userAgent: req.headers['user-agent']?.slice(0, 256),
-      ip: req.ip,
-      presentedToken: presented.kind === 'one' ? presented.token : undefined,
-    }
-  }
+  const deviceOf = (req: Request, res: Response): Device => ({
+    ...originOf(req),
+    refreshToken: onlyToken(refreshCookie.read(req)),
+    deviceToken: onlyToken(deviceCookie.read(req)),
+    gone: goneSignal(res),
+  })
 
-  const answerGrant = (res: Response, status: number, grant: Grant) => {
-    cookie.set(res, grant.refreshToken, grant.refreshExpiresIn)
+  const answerGrant = (res: Response, status: number, grant: Grant | DeviceGrant) => {
+    refreshCookie.set(res, grant.refreshToken, grant.refreshExpiresIn)
+    if ('deviceToken' in grant) deviceCookie.set(res, grant.deviceToken, deviceTokenSeconds)
     const { accessToken, expiresIn, user } = grant
     res.status(status).json({ accessToken, tokenType: 'Bearer', expiresIn, user: publicUser(user) })
   }
@@ -52,20 +56,20 @@ export function createAuthHandlers(deps: {
   const handlers = {
     async register(req, res) {
       const { email, password } = bodyOf(req, credentialsBody)
-      answerGrant(res, 201, await deps.register(email, password, deviceOf(req)))
+      answerGrant(res, 201, await deps.register(email, password, deviceOf(req, res)))
     },
 
     async login(req, res) {
       const { email, password } = bodyOf(req, credentialsBody)
-      answerGrant(res, 200, await deps.login(email, password, deviceOf(req)))
+      answerGrant(res, 200, await deps.login(email, password, deviceOf(req, res)))
     },
 
     /** What the token itself shows: before the body is looked at, and before the state of its session. */
     async requireRefreshToken(req, res, next) {
-      const presented = cookie.read(req)
+      const presented = refreshCookie.read(req)
       const claims = presented.kind === 'one' ? await deps.refreshTokens.verify(presented.token) : undefined
       if (!claims) {
-        cookie.clear(res)
+        refreshCookie.clear(res)
         throw new AuthError(presented.kind === 'none' ? 'refresh_token_missing' : 'refresh_token_invalid')
       }
       req.refreshClaims = claims
@@ -74,7 +78,8 @@ export function createAuthHandlers(deps: {
 
     async refresh(req, res) {
       if (!req.refreshClaims) throw new Error('this route is not behind requireRefreshToken')
-      const outcome = await deps.refresh(req.refreshClaims)
+      const outcome = await deps.refresh(req.refreshClaims, originOf(req))
+      deps.metrics.refreshed(outcome.kind)
       if (outcome.kind === 'rotated' || outcome.kind === 'graced') {
         if (outcome.kind === 'graced')
           req.log.info({ event: 'refresh_graced' }, 'same successor issued again')
@@ -84,20 +89,20 @@ export function createAuthHandlers(deps: {
         const { sessionId: sid, userId } = outcome
         req.log.warn({ event: 'refresh_token_reused', sid, userId }, 'refresh token reused: session ended')
       }
-      cookie.clear(res)
+      refreshCookie.clear(res)
       throw new AuthError(outcome.kind)
     },
 
     async logout(req, res) {
-      const presented = cookie.read(req)
-      if (presented.kind === 'one') await deps.logout(presented.token)
-      cookie.clear(res)
+      const presented = refreshCookie.read(req)
+      if (presented.kind === 'one') await deps.logout(presented.token, originOf(req))
+      refreshCookie.clear(res)
       res.status(204).end()
     },
 
     async logoutAll(req, res) {
-      await sessions.endAll(userOf(req).id, 'logout_all')
-      cookie.clear(res)
+      await sessions.endAll(userOf(req).id, 'logout_all', originOf(req))
+      refreshCookie.clear(res)
       res.status(204).end()
     },
 
@@ -110,14 +115,15 @@ export function createAuthHandlers(deps: {
     async endSession(req, res) {
       const { id } = req.params
       const ended =
-        /^[\w-]{22}$/.test(String(id)) && (await sessions.end(String(id), userOf(req).id, 'revoked'))
+        /^[\w-]{22}$/.test(String(id)) &&
+        (await sessions.end(String(id), userOf(req).id, 'revoked', originOf(req)))
       if (!ended) throw new AuthError('not_found')
       res.status(204).end()
     },
 
     async changePassword(req, res) {
       const { currentPassword, newPassword } = bodyOf(req, passwordChangeBody)
-      await deps.changePassword(userOf(req), accessOf(req).sessionId, currentPassword, newPassword)
+      await deps.changePassword(accessOf(req), currentPassword, newPassword, deviceOf(req, res))
       res.status(204).end()
     },
 
@@ -126,6 +132,19 @@ export function createAuthHandlers(deps: {
     },
   } satisfies Record<string, RequestHandler>
   return handlers
+}
+
+const originOf = (req: Request): Origin => ({
+  ip: req.ip,
+  userAgent: req.headers['user-agent']?.slice(0, 256),
+})
+
+const onlyToken = (presented: PresentedToken) => (presented.kind === 'one' ? presented.token : undefined)
+
+function goneSignal(res: Response): AbortSignal {
+  const gone = new AbortController()
+  res.once('close', () => res.writableFinished || gone.abort())
+  return gone.signal
 }
 
 const publicUser = ({ id, email, role, emailVerifiedAt, createdAt }: User) => ({

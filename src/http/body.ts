@@ -1,10 +1,10 @@
 import contentType from 'content-type'
-import type { Request, RequestHandler, Response } from 'express'
+import type { Request, RequestHandler } from 'express'
 import { visit } from 'jsonc-parser'
 import { z } from 'zod'
 import { AuthError, type FieldError } from '../auth/errors.ts'
 
-const maxBytes = 8192
+export const maxBodyBytes = 8192
 const maxDepth = 32
 
 /** Text that PostgreSQL can store and UTF-8 can carry: no NUL, no half of a surrogate pair. */
@@ -28,8 +28,8 @@ export const emptyBody = z.strictObject({})
  * body take `emptyBody`: none, or `{}`.
  */
 export function readBody(schema: z.ZodType): RequestHandler {
-  return async (req, res, next) => {
-    const bytes = await takeBytes(req, res)
+  return async (req, _res, next) => {
+    const bytes = await takeBytes(req)
     requireJson(req)
     const value = bytes.length > 0 ? parseJson(bytes) : schema === emptyBody ? {} : undefined
     if (value === undefined)
@@ -42,18 +42,14 @@ export function readBody(schema: z.ZodType): RequestHandler {
 }
 
 // Answers as soon as it is too much, where body-parser would first take all of it.
-async function takeBytes(req: Request, res: Response): Promise<Buffer> {
+async function takeBytes(req: Request): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
-  const tooLarge = () => {
-    res.set('Connection', 'close')
-    return new AuthError('payload_too_large')
-  }
-  if (Number(req.headers['content-length']) > maxBytes) throw tooLarge()
+  if (Number(req.headers['content-length']) > maxBodyBytes) throw new AuthError('payload_too_large')
   try {
     for await (const chunk of req.iterator({ destroyOnReturn: false })) {
       length += chunk.length
-      if (length > maxBytes) throw tooLarge()
+      if (length > maxBodyBytes) throw new AuthError('payload_too_large')
       chunks.push(chunk)
     }
   } catch (error) {

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
 import { AuthError, type ErrorCode } from '../auth/errors.ts'
+import { maxBodyBytes } from './body.ts'
 
 /** Every error that clients can see: its status, and what happened and what to do, for people. */
 export const problems: Record<ErrorCode, { status: number; detail: string }> = {
@@ -32,12 +33,14 @@ export const problems: Record<ErrorCode, { status: number; detail: string }> = {
     status: 415,
     detail: 'Send application/json in UTF-8, without a Content-Encoding.',
   },
+  too_many_attempts: {
+    status: 429,
+    detail: 'Too many attempts. Try again after the seconds in Retry-After.',
+  },
   overloaded: { status: 503, detail: 'Too many logins at once. Try again.' },
   unavailable: { status: 503, detail: 'The service cannot answer for the moment. Try again.' },
   internal_error: { status: 500, detail: 'Something went wrong here. The log has the details.' },
 }
-
-const retryAfterSeconds = 1
 
 /** For a path that no route has. */
 export const notFound: RequestHandler = () => {
@@ -46,14 +49,16 @@ export const notFound: RequestHandler = () => {
 
 /** Turns every error into a problem document (RFC 9457). Only the log hears of causes. */
 export const problemHandler: ErrorRequestHandler = (error, req, res, next) => {
-  const { code, errors } = toAuthError(error)
+  const { code, errors, retryAfterSeconds } = toAuthError(error)
   const { status, detail } = problems[code]
   if (code === 'internal_error') req.log.error({ err: error }, 'unexpected error')
   if (code === 'unavailable') req.log.warn({ cause: String(error.cause) }, 'unavailable')
   if (res.headersSent) return next(error)
   const challenge = bearerChallenge(code, req)
   if (challenge) res.set('WWW-Authenticate', challenge)
-  if (status === 503) res.set('Retry-After', String(retryAfterSeconds))
+  if (status === 503 || status === 429) res.set('Retry-After', String(retryAfterSeconds))
+  if (hasLongBody(req)) res.set('Connection', 'close')
+  res.locals.code = code
   res
     .status(status)
     .type('application/problem+json')
@@ -68,6 +73,12 @@ export const problemHandler: ErrorRequestHandler = (error, req, res, next) => {
         requestId: req.id,
       }),
     )
+}
+
+// What is left of it is not read only to keep the connection.
+function hasLongBody(req: Request): boolean {
+  const { 'content-length': length, 'transfer-encoding': encoding } = req.headers
+  return !req.complete && (encoding !== undefined || Number(length) > maxBodyBytes)
 }
 
 // RFC 6750, 3: what was wrong is said only where a token was sent.

@@ -1,4 +1,5 @@
-import type { RequestHandler } from 'express'
+import type { RequestListener } from 'node:http'
+import type { Express, RequestHandler } from 'express'
 import { AuthError } from '../auth/errors.ts'
 
 /** Answers are for one client, now. Conditional requests are not looked at, so that no answer ever becomes a 304. */
@@ -8,6 +9,33 @@ export const withoutCaching: RequestHandler = (req, res, next) => {
   res.set('Cache-Control', 'no-store')
   res.vary('Origin')
   next()
+}
+
+/**
+ * Refuses two Host headers, of which a proxy may have believed the other one (RFC 9112, 3.2). Of other doubles that
+ * matter Node takes care, or those who read them.
+ */
+export const refuseTwoHosts: RequestHandler = (req, _res, next) => {
+  if ((req.headersDistinct.host?.length ?? 0) > 1)
+    throw new AuthError('invalid_request', { errors: [{ path: '', message: 'must have one Host header' }] })
+  next()
+}
+
+/** While the server drains, lets clients look for another instance. */
+export function closeWhile(draining: () => boolean): RequestHandler {
+  return (_req, res, next) => {
+    if (draining()) res.set('Connection', 'close')
+    next()
+  }
+}
+
+/** A target that cannot be parsed is one that no route has. Express would answer it by itself, in HTML. */
+export function withParsableTarget(app: Express): RequestListener {
+  return (req, res) => {
+    const { url = '' } = req
+    if (!url.startsWith('/') && !URL.canParse(url)) req.url = '/*'
+    app(req, res)
+  }
 }
 
 /** Refuses the methods that a path does not have; but answers a preflight, which CORS has already judged. */

@@ -13,6 +13,8 @@ export interface Database {
   queries: Queries
   /** Runs `work` in one transaction, which is undone where it throws. */
   transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T>
+  /** How many connections there are, by state; none of the embedded database. */
+  connections(): Record<string, number>
   close(): Promise<void>
 }
 
@@ -75,6 +77,7 @@ export async function openEmbedded(folder: string, image?: Blob): Promise<Databa
   return {
     queries,
     transaction: (work) => queries.transaction(work),
+    connections: () => ({}),
     async close() {
       await client.close()
       unlock()
@@ -156,7 +159,12 @@ async function openPostgres(url: string, onTrouble: (message: string) => void): 
     }
   }
 
-  return { queries: drizzle({ client: pool }), transaction, close: () => pool.end() }
+  return {
+    queries: drizzle({ client: pool }),
+    transaction,
+    connections: () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    close: () => pool.end(),
+  }
 }
 
 async function retryWhileUnavailable(

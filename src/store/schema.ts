@@ -1,4 +1,4 @@
-import { index, integer, pgTable, smallint, text, timestamp, uuid } from 'drizzle-orm/pg-core'
+import { bigint, index, integer, pgTable, smallint, text, timestamp, uuid } from 'drizzle-orm/pg-core'
 
 const time = (name: string) => timestamp(name, { withTimezone: true })
 
@@ -37,8 +37,45 @@ export const sessions = pgTable(
     userAgent: text('user_agent'),
     ip: text('ip'),
   },
-  (table) => [index('sessions_user_id').on(table.userId)],
+  (table) => [index('sessions_user_id').on(table.userId), index('sessions_expires_at').on(table.expiresAt)],
 )
+
+/** Attempts counted in fixed windows, one row for each account, device or address that made some. */
+export const attempts = pgTable(
+  'attempts',
+  {
+    key: text('key').primaryKey(),
+    count: integer('count').notNull(),
+    /** To the millisecond, as it names the window and clients of the database have no finer times. */
+    windowEnds: timestamp('window_ends', { withTimezone: true, precision: 3 }).notNull(),
+  },
+  (table) => [index('attempts_window_ends').on(table.windowEnds)],
+)
+
+/** What happened to accounts and sessions: who, from where, when. Never a secret, and no address of an unknown user. */
+export const auditEvents = pgTable(
+  'audit_events',
+  {
+    id: bigint('id', { mode: 'bigint' }).primaryKey().generatedAlwaysAsIdentity(),
+    at: time('at').notNull().defaultNow(),
+    event: text('event').$type<AuditedEvent>().notNull(),
+    /** Why a session ended. */
+    reason: text('reason').$type<EndReason>(),
+    userId: uuid('user_id'),
+    sessionId: text('session_id'),
+    ip: text('ip'),
+    userAgent: text('user_agent'),
+  },
+  (table) => [index('audit_events_at').on(table.at)],
+)
+
+export type AuditedEvent =
+  | 'registered'
+  | 'login'
+  | 'login_failed'
+  | 'password_changed'
+  | 'password_change_failed'
+  | 'session_ended'
 
 export type EndReason =
   | 'logout'

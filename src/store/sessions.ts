@@ -1,4 +1,5 @@
 import { and, asc, desc, eq, gt, inArray, isNull, ne, type SQL, sql } from 'drizzle-orm'
+import { type Origin, recordEvents } from './audit.ts'
 import { type Database, guarded, type Queries } from './database.ts'
 import { type EndReason, sessions, users } from './schema.ts'
 import { type User, userColumns } from './users.ts'
@@ -17,10 +18,8 @@ export interface Session {
 }
 
 /** What is known of the device when a session starts. */
-export interface NewSession {
+export interface NewSession extends Origin {
   id: string
-  userAgent: string | undefined
-  ip: string | undefined
   /** The session whose cookie was presented, which this one takes the place of. */
   replaces: string | undefined
 }
@@ -64,12 +63,18 @@ export function createSessionStore({ database, limits }: { database: Database; l
     now: sql<Date>`now()`.mapWith(sessions.createdAt).as('now'),
   }
 
-  const end = (on: Queries, which: SQL | undefined, endReason: EndReason) =>
-    on
+  async function end(tx: Queries, which: SQL | undefined, reason: EndReason, { ip, userAgent }: Origin) {
+    const ended = await tx
       .update(sessions)
-      .set({ endedAt: sql`now()`, endReason })
+      .set({ endedAt: sql`now()`, endReason: reason })
       .where(and(which, isNull(sessions.endedAt)))
-      .returning({ id: sessions.id })
+      .returning({ sessionId: sessions.id, userId: sessions.userId })
+    await recordEvents(
+      tx,
+      ended.map((session) => ({ event: 'session_ended', reason, ...session, ip, userAgent })),
+    )
+    return ended.length > 0
+  }
 
   const own = (id: string, userId: string) => and(eq(sessions.id, id), eq(sessions.userId, userId))
 
@@ -80,7 +85,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
      * @returns undefined where all sessions were ended since then, or the user was disabled or deleted
      */
     start(userId: string, epoch: number, session: NewSession): Promise<SessionState | undefined> {
-      return database.transaction((tx) => insertSession(tx, userId, epoch, session))
+      return database.transaction((tx) => insertSession(tx, 'login', userId, epoch, session))
     },
 
     /**
@@ -97,7 +102,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
           .values(user)
           .onConflictDoNothing()
           .returning({ id: users.id })
-        return created && insertSession(tx, created.id, 0, session)
+        return created && insertSession(tx, 'registered', created.id, 0, session)
       })
     },
 
@@ -146,15 +151,15 @@ export function createSessionStore({ database, limits }: { database: Database; l
     },
 
     /** @returns whether this call ended it: false where it is another user's, unknown, or was not live any more */
-    async end(id: string, userId: string, reason: EndReason): Promise<boolean> {
-      return (await end(queries, and(own(id, userId), live), reason)).length > 0
+    end(id: string, userId: string, reason: EndReason, from: Origin): Promise<boolean> {
+      return database.transaction((tx) => end(tx, and(own(id, userId), live), reason, from))
     },
 
     /** Ends all sessions of the user, those included whose login is under way. */
-    endAll(userId: string, reason: EndReason): Promise<void> {
+    endAll(userId: string, reason: EndReason, from: Origin): Promise<void> {
       return database.transaction(async (tx) => {
         await raiseEpoch(tx, eq(users.id, userId), {})
-        await end(tx, eq(sessions.userId, userId), reason)
+        await end(tx, eq(sessions.userId, userId), reason, from)
       })
     },
 
@@ -167,17 +172,26 @@ export function createSessionStore({ database, limits }: { database: Database; l
       from: string,
       to: { passwordHash: string; passwordScheme: number },
       keep: string,
+      { ip, userAgent }: Origin,
     ): Promise<boolean> {
       return database.transaction(async (tx) => {
         const changed = await raiseEpoch(tx, and(eq(users.id, userId), eq(users.passwordHash, from)), to)
         if (!changed) return false
-        await end(tx, and(eq(sessions.userId, userId), ne(sessions.id, keep)), 'password_changed')
+        await recordEvents(tx, [{ event: 'password_changed', userId, sessionId: keep, ip, userAgent }])
+        const others = and(eq(sessions.userId, userId), ne(sessions.id, keep))
+        await end(tx, others, 'password_changed', { ip, userAgent })
         return true
       })
     },
   })
 
-  async function insertSession(tx: Queries, userId: string, epoch: number, session: NewSession) {
+  async function insertSession(
+    tx: Queries,
+    event: 'login' | 'registered',
+    userId: string,
+    epoch: number,
+    session: NewSession,
+  ) {
     // Holding the user's row, logins of one user take turns with each other, with logout-all, and with a change of
     // the password: what they see after it is what the others have committed.
     const [owner] = await tx
@@ -186,7 +200,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
       .where(and(eq(users.id, userId), eq(users.sessionEpoch, epoch), isNull(users.disabledAt)))
       .for('update')
     if (!owner) return undefined
-    const { id, userAgent = null, ip = null, replaces } = session
+    const { id, userAgent, ip, replaces } = session
     await tx.insert(sessions).values({
       id,
       userId,
@@ -194,14 +208,15 @@ export function createSessionStore({ database, limits }: { database: Database; l
       ip,
       expiresAt: sql`now() + ${seconds(limits.absoluteSeconds)}`,
     })
-    if (replaces) await end(tx, eq(sessions.id, replaces), 'login')
+    await recordEvents(tx, [{ event, userId, sessionId: id, ip, userAgent }])
+    if (replaces) await end(tx, eq(sessions.id, replaces), 'login', session)
     const overCap = tx
       .select({ id: sessions.id })
       .from(sessions)
       .where(and(eq(sessions.userId, userId), ne(sessions.id, id), live))
       .orderBy(desc(sessions.createdAt), desc(sessions.id))
       .offset(limits.perUser - 1)
-    await end(tx, inArray(sessions.id, overCap), 'too_many')
+    await end(tx, inArray(sessions.id, overCap), 'too_many', session)
     const [started] = await tx
       .select(state)
       .from(sessions)

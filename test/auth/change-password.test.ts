@@ -1,15 +1,17 @@
 import { expect, jest, test } from '@jest/globals'
 import { createChangePassword } from '../../src/auth/change-password.ts'
+import { notUnderTest, someDevice } from '../support/fakes.ts'
 
-const user = { id: 'u', email: 'ada@example.com', role: 'user', emailVerifiedAt: null, createdAt: new Date() }
+const access = { userId: 'u', sessionId: 's', role: 'user' }
 
 /** A change that finds the hash exchanged when it is about to store the new one, the first time only. */
 function overtakenChange(isStillRight: boolean) {
   const verify = jest.fn<() => Promise<boolean>>().mockResolvedValueOnce(true).mockResolvedValue(isStillRight)
   const store = jest.fn<() => Promise<boolean>>().mockResolvedValueOnce(false).mockResolvedValue(true)
   const deps = {
+    ...notUnderTest,
     users: { credentialsById: async () => ({ passwordHash: 'hash' }) },
-    sessions: { changePassword: store },
+    sessions: { find: async () => ({ user: { email: 'ada@example.com' } }), changePassword: store },
     passwords: {
       problem: () => undefined,
       verify,
@@ -17,7 +19,7 @@ function overtakenChange(isStillRight: boolean) {
     },
   }
   const change = createChangePassword(deps as unknown as Parameters<typeof createChangePassword>[0])
-  return { change: () => change(user, 's', 'current password', 'new password'), store }
+  return { change: () => change(access, 'current password', 'new password', someDevice), store }
 }
 
 test('overtaken by a rehash, the right current password is verified again, and the change goes through', async () => {

@@ -21,6 +21,7 @@ import {
   tryLogin as tryLoginTo,
   useTestApp,
 } from '../support/app.ts'
+import { notUnderTest, someDevice } from '../support/fakes.ts'
 
 const otherPassword = 'another dog named rex'
 
@@ -322,6 +323,7 @@ describe('rehash at login', () => {
     /** A login of the true stores, with `duringHash` happening while the new hash is made. */
     const loginWhile = (email: string, duringHash: () => Promise<unknown>) =>
       createLogin({
+        ...notUnderTest,
         users: createUserStore(t.db),
         sessions: createSessionStore({
           ...t.db,
@@ -336,7 +338,7 @@ describe('rehash at login', () => {
         },
         prepareGrant: () => (state: SessionState) => state as never,
         newSessionFor: async (device) => ({ ...device, id: randomUUID(), replaces: undefined }),
-      })(email, password, { userAgent: undefined, ip: undefined, presentedToken: undefined })
+      })(email, password, someDevice)
 
     test('does not overwrite a password that was changed meanwhile', async () => {
       const email = await registerWith(olderHash)
@@ -431,14 +433,14 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
       const { createLogin: createCountedLogin } = await import('../../src/auth/login.ts')
       passwords = createCounted({ cost, minLength: 15, context: [] })
       const counting = createCountedLogin({
+        ...notUnderTest,
         users: { credentialsByEmail: async () => account } as unknown as UserStore,
         sessions: { start: async () => undefined } as never,
         passwords,
         prepareGrant: () => (state: SessionState) => state as never,
         newSessionFor: async (device) => ({ ...device, id: 'id', replaces: undefined }),
       })
-      login = (email, text) =>
-        counting(email, text, { userAgent: undefined, ip: undefined, presentedToken: undefined })
+      login = (email, text) => counting(email, text, someDevice)
     })
     afterAll(() => {
       jest.unstable_unmockModule('bcrypt')

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { request as httpRequest } from 'node:http'
+import { createServer, request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { beforeAll, describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
@@ -343,7 +343,7 @@ describe('media types', () => {
 
 /** Logs in with a body sent as it stands, and no header but those given. */
 async function postRaw(headers: Record<string, string>, body: string) {
-  const server = t.app.listen(0)
+  const server = createServer(t.app).listen(0)
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   const sending = httpRequest({ port, method: 'POST', path: '/auth/login', headers, agent: false }).end(body)

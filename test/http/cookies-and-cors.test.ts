@@ -99,7 +99,7 @@ describe(`the refresh cookie on ${databaseName}`, () => {
     const cleared = await presentTo('POST /auth/logout', hostCookie(refreshed), secure)
 
     for (const response of [set, refreshed, cleared])
-      expect(response.get('Set-Cookie')).toEqual([expect.stringMatching(/^__Host-refresh_token=/)])
+      expect(response.get('Set-Cookie')?.[0]).toMatch(/^__Host-refresh_token=/)
     expect(refreshed.status).toBe(200)
     for (const response of [set, refreshed]) expect(attributesOf(response)).toEqual([...whole, 'Secure'])
     expect(clearsCookie(cleared)).toBe(true)

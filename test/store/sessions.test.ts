@@ -4,6 +4,7 @@ import { sql } from 'drizzle-orm'
 import { createSessionStore, type NewSession, type SessionStore } from '../../src/store/sessions.ts'
 import { createUserStore, type UserStore } from '../../src/store/users.ts'
 import { createTestDatabase, databaseName, type TestDatabase, withoutDatabase } from '../support/database.ts'
+import { somewhere } from '../support/fakes.ts'
 
 const limits = { idleSeconds: 1000, absoluteSeconds: 3000, graceSeconds: 10, perUser: 3 }
 
@@ -98,8 +99,11 @@ describe(`starting a session, on ${databaseName}`, () => {
   })
 
   test.each<[cause: string, arrange: (userId: string) => Promise<unknown>]>([
-    ['all sessions were ended since', (userId) => sessions.endAll(userId, 'logout_all')],
-    ['the password was changed since', (id) => sessions.changePassword(id, 'first hash', newHash(), '')],
+    ['all sessions were ended since', (userId) => sessions.endAll(userId, 'logout_all', somewhere)],
+    [
+      'the password was changed since',
+      (id) => sessions.changePassword(id, 'first hash', newHash(), '', somewhere),
+    ],
     ['the user was disabled since', disable],
     ['the user was disabled since, and enabled again', (id) => disable(id).then(() => enable(id))],
     ['the user was deleted since', (userId) => db.rows(sql`DELETE FROM users WHERE id = ${userId}`)],
@@ -231,7 +235,7 @@ describe('rotation', () => {
   test.each<[cause: string, arrange: (id: string, userId: string) => Promise<unknown>, generation?: number]>([
     ['of an older generation', (id, userId) => sessions.rotate(id, userId, 1)],
     ['of a generation to come', async () => {}, 2],
-    ['of a session that has ended', (id, userId) => sessions.end(id, userId, 'logout')],
+    ['of a session that has ended', (id, userId) => sessions.end(id, userId, 'logout', somewhere)],
     ['after the idle limit', () => db.pass(1000)],
     ['of a disabled user', (_id, userId) => disable(userId)],
   ])('%s does not happen', async (_cause, arrange, generation = 1) => {
@@ -304,7 +308,7 @@ describe('finding', () => {
   })
 
   test.each<[cause: string, arrange: (id: string, userId: string) => Promise<unknown>]>([
-    ['has ended', (id, userId) => sessions.end(id, userId, 'logout')],
+    ['has ended', (id, userId) => sessions.end(id, userId, 'logout', somewhere)],
     ['ran out', () => db.pass(1000)],
     ['has a disabled user', (_id, userId) => disable(userId)],
     ['has a deleted user', (_id, userId) => db.rows(sql`DELETE FROM users WHERE id = ${userId}`)],
@@ -334,7 +338,7 @@ describe('listing', () => {
     const second = await startOne(userId)
     await db.pass(1)
     const ended = await startOne(userId)
-    await sessions.end(ended.id, userId, 'revoked')
+    await sessions.end(ended.id, userId, 'revoked', somewhere)
     await db.pass(1)
     await sessions.rotate(first.id, userId, 1)
 
@@ -349,21 +353,21 @@ describe('ending', () => {
   test('one: only once, and only by its user', async () => {
     const { userId, id } = await newUserWithSession()
 
-    expect(await sessions.end(id, await newUser(), 'revoked')).toBe(false)
-    expect(await sessions.end(newId(), userId, 'revoked')).toBe(false)
+    expect(await sessions.end(id, await newUser(), 'revoked', somewhere)).toBe(false)
+    expect(await sessions.end(newId(), userId, 'revoked', somewhere)).toBe(false)
     expect(await rowOf(id)).toMatchObject({ ended_at: null })
-    expect(await sessions.end(id, userId, 'revoked')).toBe(true)
-    expect(await sessions.end(id, userId, 'logout')).toBe(false)
+    expect(await sessions.end(id, userId, 'revoked', somewhere)).toBe(true)
+    expect(await sessions.end(id, userId, 'logout', somewhere)).toBe(false)
     expect(await rowOf(id)).toMatchObject({ end_reason: 'revoked', ended_at: expect.anything() })
   })
 
   test("all: the user's and nobody else's, and what had ended keeps its reason", async () => {
     const [userId, other] = [await newUser(), await newUser()]
     const [ended, live, others] = [await startOne(userId), await startOne(userId), await startOne(other)]
-    await sessions.end(ended.id, userId, 'logout')
+    await sessions.end(ended.id, userId, 'logout', somewhere)
     const { epoch } = await credentials(userId)
 
-    await sessions.endAll(userId, 'logout_all')
+    await sessions.endAll(userId, 'logout_all', somewhere)
 
     expect(await liveIds(userId)).toEqual([])
     expect(await rowOf(ended.id)).toMatchObject({ end_reason: 'logout' })
@@ -393,7 +397,7 @@ describe('changing the password', () => {
     const before = await credentials(userId)
     const to = { passwordHash: 'second hash', passwordScheme: 2 }
 
-    expect(await sessions.changePassword(userId, 'first hash', to, kept.id)).toBe(true)
+    expect(await sessions.changePassword(userId, 'first hash', to, kept.id, somewhere)).toBe(true)
 
     expect(await credentials(userId)).toEqual({ ...before, ...to, epoch: before.epoch + 1 })
     expect(await liveIds(userId)).toEqual([kept.id])
@@ -405,7 +409,7 @@ describe('changing the password', () => {
     const other = await startOne(userId)
     const before = await credentials(userId)
 
-    expect(await sessions.changePassword(userId, 'another hash', newHash(), kept.id)).toBe(false)
+    expect(await sessions.changePassword(userId, 'another hash', newHash(), kept.id, somewhere)).toBe(false)
 
     expect(await credentials(userId)).toEqual(before)
     expect(await liveIds(userId)).toEqual([kept.id, other.id].sort())
@@ -416,7 +420,7 @@ describe('changing the password', () => {
     const [one, two] = [await startOne(userId), await startOne(userId)]
 
     const changed = await Promise.all(
-      [one, two].map(({ id }) => sessions.changePassword(userId, 'first hash', newHash(), id)),
+      [one, two].map(({ id }) => sessions.changePassword(userId, 'first hash', newHash(), id, somewhere)),
     )
 
     expect(changed.sort()).toEqual([false, true])
@@ -440,12 +444,12 @@ describe('races', () => {
   const rounds = Array.from({ length: 9 }, (_, round) => round)
 
   test.each<{ what: string; run: (userId: string, keep: string) => Promise<unknown> }>([
-    { what: 'endAll', run: (userId) => sessions.endAll(userId, 'logout_all') },
+    { what: 'endAll', run: (userId) => sessions.endAll(userId, 'logout_all', somewhere) },
     {
       what: 'changePassword',
       run: async (userId, keep) => {
         const { passwordHash } = await credentials(userId)
-        return sessions.changePassword(userId, passwordHash, newHash(), keep)
+        return sessions.changePassword(userId, passwordHash, newHash(), keep, somewhere)
       },
     },
     { what: 'disabling', run: disable },
@@ -479,9 +483,9 @@ test('G2 everything says unavailable where the database is out of reach', async 
       sessions.rotate(id, id, 1),
       sessions.find(id, id),
       sessions.list(id),
-      sessions.end(id, id, 'logout'),
-      sessions.endAll(id, 'logout_all'),
-      sessions.changePassword(id, id, newHash(), id),
+      sessions.end(id, id, 'logout', somewhere),
+      sessions.endAll(id, 'logout_all', somewhere),
+      sessions.changePassword(id, id, newHash(), id, somewhere),
       users.credentialsByEmail(id),
       users.credentialsById(id),
       users.rehash(id, id, newHash()),

@@ -1,12 +1,11 @@
 import { createHmac, createSecretKey, randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import type { Server } from 'node:http'
+import type { RequestListener, Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { afterAll, beforeAll, expect, jest } from '@jest/globals'
 import { sql } from 'drizzle-orm'
-import type { Express } from 'express'
 import jwt from 'jsonwebtoken'
 import { pino } from 'pino'
 import request from 'supertest'
@@ -26,13 +25,18 @@ export const testEnvironment = {
   JWT_ACCESS_SECRET: accessSecret,
   JWT_REFRESH_SECRET: refreshSecret,
   DATA_DIR: 'memory://',
+  LIMIT_LOGIN_ACCOUNT: 'off',
+  LIMIT_LOGIN_ADDRESS: 'off',
+  LIMIT_REGISTER_ADDRESS: 'off',
 }
 
 export interface TestApp {
-  app: Express
+  app: RequestListener
   db: TestDatabase
   /** Lines of the log so far. */
   log: Record<string, unknown>[]
+  /** What the server's housekeeping does now and then. */
+  purge(): Promise<void>
   /** Lets time pass, for the server's clock and the database's. */
   pass(seconds: number): Promise<void>
   close(): Promise<void>
@@ -58,6 +62,7 @@ export async function createTestApp(environment: Record<string, string> = {}): P
     app: services.app(environment.PUBLIC_URL ?? publicUrl),
     db,
     log,
+    purge: services.purge,
     async pass(seconds) {
       skewMs += seconds * 1000
       await db.pass(seconds)
@@ -115,16 +120,16 @@ export interface Client {
 }
 
 /** Registers a user, which logs in. */
-export async function register(app: Express, email = newEmail()): Promise<Client> {
+export async function register(app: RequestListener, email = newEmail()): Promise<Client> {
   return clientOf(await send(app, 'POST /auth/register', { body: { email, password } }).expect(201))
 }
 
 /** Logs a registered user in once more, as from another device. */
-export async function login(app: Express, email: string, withPassword = password): Promise<Client> {
+export async function login(app: RequestListener, email: string, withPassword = password): Promise<Client> {
   return clientOf(await tryLogin(app, email, withPassword).expect(200))
 }
 
-export const tryLogin = (app: Express | Server, email: string, withPassword = password) =>
+export const tryLogin = (app: RequestListener | Server, email: string, withPassword = password) =>
   send(app, 'POST /auth/login', { body: { email, password: withPassword } })
 
 export function clientOf(response: request.Response): Client {
@@ -175,7 +180,11 @@ export interface Presented {
 }
 
 /** Sends a request, such as `POST /auth/login`. */
-export function send(to: Express | Server, route: string, { as, token, headers, body }: Presented = {}) {
+export function send(
+  to: RequestListener | Server,
+  route: string,
+  { as, token, headers, body }: Presented = {},
+) {
   const [method = '', path = ''] = route.split(/ (.*)/s)
   const sending = request(to)[method.toLowerCase() as 'get'](path)
   if (as) sending.set('Authorization', bearer(as))
@@ -186,8 +195,8 @@ export function send(to: Express | Server, route: string, { as, token, headers, 
   return body === undefined ? sending : sending.send(body)
 }
 
-export const refresh = (app: Express, token: string) => send(app, 'POST /auth/refresh', { token })
-export const logout = (app: Express, token: string) => send(app, 'POST /auth/logout', { token })
+export const refresh = (app: RequestListener, token: string) => send(app, 'POST /auth/refresh', { token })
+export const logout = (app: RequestListener, token: string) => send(app, 'POST /auth/logout', { token })
 
 /** Expects a problem of this status and code. */
 export function expectProblem(response: request.Response, status: number, code: string) {

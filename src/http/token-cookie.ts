@@ -1,14 +1,14 @@
 import type { CookieOptions, Request, Response } from 'express'
 
-/** The refresh token that a request presents: none, one, or several, of which none can be trusted. */
+/** The token that a request presents: none, one, or several, of which none can be trusted. */
 export type PresentedToken = { kind: 'none' } | { kind: 'one'; token: string } | { kind: 'several' }
 
 /**
- * The cookie with the refresh token: out of reach of scripts, sent to this site only, by requests of this site only.
- * Where it is secure its name makes browsers refuse one that a subdomain or plain http would plant.
+ * A cookie with a token: out of reach of scripts, sent to this site only, by requests of this site only. Where it is
+ * secure its name makes browsers refuse one that a subdomain or plain http would plant.
  */
-export function createRefreshCookie({ secure }: { secure: boolean }) {
-  const name = secure ? '__Host-refresh_token' : 'refresh_token'
+export function createTokenCookie(plainName: string, { secure }: { secure: boolean }) {
+  const name = secure ? `__Host-${plainName}` : plainName
   const attributes: CookieOptions = { httpOnly: true, sameSite: 'strict', path: '/', secure }
 
   return {
@@ -36,4 +36,4 @@ export function createRefreshCookie({ secure }: { secure: boolean }) {
 // Of white space only these two are none of a cookie's name or value, for the parser and for browsers.
 const trimBlanks = (text: string) => text.replace(/^[ \t]+|[ \t]+$/g, '')
 
-export type RefreshCookie = ReturnType<typeof createRefreshCookie>
+export type TokenCookie = ReturnType<typeof createTokenCookie>

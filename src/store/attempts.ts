@@ -1,0 +1,60 @@
+import { and, eq, sql } from 'drizzle-orm'
+import { type Database, guarded } from './database.ts'
+import { attempts } from './schema.ts'
+
+/** How many attempts a window of so many seconds has room for. */
+export interface Limit {
+  attempts: number
+  seconds: number
+}
+
+/** A counted attempt: enough to take it back from the window it was counted in, and from no other. */
+export interface CountedAttempt {
+  key: string
+  windowEnds: Date
+}
+
+/**
+ * Attempts, counted in the database: instances share the windows, a restart does not empty them, and one clock
+ * decides. All functions throw AuthError `unavailable` where it is out of reach.
+ */
+export function createAttemptStore({ database: { queries } }: { database: Database }) {
+  return guarded({
+    /**
+     * Counts an attempt unless the window is full: one conditional statement, so that of any number of attempts at
+     * once no more than the limit are let through, and those that are not leave no trace.
+     * @returns the attempt; or, where there is no room, in how many seconds there will be
+     */
+    async count(key: string, limit: Limit): Promise<CountedAttempt | { retryAfterSeconds: number }> {
+      const over = sql`${attempts.windowEnds} <= now()`
+      const newEnd = sql`now() + make_interval(secs => ${limit.seconds})`
+      const [counted] = await queries
+        .insert(attempts)
+        .values({ key, count: 1, windowEnds: newEnd })
+        .onConflictDoUpdate({
+          target: attempts.key,
+          set: {
+            count: sql`CASE WHEN ${over} THEN 1 ELSE ${attempts.count} + 1 END`,
+            windowEnds: sql`CASE WHEN ${over} THEN ${newEnd} ELSE ${attempts.windowEnds} END`,
+          },
+          setWhere: sql`${over} OR ${attempts.count} < ${limit.attempts}`,
+        })
+        .returning({ key: attempts.key, windowEnds: attempts.windowEnds })
+      if (counted) return counted
+      const [full] = await queries
+        .select({ seconds: sql<string>`ceil(extract(epoch FROM ${attempts.windowEnds} - now()))` })
+        .from(attempts)
+        .where(eq(attempts.key, key))
+      return { retryAfterSeconds: Math.max(1, Number(full?.seconds ?? 1)) }
+    },
+
+    async takeBack({ key, windowEnds }: CountedAttempt): Promise<void> {
+      await queries
+        .update(attempts)
+        .set({ count: sql`${attempts.count} - 1` })
+        .where(and(eq(attempts.key, key), eq(attempts.windowEnds, windowEnds)))
+    },
+  })
+}
+
+export type AttemptStore = ReturnType<typeof createAttemptStore>

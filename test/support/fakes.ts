@@ -1,0 +1,20 @@
+import type { DeviceTokens } from '../../src/auth/device-token.ts'
+import type { Device } from '../../src/auth/login.ts'
+import type { Throttle } from '../../src/auth/throttle.ts'
+import type { AuditLog, Origin } from '../../src/store/audit.ts'
+
+/** For tests of use cases that are about neither guessing nor the audit. */
+export const notUnderTest = {
+  throttle: { guess: (_guesser, work) => work(), registration: async () => {} } satisfies Throttle,
+  deviceTokens: { signer: () => () => '', verify: async () => undefined } satisfies DeviceTokens,
+  audit: { record: async () => {} } satisfies AuditLog,
+}
+
+export const somewhere: Origin = { ip: '192.0.2.1', userAgent: 'a browser' }
+
+export const someDevice: Device = {
+  ...somewhere,
+  refreshToken: undefined,
+  deviceToken: undefined,
+  gone: new AbortController().signal,
+}
