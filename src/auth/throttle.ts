@@ -39,8 +39,8 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
       knownDevice
         ? [[`login-device:${knownDevice}`, limits.loginAccount]]
         : [
-            [`login-account:${digest(account)}`, limits.loginAccount],
             ...addressBudgets('login', ip, limits.loginAddress),
+            [`login-account:${digest(account)}`, limits.loginAccount],
           ],
     )
     try {
@@ -58,7 +58,8 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
     await take(addressBudgets('register', ip, limits.registerAddress))
   }
 
-  // One attempt of every budget or, where one of them is used up, of none.
+  // One attempt of every budget or, where one of them is used up, of none. The widest first, so that whoever has used
+  // up an address makes no rows for accounts.
   async function take(budgets: Budget[]): Promise<() => Promise<void>> {
     const counted: CountedAttempt[] = []
     const giveBack = async () => {
@@ -91,8 +92,8 @@ function addressBudgets(name: string, ip: string | undefined, limit: Limit | und
   const network = (bits: number) => ipaddr.IPv6.networkAddressFromCIDR(`${address}/${bits}`)
   const siteLimit = { ...limit, attempts: limit.attempts * networksPerSite }
   return [
-    [`${name}-address:${network(64)}/64`, limit],
     [`${name}-address:${network(56)}/56`, siteLimit],
+    [`${name}-address:${network(64)}/64`, limit],
   ]
 }
 

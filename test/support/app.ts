@@ -11,6 +11,7 @@ import { pino } from 'pino'
 import request from 'supertest'
 import { compose } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config.ts'
+import type { Metrics } from '../../src/http/metrics.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 
 export const publicUrl = 'http://localhost:3000'
@@ -37,14 +38,18 @@ export interface TestApp {
   log: Record<string, unknown>[]
   /** What the server's housekeeping does now and then. */
   purge(): Promise<void>
+  metrics: Metrics
   /** Lets time pass, for the server's clock and the database's. */
   pass(seconds: number): Promise<void>
   close(): Promise<void>
 }
 
-/** The whole server but the listening socket, on a database of its own, with a clock that tests can move. */
-export async function createTestApp(environment: Record<string, string> = {}): Promise<TestApp> {
-  const db = await createTestDatabase()
+/** The whole server but the listening socket, on a database of its own unless told, with a clock that tests can move. */
+export async function createTestApp(
+  environment: Record<string, string> = {},
+  onDatabase?: TestDatabase,
+): Promise<TestApp> {
+  const db = onDatabase ?? (await createTestDatabase())
   const log: Record<string, unknown>[] = []
   const sink = new Writable({
     write(chunk, _encoding, done) {
@@ -63,13 +68,14 @@ export async function createTestApp(environment: Record<string, string> = {}): P
     db,
     log,
     purge: services.purge,
+    metrics: services.metrics,
     async pass(seconds) {
       skewMs += seconds * 1000
       await db.pass(seconds)
     },
     close: async () => {
       await services.close().catch(() => {})
-      await db.close().catch(() => {})
+      if (!onDatabase) await db.close().catch(() => {})
     },
   }
 }

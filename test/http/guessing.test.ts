@@ -1,0 +1,402 @@
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
+import { sql } from 'drizzle-orm'
+import type request from 'supertest'
+import { createLogin } from '../../src/auth/login.ts'
+import { createPasswords } from '../../src/auth/password.ts'
+import { createThrottle } from '../../src/auth/throttle.ts'
+import { createAttemptStore } from '../../src/store/attempts.ts'
+import { createUserStore } from '../../src/store/users.ts'
+import {
+  type Client,
+  createTestApp,
+  expectProblem,
+  expectUnavailable,
+  newEmail,
+  otherPassword,
+  password,
+  refresh,
+  register,
+  send,
+  type TestApp,
+  tryLogin,
+  useTestApp,
+} from '../support/app.ts'
+import { databaseName, withoutDatabase } from '../support/database.ts'
+import { notUnderTest, someDevice } from '../support/fakes.ts'
+
+const limit = 10
+const t = useTestApp({ LIMIT_LOGIN_ACCOUNT: `${limit}/900`, TRUST_PROXY: '1' })
+const apps: TestApp[] = []
+afterAll(async () => {
+  for (const app of apps) await app.close()
+})
+
+/** A server with limits of its own. */
+async function limited(environment: Record<string, string>): Promise<TestApp> {
+  const app = await createTestApp({ TRUST_PROXY: '1', ...environment })
+  apps.push(app)
+  return app
+}
+
+const guess = (email: string, { to = t, from = '198.51.100.1', device = '', guessed = otherPassword } = {}) =>
+  tryLogin(to.app, email, guessed)
+    .set('X-Forwarded-For', from)
+    .set(device ? { Cookie: `device=${device}` } : {})
+
+const times = <T>(count: number, action: (index: number) => T) =>
+  Array.from({ length: count }, (_, i) => action(i))
+
+/** How many answers there were of each status. */
+function tally(responses: request.Response[]) {
+  const statuses: Record<number, number> = {}
+  for (const { status } of responses) statuses[status] = (statuses[status] ?? 0) + 1
+  return statuses
+}
+
+/** The device token that an answer sets. */
+const deviceOf = (response: request.Response) =>
+  /^(?:__Host-)?device=([^;]+)/m.exec(response.get('Set-Cookie')?.join('\n') ?? '')?.[1] ?? ''
+
+const failedLogins = async (userId: string) => {
+  const [row] = await t.db.rows<{ count: number }>(
+    sql`SELECT count(*)::int AS count FROM audit_events WHERE event = 'login_failed' AND user_id = ${userId}`,
+  )
+  return row?.count
+}
+
+describe(`D3 by account, on ${databaseName}`, () => {
+  test('of 200 parallel wrong guesses as many as the limit are hashed, and the rest are 429', async () => {
+    const passwords = createPasswords({ cost: 4, minLength: 15, context: [] })
+    const verify = jest.fn(passwords.verify)
+    const tryOnce = createLogin({
+      ...notUnderTest,
+      users: createUserStore(t.db),
+      sessions: { start: jest.fn() } as never,
+      throttle: createThrottle({
+        attempts: createAttemptStore(t.db),
+        limits: {
+          loginAccount: { attempts: limit, seconds: 900 },
+          loginAddress: undefined,
+          registerAddress: undefined,
+        },
+      }),
+      passwords: { ...passwords, verify },
+      prepareGrant: () => () => ({}) as never,
+      newSessionFor: async () => ({}) as never,
+    })
+    const { email } = await register(t.app)
+
+    const outcomes = await Promise.allSettled(times(200, () => tryOnce(email, otherPassword, someDevice)))
+    await passwords.close()
+
+    expect(verify).toHaveBeenCalledTimes(limit)
+    const codes = outcomes.map((outcome) => outcome.status === 'rejected' && outcome.reason.code)
+    expect(codes.filter((code) => code === 'invalid_credentials')).toHaveLength(limit)
+    expect(codes.filter((code) => code === 'too_many_attempts')).toHaveLength(200 - limit)
+  })
+
+  test('two instances share the limit, and a restart does not empty it', async () => {
+    const other = await createTestApp({ LIMIT_LOGIN_ACCOUNT: `${limit}/900`, TRUST_PROXY: '1' }, t.db)
+    const { email, userId } = await register(t.app)
+
+    const answers = await Promise.all(times(40, (i) => guess(email, { to: i % 2 ? t : other })))
+
+    expect(tally(answers)).toEqual({ 401: limit, 429: 30 })
+    expect(await failedLogins(userId)).toBe(limit)
+  })
+
+  test('over the limit the right password is 429 too, with Retry-After to the end of the window, then not', async () => {
+    const { email } = await register(t.app)
+    await Promise.all(times(limit, () => guess(email)))
+    await t.pass(100)
+
+    const refused = await guess(email, { guessed: password })
+
+    expectProblem(refused, 429, 'too_many_attempts')
+    expect(Number(refused.get('Retry-After'))).toBeGreaterThan(790)
+    expect(Number(refused.get('Retry-After'))).toBeLessThanOrEqual(800)
+    expect(refused.get('Set-Cookie')).toBeUndefined()
+    await t.pass(801)
+    expect((await guess(email, { guessed: password })).status).toBe(200)
+  })
+
+  test('a success gives its own count back, and no other', async () => {
+    const { email } = await register(t.app)
+    await Promise.all(times(limit - 1, () => guess(email)))
+
+    for (let times = 0; times < 5; times++)
+      expect((await guess(email, { guessed: password })).status).toBe(200)
+
+    expect((await guess(email)).status).toBe(401)
+    expect((await guess(email, { guessed: password })).status).toBe(429)
+  })
+
+  test('parallel logins with the right password leave nothing behind, those over the limit included', async () => {
+    const { email } = await register(t.app)
+
+    const answers = await Promise.all(times(3 * limit, () => guess(email, { guessed: password })))
+
+    expect(Object.keys(tally(answers)).every((status) => ['200', '429'].includes(status))).toBe(true)
+    expect(tally(await Promise.all(times(limit, () => guess(email))))).toEqual({ 401: limit })
+  })
+
+  test('unknown addresses are throttled alike, whatever their spelling', async () => {
+    const email = newEmail()
+
+    const answers = await Promise.all(
+      times(limit + 5, (i) => guess(i % 2 ? email : ` ${email.toUpperCase()} `)),
+    )
+
+    expect(tally(answers)).toEqual({ 401: limit, 429: 5 })
+  })
+
+  test('429 tells nothing about existence: same body and headers for known, unknown and disabled', async () => {
+    const known = await register(t.app)
+    const disabled = await register(t.app)
+    await t.db.rows(sql`UPDATE users SET disabled_at = now() WHERE id = ${disabled.userId}`)
+
+    const answers = await Promise.all(
+      [known.email, disabled.email, newEmail()].map(async (email) => {
+        await Promise.all(times(limit, () => guess(email)))
+        const { body, headers } = await guess(email)
+        const { requestId, ...problem } = body
+        const { 'x-request-id': _id, date, 'retry-after': retryAfter, ...rest } = headers
+        return { problem, rest, retry: Number(retryAfter) > 890 }
+      }),
+    )
+
+    expect(answers[1]).toEqual(answers[0])
+    expect(answers[2]).toEqual(answers[0])
+    expect(answers[0]?.problem).toMatchObject({ status: 429 })
+  })
+
+  test('a wrong currentPassword counts as a failed login, before the session is looked at', async () => {
+    const client = await register(t.app)
+    const change = (currentPassword: string) =>
+      send(t.app, 'POST /auth/password', {
+        as: client,
+        body: { currentPassword, newPassword: 'a brand new passphrase' },
+      })
+    await Promise.all(times(limit - 1, () => guess(client.email)))
+
+    expectProblem(await change(otherPassword), 403, 'wrong_password')
+    expectProblem(await change(password), 429, 'too_many_attempts')
+    expectProblem(await guess(client.email, { guessed: password }), 429, 'too_many_attempts')
+    await send(t.app, 'POST /auth/logout', { token: client.refreshToken })
+    expectProblem(await change(password), 429, 'too_many_attempts')
+  })
+
+  test('a rejected new password and a change that succeeds count nothing', async () => {
+    const client = await register(t.app)
+    const change = (currentPassword: string, newPassword: string) =>
+      send(t.app, 'POST /auth/password', { as: client, body: { currentPassword, newPassword } })
+
+    for (let i = 0; i < limit + 1; i++)
+      expectProblem(await change(password, 'short'), 400, 'password_rejected')
+    expect((await change(password, otherPassword)).status).toBe(204)
+    const answers = await Promise.all(times(limit, () => guess(client.email, { guessed: password })))
+
+    expect(tally(answers)).toEqual({ 401: limit })
+  })
+
+  test('D6 where the counters are out of reach nobody is let through: 503', async () => {
+    const { email } = await register(t.app)
+
+    const answer = await withoutDatabase(t.db, () => guess(email, { guessed: password }))
+
+    expectUnavailable(answer)
+  })
+})
+
+describe('D4 a known device', () => {
+  let owner: Client
+  let device: string
+  beforeAll(async () => {
+    owner = await register(t.app)
+    device = deviceOf(await guess(owner.email, { guessed: password }))
+    await Promise.all(times(50, (i) => guess(owner.email, { from: `203.0.113.${i}` })))
+  })
+
+  test('logs in while 50 addresses attack, even from one of theirs, and other devices do not', async () => {
+    expect((await guess(owner.email, { guessed: password })).status).toBe(429)
+    expect((await guess(owner.email, { guessed: password, device })).status).toBe(200)
+    expect((await guess(owner.email, { guessed: password, device, from: '203.0.113.7' })).status).toBe(200)
+  })
+
+  test('changes the password meanwhile, too', async () => {
+    const client = await register(t.app)
+    const known = deviceOf(await guess(client.email, { guessed: password }))
+    await Promise.all(times(limit, () => guess(client.email)))
+
+    const changed = await send(t.app, 'POST /auth/password', {
+      as: client,
+      body: { currentPassword: password, newPassword: otherPassword },
+      headers: { Cookie: `device=${known}` },
+    })
+
+    expect(changed.status).toBe(204)
+  })
+
+  test('has a budget of its own, which ends as well', async () => {
+    const { email } = await register(t.app)
+    const known = deviceOf(await guess(email, { guessed: password }))
+
+    const answers = await Promise.all(times(limit + 5, () => guess(email, { device: known })))
+
+    expect(tally(answers)).toEqual({ 401: limit, 429: 5 })
+    expect((await guess(email, { guessed: password })).status).toBe(200)
+  })
+
+  test.each<[string, (own: string) => Promise<string>]>([
+    [
+      'of another account',
+      async () => deviceOf(await guess((await register(t.app)).email, { guessed: password })),
+    ],
+    ['that is forged', async (own) => `${own.slice(0, -4)}AAAA`],
+    ['that is an access token', async () => (await register(t.app)).accessToken],
+    ['that is a refresh token', async () => (await register(t.app)).refreshToken],
+    ['that is doubled', async (own) => `${own}; device=${own}`],
+    [
+      'of a key that nobody has',
+      async () =>
+        `${Buffer.from('{"alg":"HS256","typ":"device+jwt","kid":"x"}').toString('base64url')}.e30.AAAA`,
+    ],
+  ])('a cookie %s is ignored', async (_what, forged) => {
+    const { email } = await register(t.app)
+    const known = deviceOf(await guess(email, { guessed: password }))
+    const presented = await forged(known)
+    await Promise.all(times(limit, () => guess(email)))
+
+    expectProblem(await guess(email, { guessed: password, device: presented }), 429, 'too_many_attempts')
+    expect((await guess(email, { guessed: password, device: known })).status).toBe(200)
+  })
+
+  test('is forgotten after a year', async () => {
+    const app = await limited({ LIMIT_LOGIN_ACCOUNT: `${limit}/900` })
+    const { email } = await register(app.app)
+    const known = deviceOf(await guess(email, { to: app, guessed: password }))
+    await app.pass(366 * 24 * 3600)
+    await Promise.all(times(limit, () => guess(email, { to: app })))
+
+    expect((await guess(email, { to: app, guessed: password, device: known })).status).toBe(429)
+  })
+
+  test('its cookie: HttpOnly, SameSite=Strict, one year, after login and registration only, and logout leaves it', async () => {
+    const registered = await send(t.app, 'POST /auth/register', { body: { email: newEmail(), password } })
+    const loggedIn = await guess(owner.email, { guessed: password, device })
+    const attributes = (response: request.Response) =>
+      response
+        .get('Set-Cookie')
+        ?.find((line) => line.startsWith('device='))
+        ?.split('; ')
+        .slice(1)
+        .sort()
+
+    for (const response of [registered, loggedIn])
+      expect(attributes(response)?.filter((attribute) => !attribute.startsWith('Expires='))).toEqual([
+        'HttpOnly',
+        'Max-Age=31536000',
+        'Path=/',
+        'SameSite=Strict',
+      ])
+    const { refreshToken } = await register(t.app)
+    const refreshed = await refresh(t.app, refreshToken)
+    expect(deviceOf(refreshed)).toBe('')
+    const loggedOut = await send(t.app, 'POST /auth/logout', { token: refreshToken })
+    expect(loggedOut.get('Set-Cookie')?.join()).not.toContain('device')
+  })
+
+  test('A5 its token is good for nothing else', async () => {
+    const as = { accessToken: device }
+
+    expectProblem(await send(t.app, 'GET /users/me', { as }), 401, 'access_token_invalid')
+    expectProblem(await refresh(t.app, device), 401, 'refresh_token_invalid')
+  })
+})
+
+describe('D3 D5 by address', () => {
+  const t = useTestApp({ LIMIT_LOGIN_ADDRESS: '5/900', TRUST_PROXY: '1' })
+
+  // Not all at once: what the hash queue refuses is no guess, and would be given back.
+  async function spray(to: TestApp, from: (i: number) => string, count: number) {
+    const answers: request.Response[] = []
+    while (answers.length < count) {
+      const done = answers.length
+      answers.push(...(await Promise.all(times(25, (i) => guess(newEmail(), { to, from: from(done + i) })))))
+    }
+    return tally(answers)
+  }
+
+  test('one password sprayed over 1,000 accounts trips the limit, other addresses do not notice', async () => {
+    expect(await spray(t, () => '198.51.100.9', 1000)).toEqual({ 401: 5, 429: 995 })
+    expect((await guess(newEmail(), { to: t, from: '198.51.100.10' })).status).toBe(401)
+  })
+
+  test.each<[string, (i: number) => string, number]>([
+    ['IPv4 written as IPv6 is the same address', (i) => (i % 2 ? '192.0.2.1' : '::ffff:192.0.2.1'), 5],
+    ['addresses of one /64 are one', (i) => `2001:db8:1:2::${i.toString(16)}`, 5],
+    ['a /56 has the budget of four', (i) => `2001:db8:2:${i.toString(16)}::1`, 20],
+    ['another /56 has its own', (i) => `2001:db8:3:${(i * 256).toString(16)}::1`, 25],
+    ['another IPv4 address has its own', (i) => `203.0.113.${i}`, 25],
+  ])('D5 %s', async (_what, from, expected) => {
+    const answers = await spray(t, from, 25)
+
+    expect(answers).toEqual(expected === 25 ? { 401: 25 } : { 401: expected, 429: 25 - expected })
+  })
+
+  test('D5 behind one proxy, what the client wrote before it changes nothing', async () => {
+    expect(await spray(t, (i) => `192.0.2.${i}, 198.51.100.20`, 25)).toEqual({ 401: 5, 429: 20 })
+  })
+
+  test('D5 a rotating X-Forwarded-For changes nothing without TRUST_PROXY', async () => {
+    const app = await limited({ LIMIT_LOGIN_ADDRESS: '5/900', TRUST_PROXY: '' })
+
+    expect(await spray(app, (i) => `192.0.2.${i}`, 25)).toEqual({ 401: 5, 429: 20 })
+  })
+
+  test('an account over its limit costs the address nothing', async () => {
+    const app = await limited({ LIMIT_LOGIN_ACCOUNT: '2/900', LIMIT_LOGIN_ADDRESS: '5/900' })
+    const email = newEmail()
+
+    expect(tally(await Promise.all(times(20, () => guess(email, { to: app }))))).toEqual({ 401: 2, 429: 18 })
+    expect(await spray(app, () => '198.51.100.1', 25)).toEqual({ 401: 3, 429: 22 })
+  })
+
+  test('an address over its limit costs the account nothing', async () => {
+    const app = await limited({ LIMIT_LOGIN_ACCOUNT: '3/900', LIMIT_LOGIN_ADDRESS: '1/900' })
+    const { email } = await register(app.app)
+
+    await Promise.all(times(20, () => guess(email, { to: app })))
+
+    expect((await guess(email, { to: app, from: '203.0.113.5', guessed: password })).status).toBe(200)
+  })
+
+  test('registrations count all, before anything is hashed', async () => {
+    const app = await limited({ LIMIT_REGISTER_ADDRESS: '4/3600' })
+    const taken = await register(app.app, 'ada@example.com')
+    const tryRegister = (email: string, text = password) =>
+      send(app.app, 'POST /auth/register', { body: { email, password: text } })
+
+    expectProblem(await tryRegister(taken.email), 409, 'email_taken')
+    expectProblem(await tryRegister(newEmail(), 'short'), 400, 'password_rejected')
+    expect((await tryRegister(newEmail())).status).toBe(201)
+    const refused = await tryRegister(newEmail())
+
+    expectProblem(refused, 429, 'too_many_attempts')
+    expect(Number(refused.get('Retry-After'))).toBeGreaterThan(3500)
+    await app.pass(3601)
+    expect((await tryRegister(newEmail())).status).toBe(201)
+  })
+})
+
+test('windows that are over are purged, the others stay', async () => {
+  const app = await limited({ LIMIT_LOGIN_ACCOUNT: '3/900' })
+  await guess(newEmail(), { to: app })
+  await app.pass(800)
+  await guess(newEmail(), { to: app })
+  await app.pass(101)
+
+  await app.purge()
+
+  expect(await app.db.rows(sql`SELECT count FROM attempts`)).toEqual([{ count: 1 }])
+})
