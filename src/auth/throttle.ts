@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import ipaddr from 'ipaddr.js'
 import type { AttemptStore, CountedAttempt, Limit } from '../store/attempts.ts'
-import { AuthError } from './errors.ts'
+import { AuthError, type ErrorCode } from './errors.ts'
 
 /** `undefined`: no limit. */
 export interface Limits {
@@ -21,7 +21,7 @@ export interface Guesser {
 
 type Budget = [key: string, limit: Limit | undefined]
 
-const wrongGuess = ['invalid_credentials', 'wrong_password']
+const wrongGuesses: unknown[] = ['invalid_credentials', 'wrong_password'] satisfies ErrorCode[]
 const networksPerSite = 4
 
 /**
@@ -48,7 +48,9 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
       await giveBack()
       return result
     } catch (error) {
-      if (!(error instanceof AuthError && wrongGuess.includes(error.code))) await giveBack()
+      const { code } = error as Partial<AuthError>
+      if (code === 'unavailable') giveBack()
+      else if (!wrongGuesses.includes(code)) await giveBack()
       throw error
     }
   }
@@ -62,8 +64,9 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
   // up an address makes no rows for accounts.
   async function take(budgets: Budget[]): Promise<() => Promise<void>> {
     const counted: CountedAttempt[] = []
+    // Where it fails the count ends with its window. No answer is worth less for it, or waits for a lost database.
     const giveBack = async () => {
-      await Promise.all(counted.splice(0).map(attempts.takeBack))
+      await Promise.allSettled(counted.splice(0).map(attempts.takeBack))
     }
     for (const [key, limit] of budgets) {
       if (!limit) continue

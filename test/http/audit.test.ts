@@ -1,0 +1,177 @@
+import { describe, expect, test } from '@jest/globals'
+import { sql } from 'drizzle-orm'
+import {
+  type Client,
+  disable,
+  login,
+  logout,
+  newEmail,
+  otherPassword,
+  password,
+  refresh,
+  register,
+  rowOf,
+  send,
+  tryLogin,
+  useTestApp,
+} from '../support/app.ts'
+import { databaseName, withoutDatabase } from '../support/database.ts'
+
+const t = useTestApp({ SESSIONS_PER_USER: '2', AUDIT_DAYS: '30' })
+
+const eventsOf = ({ userId }: Pick<Client, 'userId'>) =>
+  t.db.rows(
+    sql`SELECT event, reason, session_id, ip, user_agent FROM audit_events WHERE user_id = ${userId} ORDER BY id`,
+  )
+const from = { ip: expect.stringMatching(/127\.0\.0\.1$/), user_agent: null }
+const event = (name: string, reason: string | null, client: { sessionId: string | null }) => ({
+  event: name,
+  reason,
+  session_id: client.sessionId,
+  ...from,
+})
+
+describe(`audit_events, on ${databaseName}`, () => {
+  test('registration, login and logout: who, which session, from where', async () => {
+    const first = await register(t.app)
+    const second = await login(t.app, first.email)
+    await logout(t.app, second.refreshToken)
+
+    expect(await eventsOf(first)).toEqual([
+      event('registered', null, first),
+      event('login', null, second),
+      event('session_ended', 'logout', second),
+    ])
+  })
+
+  test('the browser is named as it names itself, up to 256 characters', async () => {
+    const { userId, email } = await register(t.app)
+
+    await tryLogin(t.app, email).set('User-Agent', 'x'.repeat(1000)).expect(200)
+
+    expect((await eventsOf({ userId })).at(-1)).toMatchObject({ user_agent: 'x'.repeat(256) })
+  })
+
+  test('failed logins of an account, wrong or disabled; of an unknown address without the address', async () => {
+    const client = await register(t.app)
+    const unknown = newEmail()
+    const before = await t.db.rows(sql`SELECT id FROM audit_events WHERE user_id IS NULL`)
+
+    await tryLogin(t.app, client.email, otherPassword).expect(401)
+    await disable(t, client)
+    await tryLogin(t.app, client.email).expect(401)
+    await tryLogin(t.app, unknown).expect(401)
+
+    expect((await eventsOf(client)).slice(1)).toEqual([
+      event('login_failed', null, { sessionId: null }),
+      { ...event('session_ended', 'user_disabled', client), ip: null },
+      event('login_failed', null, { sessionId: null }),
+    ])
+    const after = await t.db.rows(sql`SELECT * FROM audit_events WHERE user_id IS NULL`)
+    expect(after).toHaveLength(before.length + 1)
+    expect(
+      JSON.stringify(after, (_key, value) => (typeof value === 'bigint' ? `${value}` : value)),
+    ).not.toContain(unknown)
+  })
+
+  test('B2 reuse of a refresh token, by whom it was presented', async () => {
+    const client = await register(t.app)
+    const second = await refresh(t.app, client.refreshToken)
+    await refresh(t.app, second.get('Set-Cookie')?.[0]?.match(/=([^;]+)/)?.[1] ?? '')
+    await t.pass(60)
+
+    await refresh(t.app, client.refreshToken).expect(401)
+
+    expect((await eventsOf(client)).at(-1)).toEqual(event('session_ended', 'reuse', client))
+  })
+
+  test('a password change, the sessions it ends, and one that failed', async () => {
+    const client = await register(t.app)
+    const other = await login(t.app, client.email)
+    const change = (currentPassword: string) =>
+      send(t.app, 'POST /auth/password', {
+        as: client,
+        body: { currentPassword, newPassword: otherPassword },
+      })
+
+    await change(otherPassword).expect(403)
+    await change(password).expect(204)
+
+    expect((await eventsOf(client)).slice(2)).toEqual([
+      event('password_change_failed', null, client),
+      event('password_changed', null, client),
+      event('session_ended', 'password_changed', other),
+    ])
+  })
+
+  test('sessions that end by revocation, by logout everywhere, by a login in their place, and over the cap', async () => {
+    const first = await register(t.app)
+    const second = await login(t.app, first.email)
+    const third = await login(t.app, first.email)
+    const fourth = await send(t.app, 'POST /auth/login', {
+      token: third.refreshToken,
+      body: { email: first.email, password },
+    })
+    await send(t.app, `DELETE /auth/sessions/${second.sessionId}`, { as: second }).expect(204)
+    await send(t.app, 'POST /auth/logout-all', { as: fourth.body }).expect(204)
+
+    const ended = (await eventsOf(first)).filter((row) => row.event === 'session_ended')
+    expect(ended.map(({ reason }) => reason)).toEqual(['too_many', 'login', 'revoked', 'logout_all'])
+    expect(ended.slice(0, 3).map(({ session_id }) => session_id)).toEqual(
+      [first, third, second].map(({ sessionId }) => sessionId),
+    )
+  })
+
+  test('is written with what it tells of, or neither is there', async () => {
+    const client = await register(t.app)
+    await t.db.rows(sql`ALTER TABLE audit_events ADD CONSTRAINT broken CHECK (reason <> 'logout') NOT VALID`)
+
+    const answer = await logout(t.app, client.refreshToken)
+    await t.db.rows(sql`ALTER TABLE audit_events DROP CONSTRAINT broken`)
+
+    expect(answer.status).toBe(500)
+    expect(await rowOf(t, client)).toMatchObject({ ended_at: null })
+    expect((await refresh(t.app, client.refreshToken)).status).toBe(200)
+  })
+
+  test('has no secret and no e-mail address in it', async () => {
+    const client = await register(t.app)
+    await tryLogin(t.app, client.email, otherPassword)
+    await logout(t.app, client.refreshToken)
+
+    const rows = JSON.stringify(await eventsOf(client))
+
+    for (const text of [client.email, password, otherPassword, client.refreshToken, client.accessToken])
+      expect(rows).not.toContain(text)
+  })
+})
+
+describe('purge', () => {
+  test('takes audit events older than AUDIT_DAYS, and sessions past their absolute limit; nothing else', async () => {
+    const old = await register(t.app)
+    await t.pass(29 * 24 * 3600)
+    const young = await register(t.app)
+    await t.pass(2 * 24 * 3600)
+
+    await t.purge()
+
+    expect(await eventsOf(old)).toEqual([])
+    expect(await rowOf(t, old)).toBeUndefined()
+    expect(await eventsOf(young)).toHaveLength(1)
+    expect(await rowOf(t, young)).toMatchObject({ ended_at: null })
+  })
+
+  test('of more rows than it takes at once leaves none', async () => {
+    await t.db.rows(
+      sql`INSERT INTO attempts SELECT 'old:' || n, 1, now() - interval '1 second' FROM generate_series(1, 2500) n`,
+    )
+
+    await t.purge()
+
+    expect(await t.db.rows(sql`SELECT 1 FROM attempts WHERE key LIKE 'old:%'`)).toEqual([])
+  })
+
+  test('where the database is out of reach is an error that its caller logs', async () => {
+    await expect(withoutDatabase(t.db, () => t.purge())).rejects.toMatchObject({ code: 'unavailable' })
+  })
+})

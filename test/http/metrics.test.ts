@@ -1,0 +1,100 @@
+import { createServer } from 'node:http'
+import { expect, test } from '@jest/globals'
+import request from 'supertest'
+import { metricsListener } from '../../src/http/metrics.ts'
+import {
+  login,
+  newEmail,
+  otherPassword,
+  refresh,
+  refreshTokenOf,
+  register,
+  send,
+  tryLogin,
+  useTestApp,
+} from '../support/app.ts'
+
+const t = useTestApp({ LIMIT_LOGIN_ACCOUNT: '2/900' })
+
+/** The value of a metric with these labels, 0 where it has not been counted yet. */
+async function metric(name: string, labels: Record<string, string>) {
+  const { values } = (await t.metrics.registry.getSingleMetric(name)?.get()) ?? { values: [] }
+  const found = values.filter(
+    ({ labels: own, metricName }: { labels: Record<string, unknown>; metricName?: string }) =>
+      (metricName === undefined || metricName === name || metricName === `${name}_count`) &&
+      Object.entries(labels).every(([key, value]) => String(own[key]) === value),
+  )
+  return found.reduce((sum, { value }) => sum + value, 0)
+}
+const requests = (method: string, route: string, status: number) =>
+  metric('http_request_duration_seconds', { method, route, status: String(status) })
+
+test('requests are counted by method, route template and status', async () => {
+  const as = await register(t.app)
+
+  await send(t.app, 'GET /users/me', { as })
+  await send(t.app, 'GET /users/me')
+  await send(t.app, 'DELETE /auth/sessions/AAAAAAAAAAAAAAAAAAAAAA', { as })
+  await send(t.app, 'GET /nothing/here')
+  await send(t.app, 'PUT /users/me')
+
+  expect(await requests('GET', '/users/me', 200)).toBe(1)
+  expect(await requests('GET', '/users/me', 401)).toBe(1)
+  expect(await requests('DELETE', '/auth/sessions/:id', 404)).toBe(1)
+  expect(await requests('GET', 'none', 404)).toBe(1)
+  expect(await requests('PUT', '/users/me', 405)).toBe(1)
+})
+
+test('rotations, grace and reuse are counted', async () => {
+  const { refreshToken: first } = await register(t.app)
+  const second = refreshTokenOf(await refresh(t.app, first))
+  await refresh(t.app, first)
+  await refresh(t.app, second)
+  await refresh(t.app, first)
+  await refresh(t.app, second)
+
+  expect(await metric('auth_refreshes_total', { outcome: 'rotated' })).toBe(2)
+  expect(await metric('auth_refreshes_total', { outcome: 'graced' })).toBe(1)
+  expect(await metric('auth_refreshes_total', { outcome: 'refresh_token_reused' })).toBe(1)
+  expect(await metric('auth_refreshes_total', { outcome: 'session_ended' })).toBe(1)
+})
+
+test('problems are counted by code, those of the limits among them', async () => {
+  const email = newEmail()
+  for (let times = 0; times < 5; times++) await tryLogin(t.app, email, otherPassword)
+
+  expect(await metric('auth_problems_total', { code: 'invalid_credentials' })).toBe(2)
+  expect(await metric('auth_problems_total', { code: 'too_many_attempts' })).toBe(3)
+})
+
+test('the hash queue shows what is running and waiting', async () => {
+  const { email } = await register(t.app)
+  const logins = Array.from({ length: 20 }, () => login(t.app, email).catch(() => {}))
+  let most = 0
+  const watch = setInterval(async () => {
+    most = Math.max(most, await metric('auth_password_hashes', { state: 'running' }))
+  }, 1)
+  await Promise.all(logins)
+  clearInterval(watch)
+
+  expect(most).toBeGreaterThan(0)
+  expect(await metric('auth_password_hashes', { state: 'waiting' })).toBe(0)
+})
+
+test('/metrics: Prometheus text with the process too, no label that a client made up, and nothing else is served', async () => {
+  const canary = 'canary-0123456789'
+  await tryLogin(t.app, `${canary}@example.com`, canary)
+  await send(t.app, `GET /${canary}?${canary}`, { headers: { Cookie: `${canary}=${canary}` } })
+  const server = createServer(metricsListener(t.metrics))
+
+  const answer = await request(server).get('/metrics')
+
+  expect(answer.status).toBe(200)
+  expect(answer.get('Content-Type')).toMatch(/^text\/plain/)
+  expect(answer.text).toContain('process_resident_memory_bytes')
+  expect(answer.text).toContain('nodejs_eventloop_lag_seconds')
+  expect(answer.text).not.toContain('canary')
+  expect((await request(server).get('/')).status).toBe(404)
+  expect((await request(server).post('/metrics')).status).toBe(404)
+  expect((await send(t.app, 'GET /metrics')).status).toBe(404)
+})
