@@ -1,0 +1,168 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { describe, expect, jest, test } from '@jest/globals'
+import { runServer, type ServerProcess, send, startServer } from '../support/server.ts'
+
+jest.setTimeout(60_000)
+
+const credentials = { email: 'ada@example.com', password: 'my dog is called rex' }
+
+/** As in production, where a server says for a while that it is not ready before it stops listening. */
+const production = {
+  NODE_ENV: 'production',
+  PUBLIC_URL: 'http://localhost:3000',
+  COOKIE_SECURE: 'false',
+  BCRYPT_COST: '12',
+}
+
+/** A raw connection, with what was received on it so far. */
+async function open({ url }: ServerProcess, text = ''): Promise<{ socket: Socket; received: () => string }> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  let received = ''
+  socket.setEncoding('latin1').on('data', (chunk) => {
+    received += chunk
+  })
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  socket.write(text)
+  return { socket, received: () => received }
+}
+
+const post = (path: string, headers: string, body: string) =>
+  `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${headers}\r\n\r\n${body}`
+
+describe('G1 SIGTERM', () => {
+  test('under load fails no request: readiness goes first, and what was accepted is answered', async () => {
+    const server = await startServer(production)
+    const { accessToken } = await send('POST', `${server.url}/auth/register`, { body: credentials })
+    const answers: number[] = []
+    // A balancer sends requests for as long as the server calls itself ready.
+    let ready = true
+    const watch = async () => {
+      while (ready) {
+        ready = (await send('GET', `${server.url}/readyz`)).status === 200
+        await delay(50)
+      }
+    }
+    const load = async (request: () => Promise<{ status: number }>) => {
+      while (ready) answers.push((await request()).status)
+    }
+    const me = () => send('GET', `${server.url}/users/me`, { accessToken })
+    const login = () => send('POST', `${server.url}/auth/login`, { body: credentials })
+    const clients = [watch(), ...Array.from({ length: 16 }, () => load(me)), load(login), load(login)]
+    await delay(1500)
+
+    const stoppedAt = Date.now()
+    const exit = await server.end('SIGTERM')
+    await Promise.all(clients)
+
+    expect(ready).toBe(false)
+    expect(new Set(answers)).toEqual(new Set([200]))
+    expect(exit).toMatchObject({ code: 0, stderr: '' })
+    expect(Date.now() - stoppedAt).toBeLessThan(10_000)
+  })
+
+  test('a login in flight is answered, also where the server stops listening at once', async () => {
+    const server = await startServer({ BCRYPT_COST: '13' })
+    await send('POST', `${server.url}/auth/register`, { body: credentials })
+    const login = send('POST', `${server.url}/auth/login`, { body: credentials })
+    await delay(100)
+
+    const exit = server.end('SIGTERM')
+
+    expect((await login).status).toBe(200)
+    expect((await exit).code).toBe(0)
+  })
+
+  test('idle connections and a stalled upload do not hold the exit beyond 10 seconds', async () => {
+    const server = await startServer(production)
+    const silent = await open(server)
+    const idle = await open(server, 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    const stalled = await open(server, post('/auth/login', 'Content-Length: 100', '{"email":'))
+    const halfHeaders = await open(server, 'GET /livez HTTP/1.1\r\nHo')
+    while (!idle.received().includes('{"status":"ok"}')) await delay(10)
+    const stoppedAt = Date.now()
+
+    const exit = await server.end('SIGTERM')
+
+    expect(exit.code).toBe(0)
+    expect(Date.now() - stoppedAt).toBeLessThan(10_500)
+    for (const { socket } of [silent, idle, stalled, halfHeaders])
+      if (!socket.closed) await once(socket, 'close')
+  })
+})
+
+describe('F3 slow and greedy clients', () => {
+  test('headers that do not end in 10 s, and a body that does not end in 20 s, are cut off; others are served', async () => {
+    const server = await startServer({})
+    const openedAt = Date.now()
+    const closedAfter = async ({ socket }: { socket: Socket }) => {
+      await once(socket, 'close')
+      return (Date.now() - openedAt) / 1000
+    }
+    const headers = await open(server, 'POST /auth/login HTTP/1.1\r\nHost: localhost\r\n')
+    const drip = setInterval(() => headers.socket.write('X-More: 1\r\n'), 1000)
+    const body = await open(server, post('/auth/login', 'Content-Length: 1000', '{'))
+    const bodyDrip = setInterval(() => body.socket.write(' '), 1000)
+
+    const served = await send('GET', `${server.url}/livez`)
+    const [headersAfter, bodyAfter] = await Promise.all([closedAfter(headers), closedAfter(body)])
+    clearInterval(drip)
+    clearInterval(bodyDrip)
+    await server.end('SIGTERM')
+
+    expect(served.status).toBe(200)
+    expect(headersAfter).toBeGreaterThan(9)
+    expect(headersAfter).toBeLessThan(13)
+    expect(bodyAfter).toBeGreaterThan(19)
+    expect(bodyAfter).toBeLessThan(23)
+    expect(headers.received()).toMatch(/^HTTP\/1\.1 408 /)
+    expect(body.received()).toMatch(/^HTTP\/1\.1 408 /)
+  })
+
+  test('of more connections than 10,000 the next are refused, and there is room again when some have gone', async () => {
+    const server = await startServer({})
+    const sockets: Socket[] = []
+    for (let opened = 0; opened < 10_000; opened += 500)
+      sockets.push(
+        ...(await Promise.all(Array.from({ length: 500 }, () => open(server)))).map(({ socket }) => socket),
+      )
+
+    await expect(send('GET', `${server.url}/livez`)).rejects.toThrow()
+    for (const socket of sockets.splice(0, 100)) socket.destroy()
+    await delay(200)
+    const served = await send('GET', `${server.url}/livez`)
+    for (const socket of sockets) socket.destroy()
+    await server.end('SIGTERM')
+
+    expect(served.status).toBe(200)
+  })
+
+  test('a connection is kept for longer than proxies keep it, 60 s as a rule', async () => {
+    const server = await startServer({})
+    const { socket, received } = await open(server, 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    while (!received().includes('{"status":"ok"}')) await delay(10)
+    socket.destroy()
+    await server.end('SIGTERM')
+
+    expect(Number(/Keep-Alive: timeout=(\d+)/.exec(received())?.[1])).toBeGreaterThan(60)
+  })
+})
+
+describe('G7 an error that nobody expected', () => {
+  test.each([
+    ['thrown', "throw new Error('planted')"],
+    ['of a promise nobody awaits', "Promise.reject(new Error('planted'))"],
+  ])('%s: one line in the log, exit 1', async (_what, statement) => {
+    const plant = `data:text/javascript,setTimeout(() => { ${statement} }, 4000)`
+
+    const exit = await runServer({ NODE_OPTIONS: `--import="${plant}"` })
+
+    expect(exit).toMatchObject({ code: 1, stderr: '' })
+    expect(JSON.parse(exit.stdout.split('\n').at(-1) ?? '')).toMatchObject({
+      level: 60,
+      err: { message: 'planted' },
+    })
+  })
+})
