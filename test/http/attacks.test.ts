@@ -4,7 +4,19 @@ import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
-import { cookie, createTestApp, refresh, register, type TestApp } from '../support/app.ts'
+import { sql } from 'drizzle-orm'
+import {
+  accessSecret,
+  cookie,
+  createTestApp,
+  refresh,
+  refreshSecret,
+  register,
+  send,
+  type TestApp,
+  tryLogin,
+} from '../support/app.ts'
+import { withoutDatabase } from '../support/database.ts'
 
 jest.setTimeout(30_000)
 
@@ -62,4 +74,90 @@ test('the log has no credentials or fragment of an address', async () => {
 
   expect(JSON.stringify(t.log)).not.toMatch(/pa55word|t0ken/)
   expect(t.log.at(-1)).toMatchObject({ req: { method: 'GET', path: '/livez' } })
+})
+
+test.each(['http://[x/', 'http://a:b/', '*'])(
+  'a target that cannot be parsed, %s, is a path that no route has',
+  async (target) => {
+    const answer = await raw(`GET ${target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
+
+    expect(answer).toMatch(/^HTTP\/1.1 404/)
+    expect(answer).toContain('"code":"not_found"')
+    expect(answer).toMatch(/X-Request-Id: /)
+  },
+)
+
+test.each([
+  ['two Hosts', 'Host: localhost\r\nHost: evil.example\r\nContent-Length: 0'],
+  ['two Content-Lengths', 'Host: localhost\r\nContent-Length: 0\r\nContent-Length: 1'],
+  [
+    'Content-Length and Transfer-Encoding',
+    'Host: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked',
+  ],
+  ['no Host', 'Content-Length: 0'],
+  ['a folded header', 'Host: localhost\r\nX-A: b\r\n c\r\nContent-Length: 0'],
+])('F3 %s: 400, and the connection ends', async (_what, headers) => {
+  const { refreshToken } = await register(t.app)
+
+  const answer = await raw(
+    `POST /auth/logout HTTP/1.1\r\n${headers}\r\nConnection: close\r\nCookie: ${cookie(refreshToken)}\r\n\r\n`,
+  )
+
+  expect(answer).toMatch(/^HTTP\/1.1 400/)
+  expect((await refresh(t.app, refreshToken)).status).toBe(200)
+})
+
+test.each([
+  ['a path that no route has', 'POST /nowhere', 404],
+  ['another method', 'PUT /auth/login', 405],
+  ['another site', 'POST /auth/login HTTP/1.1\r\nOrigin: https://evil.example\r\nX:', 403],
+])('F3 a long body to %s is not read to its end: the connection closes', async (_what, start, status) => {
+  const request = start.includes('HTTP/1.1') ? start : `${start} HTTP/1.1\r\nX:`
+
+  const answer = await raw(`${request} x\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n{`)
+
+  expect(answer).toMatch(new RegExp(`^HTTP/1.1 ${status}`))
+  expect(answer).toMatch(/Connection: close/i)
+})
+
+test('a short body to a path that no route has leaves the connection open', async () => {
+  const answer = await raw(
+    'POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+  )
+
+  expect(answer.match(/HTTP\/1.1 \d+/g)).toEqual(['HTTP/1.1 404', 'HTTP/1.1 200'])
+})
+
+test('E6 F4 no line of the log has a password, a token, a cookie, a secret or personal data in it', async () => {
+  const canary = 'QzK7canary'
+  const client = await register(t.app, `${canary.toLowerCase()}@example.com`)
+  const bodies = [{ email: client.email, password: `${canary} of a password` }, `{"email":"${canary}`]
+  for (const body of bodies)
+    for (const path of ['/auth/login', '/auth/register', '/auth/password', '/users/me', '/nowhere'])
+      await send(t.app, `POST ${path}?token=${canary}`, {
+        body,
+        as: client,
+        token: client.refreshToken,
+        headers: { 'User-Agent': canary, Origin: `https://${canary}.example`, 'X-Forwarded-For': canary },
+      })
+  await send(t.app, 'GET /users/me', { as: { accessToken: `${client.accessToken}${canary}` } })
+  await send(t.app, 'POST /auth/refresh', { token: `${client.refreshToken}${canary}` })
+  await withoutDatabase(t.db, () => tryLogin(t.app, client.email, canary))
+  await t.db.rows(sql`ALTER TABLE audit_events RENAME TO gone`)
+  const broken = await tryLogin(t.app, client.email, canary)
+  await t.db.rows(sql`ALTER TABLE gone RENAME TO audit_events`)
+
+  const log = JSON.stringify(t.log)
+
+  expect(broken.status).toBe(500)
+  expect(log).toContain('unexpected error')
+  for (const text of [
+    canary,
+    canary.toLowerCase(),
+    client.accessToken,
+    client.refreshToken,
+    accessSecret,
+    refreshSecret,
+  ])
+    expect(log).not.toContain(text)
 })

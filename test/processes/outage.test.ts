@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
 import pg from 'pg'
 import { createPostgresDatabase } from '../support/database.ts'
-import { createProxy, type Proxy } from '../support/proxy.ts'
+import { createProxy, type TcpProxy } from '../support/proxy.ts'
 import { describeOnPostgres, postgresServer } from '../support/require-postgres.ts'
 import { type ServerProcess, send, startServer } from '../support/server.ts'
 
@@ -19,7 +19,7 @@ describeOnPostgres('outages of PostgreSQL', () => {
   const password = 'my dog is called rex'
   let drop: () => Promise<void>
   let url: string
-  let proxy: Proxy
+  let proxy: TcpProxy
   let server: ServerProcess
   beforeAll(async () => {
     const database = await createPostgresDatabase(postgresServer)

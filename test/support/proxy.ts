@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 
 /** A way to a TCP server that tests can cut, freeze and close, as if the server were killed or stopped. */
-export interface Proxy {
+export interface TcpProxy {
   url: URL
   /** Resets all connections; new ones are taken. */
   cut(): void
@@ -15,7 +15,7 @@ export interface Proxy {
   close(): Promise<void>
 }
 
-export async function createProxy(target: URL): Promise<Proxy> {
+export async function createProxy(target: URL): Promise<TcpProxy> {
   const sockets = new Set<Socket>()
   let frozen = false
   const server = createServer((client) => {
