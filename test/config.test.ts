@@ -52,6 +52,12 @@ describe('defaults', () => {
     keys: { refreshSeconds: 60, maxStaleSeconds: 86400 },
     accessTokenSeconds: 900,
     sessions: { idleSeconds: 604800, absoluteSeconds: 2592000, graceSeconds: 10, perUser: 20 },
+    limits: {
+      loginAccount: { attempts: 10, seconds: 900 },
+      loginAddress: { attempts: 100, seconds: 900 },
+      registerAddress: { attempts: 20, seconds: 3600 },
+    },
+    auditDays: 90,
     passwords: { cost: 12, minLength: 15 },
     logLevel: 'info',
   }
@@ -93,6 +99,8 @@ describe('numbers', () => {
     ['REFRESH_GRACE_SECONDS', 0, 60, (config) => config.sessions.graceSeconds],
     ['BCRYPT_COST', 10, 16, (config) => config.passwords.cost],
     ['PASSWORD_MIN_LENGTH', 8, 64, (config) => config.passwords.minLength],
+    ['AUDIT_DAYS', 1, 3650, (config) => config.auditDays],
+    ['METRICS_PORT', 0, 65535, (config) => config.http.metricsPort ?? Number.NaN],
   ]
   // Lifetimes of a session that do not stand in each other's way.
   const room: Record<string, Environment> = {
@@ -181,6 +189,13 @@ describe('texts', () => {
     ['TRUST_PROXY', '1.2.3.4/32,::1/128', { http: { trustProxy: ['1.2.3.4/32', '::1/128'] } }],
     ['DATABASE_URL', 'postgres://u:p@db/auth', { database: { url: 'postgres://u:p@db/auth' } }],
     ['DATABASE_URL', 'postgresql://db:5433/auth', { database: { url: 'postgresql://db:5433/auth' } }],
+    ['LIMIT_LOGIN_ACCOUNT', '1/1', { limits: { loginAccount: { attempts: 1, seconds: 1 } } }],
+    ['LIMIT_LOGIN_ADDRESS', 'off', { limits: { loginAddress: undefined } }],
+    [
+      'LIMIT_REGISTER_ADDRESS',
+      '1000000/86400',
+      { limits: { registerAddress: { attempts: 1e6, seconds: 86400 } } },
+    ],
     ['DATA_DIR', 'memory://', { database: { folder: 'memory://' } }],
     ...['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map(
       (level): [string, string, object] => ['LOG_LEVEL', level, { logLevel: level }],
@@ -217,6 +232,13 @@ describe('texts', () => {
     ],
     ['DATABASE_URL', 'auth mysql://db/auth https://db/auth ref+nowhere://db', []],
     ['JWT_ALGORITHM', 'none hs256 HS512 HS256,RS256', []],
+    ...['LIMIT_LOGIN_ACCOUNT', 'LIMIT_LOGIN_ADDRESS', 'LIMIT_REGISTER_ADDRESS'].map(
+      (name): [string, string, string[]] => [
+        name,
+        'OFF 0 10 0/900 10/0 1000001/900 10/86401 -1/900 1.5/900 10/900/1 /900 10/ 1e1/900 0x1/900',
+        ['10 / 900', ' off'],
+      ],
+    ),
     ['LOG_LEVEL', 'INFO verbose', ['info ']],
   ])('%s refuses what is not valid, in one line', async (name, text, spaced) => {
     for (const value of [...(text.match(/\S+/g) ?? []), ...spaced])
