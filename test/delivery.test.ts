@@ -1,0 +1,109 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, test } from '@jest/globals'
+import { parse, parseAllDocuments } from 'yaml'
+import { loadConfig, referenceNames, settings } from '../src/config.ts'
+import { send, useTestApp } from './support/app.ts'
+
+const read = (path: string) => readFileSync(path, 'utf8')
+const dockerfile = read('Dockerfile')
+const compose = parse(read('compose.yaml'))
+const workflow = parse(read('.github/workflows/ci.yml'))
+const kubernetes = parseAllDocuments(read('docs/kubernetes.yaml')).map((document) => document.toJS())
+const ofKind = (kind: string) => kubernetes.find((object) => object.kind === kind)
+const [container] = ofKind('Deployment').spec.template.spec.containers
+
+const imageSettings = Object.fromEntries(
+  [...(/^ENV (.*)$/m.exec(dockerfile)?.[1] ?? '').matchAll(/(\w+)=(\S+)/g)].map(([, name, value]) => [
+    name,
+    value,
+  ]),
+)
+const composeSettings: Record<string, string> = compose.services.server.environment
+const kubernetesSettings: Record<string, string> = Object.fromEntries(
+  container.env.map(({ name, value }: { name: string; value: string }) => [name, value]),
+)
+
+test.each([
+  ['Dockerfile', imageSettings],
+  ['compose.yaml', composeSettings],
+  ['docs/kubernetes.yaml', kubernetesSettings],
+])('%s sets what is a setting, and nothing else', (_file, set) => {
+  const known = [...Object.keys(settings.shape), ...referenceNames.map((name) => `${name}_FILE`)]
+
+  expect(Object.keys(set).filter((name) => !known.includes(name))).toEqual([])
+  expect(Object.keys(set)).not.toHaveLength(0)
+})
+
+describe('compose.yaml', () => {
+  test('with the secrets that the command of the README makes, is a valid configuration', async () => {
+    const [, command = ''] = /```sh\n(mkdir .*?)\n```/s.exec(read('README.md')) ?? []
+    const folder = mkdtempSync(join(tmpdir(), 'auth-compose-'))
+    try {
+      execFileSync('sh', ['-ec', command], { cwd: folder })
+      const here = Object.entries(composeSettings).map(([name, value]) => [
+        name,
+        value.replace('/run/secrets/', `${folder}/.secrets/`),
+      ])
+
+      const config = await loadConfig(Object.fromEntries(here))
+
+      const password = read(`${folder}/.secrets/postgres_password`)
+      expect(config.database.url).toBe(`postgres://auth:${password}@postgres:5432/auth`)
+      expect(statSync(`${folder}/.secrets`).mode & 0o777).toBe(0o700)
+      expect(statSync(`${folder}/.secrets/jwt_access`).mode & 0o777).toBe(0o644)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+    expect(command).toContain(workflow.jobs.image.steps[1].run.trim())
+  })
+
+  test('mounts every secret that it names', () => {
+    const { server, postgres } = compose.services
+    const paths = [...Object.values(composeSettings), postgres.environment.POSTGRES_PASSWORD_FILE]
+      .map((value) => /^\/run\/secrets\/(.*)$/.exec(value)?.[1])
+      .filter((name) => name !== undefined)
+
+    expect(paths).toEqual([...server.secrets, ...postgres.secrets])
+    expect(Object.keys(compose.secrets).sort()).toEqual(paths.sort())
+  })
+})
+
+describe('probes', () => {
+  const t = useTestApp()
+
+  test('ask for routes that answer', async () => {
+    const probes = ['startupProbe', 'livenessProbe', 'readinessProbe'].map(
+      (probe) => container[probe].httpGet.path,
+    )
+    const healthcheck = /\/\w+(?=`\))/.exec(dockerfile)?.[0]
+
+    for (const path of [...probes, healthcheck]) await send(t.app, `GET ${path}`).expect(200)
+  })
+})
+
+test('what Kubernetes routes to the outside is the port of the server, not the one of the metrics', () => {
+  const ports = Object.fromEntries(
+    container.ports.map(({ name, containerPort }: Record<string, unknown>) => [name, containerPort]),
+  )
+
+  expect(ports).toEqual({ http: 3000, metrics: Number(kubernetesSettings.METRICS_PORT) })
+  expect(ofKind('Service').spec.ports.map((port: { targetPort: string }) => port.targetPort)).toEqual([
+    'http',
+  ])
+})
+
+test('one version of Node in every stage of the image, tested in CI, and the oldest one that is supported too', () => {
+  const images = new Set([...dockerfile.matchAll(/^FROM node:([\d.]+)-/gm)].map(([, version]) => version))
+  const { engines } = JSON.parse(read('package.json'))
+  const tested: string[] = workflow.jobs.test.strategy.matrix.node
+
+  expect([...images]).toEqual([tested.at(-1)])
+  expect(engines.node).toBe(`>=${tested[0]}`)
+})
+
+test('one version of PostgreSQL in compose.yaml and CI', () => {
+  expect(workflow.jobs.test.services.postgres.image).toBe(compose.services.postgres.image)
+})
