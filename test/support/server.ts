@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
-import { testEnvironment } from './app.ts'
+import { testEnvironment } from './environment.ts'
 
 const main = resolve('dist/main.js')
 

@@ -1,0 +1,18 @@
+import { randomBytes } from 'node:crypto'
+
+export const publicUrl = 'http://localhost:3000'
+export const accessSecret = randomBytes(48).toString('base64url')
+export const refreshSecret = randomBytes(48).toString('base64url')
+
+/** Settings under which tests run, hashing being as cheap as it goes. */
+export const testEnvironment = {
+  NODE_ENV: 'test',
+  PUBLIC_URL: publicUrl,
+  BCRYPT_COST: '4',
+  JWT_ACCESS_SECRET: accessSecret,
+  JWT_REFRESH_SECRET: refreshSecret,
+  DATA_DIR: 'memory://',
+  LIMIT_LOGIN_ACCOUNT: 'off',
+  LIMIT_LOGIN_ADDRESS: 'off',
+  LIMIT_REGISTER_ADDRESS: 'off',
+}
