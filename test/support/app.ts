@@ -27,6 +27,8 @@ export interface TestApp {
   metrics: Metrics
   /** Lets time pass, for the server's clock and the database's. */
   pass(seconds: number): Promise<void>
+  /** Puts a new server on the same database in the place of this one. */
+  restart(): Promise<void>
   close(): Promise<void>
 }
 
@@ -45,12 +47,14 @@ export async function createTestApp(
   })
   let skewMs = 0
   const config = await loadConfig({ ...testEnvironment, ...environment })
-  const services = await compose(config, pino({ level: 'trace' }, sink), {
-    clock: () => Date.now() + skewMs,
-    database: db.database,
-  })
-  return {
-    app: services.app(environment.PUBLIC_URL ?? publicUrl),
+  // It outlives the servers on it; a prototype, so that what tests put into its place is felt.
+  const database = Object.create(db.database, { close: { value: async () => {} } })
+  const start = () =>
+    compose(config, pino({ level: 'trace' }, sink), { clock: () => Date.now() + skewMs, database })
+  const url = environment.PUBLIC_URL ?? publicUrl
+  let services = await start()
+  const t: TestApp = {
+    app: services.app(url),
     db,
     log,
     purge: services.purge,
@@ -59,11 +63,17 @@ export async function createTestApp(
       skewMs += seconds * 1000
       await db.pass(seconds)
     },
-    close: async () => {
-      await services.close().catch(() => {})
-      if (!onDatabase) await db.close().catch(() => {})
+    async restart() {
+      await services.close()
+      services = await start()
+      this.app = services.app(url)
+    },
+    async close() {
+      await services.close()
+      if (!onDatabase) await db.close()
     },
   }
+  return t
 }
 
 /** A test app for the tests of a file, from its first to its last. */
