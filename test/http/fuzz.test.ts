@@ -1,0 +1,536 @@
+// Generated requests, valid, nearly valid and hostile, as bytes on real connections: whatever comes, the answer is one
+// of the contract's. FUZZ_REQUESTS sets how many there are, FUZZ_SEED repeats a run.
+
+import { once } from 'node:events'
+import { createServer, type Server, STATUS_CODES } from 'node:http'
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
+import { sql } from 'drizzle-orm'
+import fc from 'fast-check'
+import type { ErrorCode } from '../../src/auth/errors.ts'
+import { problems } from '../../src/http/problem.ts'
+import {
+  accessSecret,
+  type Client,
+  cookie,
+  createTestApp,
+  forge,
+  type Members,
+  newEmail,
+  partsOf,
+  password,
+  publicUrl,
+  refreshSecret,
+  register,
+  send,
+  type TestApp,
+} from '../support/app.ts'
+import { exchange, type RawAnswer } from '../support/raw.ts'
+
+jest.setTimeout(900_000)
+
+const requests = Number(process.env.FUZZ_REQUESTS || 1000)
+const runs = (share: number) => ({
+  numRuns: Math.ceil(requests * share),
+  ...(process.env.FUZZ_SEED && { seed: Number(process.env.FUZZ_SEED) }),
+})
+
+const listedOrigin = 'http://app.localhost:5173'
+let t: TestApp
+let server: Server
+/** Whose good tokens are sent. */
+let client: Client
+/** Whose tokens are sent only forged, or where they do not belong. */
+let untouched: Client
+let passwordHash: string
+beforeAll(async () => {
+  t = await createTestApp({ CORS_ORIGINS: listedOrigin, TRUST_PROXY: '1', ACCESS_TOKEN_SECONDS: '3600' })
+  server = createServer(t.app).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  client = await register(t.app)
+  untouched = await register(t.app)
+  const [user] = await t.db.rows<{ hash: string }>(sql`SELECT password_hash AS hash FROM users`)
+  passwordHash = user?.hash ?? ''
+})
+afterAll(async () => {
+  server.close()
+  await t.close()
+})
+
+// In a generated request "<access>" and "<refresh>" stand for good tokens, "<access alg none>" for one forged this way.
+
+type Forgery = { header?: Members; claims?: Members; secret?: string } | ((token: string) => string)
+const forgeries: Record<string, Forgery> = {
+  'of the other kind': (token) => (isAccess(token) ? untouched.refreshToken : untouched.accessToken),
+  'alg none': (token) => forge('', { alg: 'none', typ: 'JWT' }, claimsOf(token)).replace(/[^.]*$/, ''),
+  'alg None, signed': { header: { alg: 'None' } },
+  'alg HS512': { header: { alg: 'HS512' } },
+  'alg in an array': { header: { alg: ['HS256'] } },
+  'kid missing': { header: { kid: undefined } },
+  'kid unknown': { header: { kid: 'unknown' } },
+  'kid __proto__': { header: { kid: '__proto__' } },
+  'kid path': { header: { kid: '../../dev/null' } },
+  'kid number': { header: { kid: 1 } },
+  'typ JWT': { header: { typ: 'JWT' } },
+  crit: { header: { crit: ['exp'] } },
+  jku: { header: { jku: 'http://127.0.0.1:9/' } },
+  'another key': { secret: 'x'.repeat(48) },
+  'an empty key': { secret: '' },
+  iss: { claims: { iss: 'http://evil.example' } },
+  aud: { claims: { aud: [publicUrl, 'x'] } },
+  'sub SQL': { claims: { sub: "' OR true--" } },
+  'sid unknown': { claims: { sid: 'A'.repeat(22) } },
+  'sid NUL': { claims: { sid: `${'A'.repeat(21)}\0` } },
+  'sid object': { claims: { sid: { $ne: null } } },
+  'gen and role': { claims: { gen: 2 ** 31, role: '' } },
+  'iat in the future': { claims: { iat: 4e9, exp: 4e9 + 900 } },
+  expired: { claims: { iat: 1, exp: 2, sid: 'A'.repeat(22) } },
+  'exp missing': { claims: { exp: undefined } },
+  'exp 1e999': (token) => resigned(token, claimsOf(token).replace(/"exp":\d+/, '"exp":1e999')),
+  'claims twice': (token) => resigned(token, claimsOf(token).repeat(2)),
+  'claims deep': (token) => resigned(token, '['.repeat(2000)),
+  padded: (token) => `${token}=`,
+  'four parts': (token) => `${token}.x`,
+  dots: () => '..',
+  cut: (token) => token.slice(0, -1),
+  long: (token) => token + 'A'.repeat(4096),
+  'upper case': (token) => token.toUpperCase(),
+  percent: (token) => `%65${token.slice(1)}`,
+  quoted: (token) => `"${token}"`,
+  'j: text': (token) => `j:"${token}"`,
+  'j: object': (token) => `j:{"__proto__":{"polluted":1},"x":"${token}"}`,
+}
+const isAccess = (token: string) => partsOf(token).header.typ === 'at+jwt'
+const secretOf = (token: string) => (isAccess(token) ? accessSecret : refreshSecret)
+const claimsOf = (token: string) => JSON.stringify(partsOf(token).claims)
+const resigned = (token: string, claims: string) => forge(secretOf(token), partsOf(token).header, claims)
+
+const base64url = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+/** Puts another character in the place of one. */
+function mutated(token: string, at: number, by: number): string {
+  const index = at % token.length
+  const character = base64url[(base64url.indexOf(token[index] ?? '') + by) % base64url.length]
+  return token.slice(0, index) + character + token.slice(index + 1)
+}
+
+function forged(token: string, how: string): string {
+  const [, at, by] = /^character (\d+) by (\d+)$/.exec(how) ?? []
+  if (at) return mutated(token, Number(at), Number(by))
+  if (how === 'of another') return token
+  const forgery = forgeries[how]
+  if (typeof forgery === 'function') return forgery(token)
+  const { header, claims } = partsOf(token)
+  const secret = forgery?.secret ?? secretOf(token)
+  return forge(secret, { ...header, ...forgery?.header }, { ...claims, ...forgery?.claims })
+}
+
+function fill(text: string): string {
+  const fields = {
+    access: 'accessToken',
+    refresh: 'refreshToken',
+    email: 'email',
+    session: 'sessionId',
+  } as const
+  return text.replace(
+    /<(access|refresh|email|session)(?: ([^>]+))?>/g,
+    (_all, name: keyof typeof fields, how) => {
+      if (how === 'new') return newEmail()
+      return how ? forged(untouched[fields[name]], how) : client[fields[name]]
+    },
+  )
+}
+
+// What is sent. Text from outside the lists has a canary in it, which must never come back or get into the log.
+
+const canary = 'c4n4ry'
+/** Mostly what it should be. */
+const usually = <T>(good: T, ...others: fc.Arbitrary<T>[]): fc.Arbitrary<T> =>
+  fc.oneof({ weight: 2 * others.length, arbitrary: fc.constant(good) }, ...others)
+const latin1 = fc
+  .string({ unit: fc.integer({ min: 0, max: 255 }).map((code) => String.fromCharCode(code)) })
+  .map((text) => canary + text)
+const headerText = latin1.map((text) => text.replace(/[^\t\x20-\x7e\x80-\xff]/g, '').trim())
+
+const how = fc.oneof(
+  { weight: 3, arbitrary: fc.constantFrom(...Object.keys(forgeries)) },
+  fc.tuple(fc.nat(500), fc.integer({ min: 1, max: 63 })).map(([at, by]) => `character ${at} by ${by}`),
+)
+const oddAuthorizations: string[][] = [
+  [],
+  [''],
+  ['Bearer'],
+  ['Basic <access of another>'],
+  ['Bearer <access of another>', 'Bearer <access of another>'],
+  ['Bearer <access of another>, Bearer x'],
+  ['bearer\t<access of another>'],
+  [`Bearer ${'x'.repeat(8000)}`],
+]
+const authorization = fc.oneof(
+  { weight: 4, arbitrary: how.map((how) => [`Bearer <access ${how}>`]) },
+  fc.constantFrom(...oddAuthorizations),
+  headerText.map((text) => [`Bearer ${text}`]),
+)
+const oddCookies: string[][] = [
+  [],
+  [''],
+  [cookie('')],
+  [`${cookie('<refresh of another>')}; ${cookie('<refresh of another>')}`],
+  [cookie('<refresh of another>'), cookie('<refresh of another>')],
+  [`${cookie('x')}; ${cookie('<refresh of another>')}`],
+  [`__Host-${cookie('<refresh of another>')}`],
+  [`=${cookie('<refresh of another>')}`],
+  ['refresh_token'],
+  ['__proto__=j:{"refresh_token":"<refresh of another>"}; constructor=x'],
+  [cookie('x'.repeat(8000))],
+]
+const refreshCookie = fc.oneof(
+  { weight: 4, arbitrary: how.map((how) => [cookie(`<refresh ${how}>`)]) },
+  fc.constantFrom(...oddCookies),
+  headerText.map((text) => [cookie(text)]),
+)
+
+const jsonText = fc.oneof(
+  fc.constantFrom('null', 'true', '0', '-0', '1e999', '-1e999', '1e-999', '9'.repeat(400), '[]', '{}', '""'),
+  fc.constantFrom('"\\u0000"', '"\\ud800"', '"\\udc00\\ud800"', '"\ufeff"', '[["a@example.com"]]'),
+  fc.constantFrom(
+    '{"__proto__":{"polluted":1}}',
+    '{"constructor":{"prototype":{"polluted":1}}}',
+    '{"$ne":null}',
+  ),
+  fc.constantFrom('"<email>"', '" <email>"', '"<email new>"', `"${password}"`, `"${password} "`),
+  fc.string({ unit: 'binary' }).map((text) => JSON.stringify(canary + text)),
+  fc.integer({ min: 8000, max: 8200 }).map((length) => `"${canary.padEnd(length, 'x')}"`),
+  fc.tuple(fc.nat(40), fc.constantFrom('[', '{"a":')).map(([depth, open]) => open.repeat(depth)),
+  fc.json({ maxDepth: 40 }),
+)
+const names = ['email', 'password', 'currentPassword', 'newPassword', '__proto__', 'constructor', canary, '']
+const member = fc.tuple(fc.constantFrom(...names), jsonText).map(([name, value]) => `"${name}":${value}`)
+const object = (members: string[]) => `{${members.join()}}`
+/** Bodies for a route that takes these members. */
+const bodyLike = (good: string[]) =>
+  usually<{ text: string; encoding?: BufferEncoding }>(
+    { text: good.length > 0 ? object(good) : '' },
+    fc.array(member, { maxLength: 3 }).map((more) => ({ text: object([...good, ...more]) })),
+    fc.array(member, { maxLength: 3 }).map((members) => ({ text: object(members) })),
+    fc.nat(8).map((at) => ({ text: object(good.filter((_, index) => index !== at)) })),
+    jsonText.map((text) => ({ text })),
+    fc.nat(100).map((length) => ({ text: object(good).slice(0, length) })),
+    fc.integer({ min: 8190, max: 8194 }).map((length) => ({ text: object(good).padEnd(length) })),
+    fc.constantFrom('[', '{"a":', '"', '\ufeff').map((text) => ({ text: text.repeat(1300) })),
+    fc.constantFrom('utf16le', 'latin1').map((encoding) => ({ text: `\ufeff${object(good)}`, encoding })),
+    latin1.map((text) => ({ text, encoding: 'latin1' })),
+    latin1.map((text) => ({ text: object([...good, `"${text}":0`]), encoding: 'latin1' })),
+  )
+
+const headers: Record<string, string[]> = {
+  Accept: ['text/html', '*/*;q=0'],
+  'Accept-Encoding': ['gzip, br'],
+  'Access-Control-Request-Method': ['POST', 'x'],
+  'Access-Control-Request-Headers': ['authorization', canary],
+  'Cache-Control': ['only-if-cached'],
+  Connection: ['close', 'close, upgrade', 'keep-alive, authorization'],
+  'Content-Encoding': ['gzip', 'identity', ''],
+  'Content-Type': [
+    ...['application/json;', 'application/json; charset=utf-16', 'application/json; charset="'],
+    ...['application/problem+json', 'text/plain', 'multipart/form-data; boundary=x', ''],
+  ],
+  Cookie: ['j:[]', '__proto__=j:{"polluted":1}', 'a=%', ';;=;', 'x='.repeat(2000)],
+  Forwarded: [`for=${canary}`],
+  'If-Match': ['"x"'],
+  'If-Modified-Since': ['Fri, 01 Jan 2100 00:00:00 GMT', canary],
+  'If-None-Match': ['*', '""', 'W/"x"'],
+  'If-Unmodified-Since': ['Thu, 01 Jan 1970 00:00:00 GMT'],
+  Origin: [publicUrl, listedOrigin, 'null', '', `${listedOrigin}.evil.example`, `${publicUrl}1`, canary],
+  Range: ['bytes=0-1', 'bytes=-'],
+  'Sec-Fetch-Mode': ['no-cors'],
+  'Sec-Fetch-Site': ['same-origin', 'same-site', 'cross-site', 'none', canary],
+  TE: ['trailers'],
+  Upgrade: ['websocket', 'h2c'],
+  'User-Agent': ['', 'x'.repeat(5000)],
+  'X-Forwarded-For': ['127.0.0.1', '::ffff:1.2.3.4', ','.repeat(99), "'; DROP TABLE users--", '\xff', canary],
+  'X-Forwarded-Host': [canary],
+  'X-Forwarded-Proto': ['https', 'javascript'],
+  'X-HTTP-Method-Override': ['DELETE'],
+  'X-Request-Id': [canary],
+  __proto__x: [canary],
+}
+const ownsFraming = ['Connection', 'Upgrade', 'TE']
+const header = fc.oneof(
+  ...Object.entries(headers).map(([name, values]) =>
+    fc.tuple(
+      fc.constant(name),
+      ownsFraming.includes(name)
+        ? fc.constantFrom(...values)
+        : usually(values[0] ?? '', fc.constantFrom(...values), headerText),
+    ),
+  ),
+  fc.tuple(fc.constantFrom('__proto__', 'constructor', 'hasOwnProperty', 'X'), headerText),
+)
+
+const segment = fc.oneof(
+  fc.constantFrom(...'<session> %00 %ff %zz % .. ..%2f %2e%2e __proto__'.split(' '), 'A'.repeat(3000)),
+  latin1.map(encodeURIComponent),
+  fc.stringMatching(/^[!-~]{0,20}$/).map((text) => canary + text.replaceAll('<', '')),
+)
+const prefixes = [
+  publicUrl,
+  `https://user:${canary}@x`,
+  'http://',
+  'http://[x',
+  'http://a:b',
+  '/',
+  '//',
+  '/.',
+  '/..;',
+]
+const oddTargets = ['/', '//', '/?', '/%', '*']
+const targetLike = (path: string) =>
+  usually(
+    path,
+    segment.map((text) => `${path}?${text}`),
+    segment.map((text) => `${path}/${text}`),
+    segment.map((text) => `/${text}${path}`),
+    segment.map((text) => `/auth/sessions/${text}`),
+    segment.map((text) => `/${text}`),
+    fc
+      .constantFrom(...path.replaceAll('/', ''))
+      .map((letter) => path.replace(letter, `%${Buffer.from(letter).toString('hex')}`)),
+    fc.constantFrom(...prefixes).map((prefix) => prefix + path),
+    fc.constantFrom(`${path}/`, path.toUpperCase(), `${path}#${canary}`, `${path};x`, ...oddTargets),
+  )
+
+const methods = 'GET HEAD POST PUT PATCH DELETE OPTIONS TRACE PROPFIND M-SEARCH SOURCE'.split(' ')
+const passwords = [`"currentPassword":"${password}"`, `"newPassword":"${password}!"`]
+interface Route {
+  name: string
+  members?: string[]
+  /** What it needs; other routes get it now and then. */
+  needs?: 'access' | 'refresh'
+}
+const routes: Route[] = [
+  { name: 'POST /auth/register', members: ['"email":"<email new>"', `"password":"${password}"`] },
+  { name: 'POST /auth/login', members: ['"email":"<email>"', `"password":"${password}"`] },
+  { name: 'POST /auth/refresh', needs: 'refresh' },
+  { name: 'POST /auth/logout', needs: 'refresh' },
+  { name: 'POST /auth/logout-all', needs: 'access' },
+  { name: 'GET /auth/sessions', needs: 'access' },
+  { name: 'DELETE /auth/sessions/<session>', needs: 'access' },
+  { name: 'POST /auth/password', members: passwords, needs: 'access' },
+  { name: 'GET /users/me', needs: 'access' },
+  { name: 'GET /.well-known/jwks.json' },
+  { name: 'GET /livez' },
+  { name: 'GET /readyz' },
+]
+
+const request = fc.oneof(
+  ...routes.map(({ name, members = [], needs }) => {
+    const [method = '', path = ''] = name.split(' ')
+    return fc.record({
+      method: usually(method, fc.constantFrom(...methods)),
+      target: targetLike(path),
+      authorization: usually(needs === 'access' ? ['Bearer <access>'] : [], authorization),
+      cookies: usually(needs === 'refresh' ? [cookie('<refresh>')] : [], refreshCookie),
+      body: bodyLike(members),
+      headers: fc.array(header, { maxLength: 3 }),
+      chunked: fc.boolean(),
+    })
+  }),
+)
+type Generated = typeof request extends fc.Arbitrary<infer T> ? T : never
+
+/** The bytes of a request, as latin1. */
+function written({ method, target, authorization, cookies, body, headers, chunked }: Generated): string {
+  const bytes = Buffer.from(fill(body.text), body.encoding).toString('latin1')
+  const declared = headers.some(([name]) => name === 'Content-Type')
+  const lines = [
+    `${method} ${target} HTTP/1.1`,
+    'Host: localhost:3000',
+    ...authorization.map((value) => `Authorization: ${value}`),
+    ...cookies.map((value) => `Cookie: ${value}`),
+    ...headers.map(([name, value]) => `${name}: ${value}`),
+    ...(bytes && !declared ? ['Content-Type: application/json'] : []),
+    ...(chunked
+      ? ['Transfer-Encoding: chunked']
+      : bytes || method === 'POST'
+        ? [`Content-Length: ${bytes.length}`]
+        : []),
+  ]
+  const chunk = bytes && `${bytes.length.toString(16)};${canary}="x"\r\n${bytes}\r\n`
+  return `${fill(lines.join('\r\n'))}\r\n\r\n${chunked ? `${chunk}0\r\nX: ${canary}\r\n\r\n` : bytes}`
+}
+
+// What must hold.
+
+const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const goodRequest = 'GET /livez HTTP/1.1\r\nHost: localhost:3000\r\nConnection: close\r\n\r\n'
+const paths = ['', 'email', 'password', 'currentPassword', 'newPassword']
+
+function expectByContract({ status, headers, body }: RawAnswer, method: string): void {
+  expect(headers.get('X-Request-Id')).toMatch(uuid)
+  expect(headers.get('Cache-Control')).toBe('no-store')
+  expect(headers.get('Vary')).toContain('Origin')
+  expect(headers.get('ETag') ?? headers.get('X-Powered-By')).toBeNull()
+  if (status < 400) expect([200, 201, 204]).toContain(status)
+  else expect(status).toBeLessThan(500)
+  if (status >= 400) expect(`${[...headers]}${body}`).not.toContain(canary)
+  expect(body).not.toContain(client.refreshToken)
+  if (method === 'HEAD' || status === 204) return void expect(body).toBe('')
+  expect(headers.get('Content-Type')).toBe(`application/${status < 400 ? '' : 'problem+'}json; charset=utf-8`)
+  const { errors = [], ...problem } = JSON.parse(body)
+  if (status < 400) return
+  // Word for word the one of its code, so that there is no room for an echo, a stack or anything internal.
+  const code: ErrorCode = problem.code
+  const requestId = headers.get('X-Request-Id')
+  const title = STATUS_CODES[status]
+  expect(problem).toEqual({ type: `urn:problem-type:${code}`, title, code, ...problems[code], requestId })
+  expect(problem.status).toBe(status)
+  for (const error of errors) expect(paths).toContain(error.path)
+}
+
+/** A refresh token is given with a token answer; it is taken away by a logout, or a refresh that nothing can save. */
+function expectCookieByContract({ status, headers, body }: RawAnswer, { method, target }: Generated): void {
+  const [set, ...more] = headers.getSetCookie().filter((line) => line.startsWith('refresh_token='))
+  const [, path] = /^(?:\w+:\/\/[^/]*)?(\/[^?#]*)/.exec(target) ?? []
+  expect(more).toEqual([])
+  const gives = status < 300 && method === 'POST' && /^\/auth\/(register|login|refresh)$/.test(path ?? '')
+  const takes =
+    method === 'POST' &&
+    ((status === 204 && /^\/auth\/logout(-all)?$/.test(path ?? '')) ||
+      (status === 401 && path === '/auth/refresh'))
+  expect(set === undefined ? 'kept' : /^refresh_token=;/.test(set) ? 'taken' : 'given').toBe(
+    gives ? 'given' : takes ? 'taken' : 'kept',
+  )
+  expect(body.includes('"accessToken":"')).toBe(gives)
+}
+
+/** Only the good tokens get anything done, and no other has an effect on its session. */
+async function expectNoForgeryPassed({ status }: RawAnswer, sent: Generated): Promise<void> {
+  const { method, target, authorization, cookies } = sent
+  if (status < 300 && /\/auth\/(logout-all|sessions|password)|\/users\//.test(target))
+    expect(authorization).toEqual(['Bearer <access>'])
+  if (status < 300 && /\/auth\/refresh/.test(target)) expect(cookies).toEqual([cookie('<refresh>')])
+  if (!['POST', 'DELETE'].includes(method) || (status >= 300 && status !== 401)) return
+  expect(await beginAgain()).not.toContain(untouched.sessionId)
+}
+
+/** Puts both clients back to where they began. Returns the sessions of theirs on which something had an effect. */
+async function beginAgain(): Promise<string[]> {
+  const used = await t.db.rows<{ id: string }>(sql`
+    UPDATE sessions SET generation = 1, ended_at = NULL, end_reason = NULL
+    WHERE id IN (${client.sessionId}, ${untouched.sessionId}) AND (generation > 1 OR ended_at IS NOT NULL)
+    RETURNING id`)
+  await t.db.rows(sql`
+    UPDATE users SET password_hash = ${passwordHash} WHERE id = ${client.userId} AND password_hash <> ${passwordHash}`)
+  return used.map(({ id }) => id)
+}
+
+/** Of a head that is longer the server does not read the rest. */
+const longest = 16_000
+
+test('whatever is sent, the answer is by the contract, and the server goes on', async () => {
+  const seen = new Set<number>()
+  const started = performance.now()
+
+  await fc.assert(
+    fc.asyncProperty(request, async (sent) => {
+      const closes = sent.headers.some(([name, value]) => name === 'Connection' && value.startsWith('close'))
+      const bytes = written(sent)
+      fc.pre(bytes.length < longest)
+
+      const answers = await exchange(server, bytes + (closes ? '' : goodRequest))
+
+      const [answer, next = (await exchange(server, goodRequest))[0], ...more] = answers
+      if (!answer) throw new Error('there is no answer')
+      expectByContract(answer, sent.method)
+      expectCookieByContract(answer, sent)
+      await expectNoForgeryPassed(answer, sent)
+      expect(next).toMatchObject({ status: 200, body: '{"status":"ok"}' })
+      expect(more).toEqual([])
+      seen.add(answer.status)
+    }),
+    runs(0.8),
+  )
+
+  process.stderr.write(`${Math.round((requests * 800) / (performance.now() - started))} requests/s\n`)
+  expect([...seen]).toEqual(expect.arrayContaining([200, 201, 204, 400, 401, 404, 405]))
+})
+
+const edit = fc.record({
+  at: fc.nat(5000),
+  remove: fc.nat(3),
+  insert: fc.oneof(
+    fc.constantFrom('', '\r', '\n', '\0', '\t', '\r\n', '\r\n ', '\r\n\r\n', ' ', ':', '-', '9', '\xff'),
+    fc
+      .constantFrom('Host: x', 'Content-Length: 5', 'Transfer-Encoding: chunked')
+      .map((line) => `\r\n${line}`),
+    latin1,
+  ),
+})
+// Ends every request that the edits have left open: as a head, a body or a chunk it is too long, and as a request none.
+const tooMuch = 'x'.repeat(20_000)
+
+test('whatever bytes are sent, the connection ends, and no answer is a 500', async () => {
+  await fc.assert(
+    fc.asyncProperty(request, fc.array(edit, { minLength: 1, maxLength: 3 }), async (sent, edits) => {
+      const bytes = edits.reduce((text, { at, remove, insert }) => {
+        const index = at % text.length
+        return text.slice(0, index) + insert + text.slice(index + remove)
+      }, written(sent))
+
+      const answers = await exchange(server, bytes, tooMuch)
+
+      for (const answer of answers) {
+        // What the parser refuses does not get as far as a route.
+        if (answer.headers.has('X-Request-Id')) expectByContract(answer, sent.method)
+        else expect([400, 413, 417, 431]).toContain(answer.status)
+      }
+      expect(await exchange(server, goodRequest)).toMatchObject([{ status: 200 }])
+      await beginAgain()
+    }),
+    runs(0.2),
+  )
+})
+
+const get = (...lines: string[]) => ['GET /livez HTTP/1.1', 'Host: x', ...lines, '', ''].join('\r\n')
+
+test.each([
+  ['two Content-Lengths', 400, `${get('Content-Length: 2', 'Content-Length: 2')}{}`],
+  ['a Content-Length with a sign', 400, `${get('Content-Length: +2')}{}`],
+  ['Content-Length and chunks', 400, `${get('Content-Length: 5', 'Transfer-Encoding: chunked')}0\r\n\r\n`],
+  ['chunks that are encoded again', 400, `${get('Transfer-Encoding: chunked, gzip')}0\r\n\r\n`],
+  ['no Host', 400, 'GET /livez HTTP/1.1\r\n\r\n'],
+  ['two Hosts', 400, get('Host: y', 'Connection: close')],
+  ['a folded header', 400, get('X: a', ' b')],
+  ['a bare CR', 400, get('X: a\rb')],
+  ['bare LFs', 400, 'GET /livez HTTP/1.1\nHost: x\n\n'],
+  ['NUL in a header', 400, get('X: \0')],
+  ['a blank before the colon', 400, get('X : a')],
+  ['a header of 20 kB', 431, get(`X: ${tooMuch}`)],
+  ['a target of 20 kB', 431, `GET /${tooMuch} HTTP/1.1\r\nHost: x\r\n\r\n`],
+  ['a method in lower case', 400, 'get /livez HTTP/1.1\r\nHost: x\r\n\r\n'],
+  ['an unknown method', 400, 'FETCH /livez HTTP/1.1\r\nHost: x\r\n\r\n'],
+  ['a target without a slash', 400, 'GET livez HTTP/1.1\r\nHost: x\r\n\r\n'],
+  ['an unknown expectation', 417, get('Expect: x', 'Connection: close')],
+  ['HTTP/0.9, which is read as 1.0', 200, 'GET /livez\r\n\r\n'],
+  ['HTTP/2', 400, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
+  ['TLS', 400, '\x16\x03\x01\x02\0\x01\0\x01'],
+])('%s: %d, and the connection ends', async (_what, status, bytes) => {
+  expect(await exchange(server, bytes)).toMatchObject([{ status }])
+})
+
+test.each(['GET http://[x/', 'OPTIONS *'])('%s: a problem document', async (request) => {
+  const [answer] = await exchange(server, `${request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
+
+  expect(answer?.status).toBeGreaterThanOrEqual(400)
+  expectByContract(answer as RawAnswer, 'GET')
+})
+
+test('afterwards nothing is amiss, and the log has nothing of what was sent', async () => {
+  await beginAgain()
+  const { body } = await send(server, 'POST /auth/refresh', { token: untouched.refreshToken }).expect(200)
+  expect(body.user.email).toBe(untouched.email)
+  expect(({} as Members).polluted).toBeUndefined()
+  const log = JSON.stringify(t.log.map(({ req, ...line }) => line))
+  for (const secret of [canary, password, client.accessToken, client.refreshToken])
+    expect(log).not.toContain(secret)
+  expect(t.log.filter(({ level }) => Number(level) >= 50)).toEqual([])
+})

@@ -1,0 +1,56 @@
+import { once } from 'node:events'
+import type { Server } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+
+/** An answer as it came over the wire. */
+export interface RawAnswer {
+  status: number
+  headers: Headers
+  body: string
+}
+
+const patience = 10_000
+
+/**
+ * Writes bytes, given as latin1, to a server, and reads until it closes the connection.
+ * @param after more bytes, written when an answer has begun, or none seems to come
+ * @returns its answers, the interim ones (1xx) left out
+ * @throws where it leaves the connection open and says nothing
+ */
+export async function exchange(server: Server, bytes: string, after = ''): Promise<RawAnswer[]> {
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  let text = ''
+  let silent = false
+  socket.setEncoding('latin1').on('data', (more) => {
+    text += more
+  })
+  socket.on('error', () => {}) // Reset, where the server closes before it has read everything.
+  socket.setTimeout(patience, () => {
+    silent = true
+    socket.destroy()
+  })
+  const closed = once(socket, 'close')
+  socket.write(bytes, 'latin1')
+  if (after) {
+    await Promise.race([once(socket, 'data'), closed, delay(20)])
+    socket.write(after)
+  }
+  await closed
+  if (silent) throw new Error(`no answer, and the connection left open; so far: ${JSON.stringify(text)}`)
+  return text.split(/(?=HTTP\/1\.1 \d{3} )/).flatMap(parse)
+}
+
+function parse(text: string): RawAnswer[] {
+  const [head = '', body = ''] = text.split(/\r\n\r\n(.*)/s)
+  const [statusLine = '', ...lines] = head.split('\r\n')
+  const status = Number(statusLine.split(' ')[1])
+  if (!(status >= 200)) return []
+  return [
+    {
+      status,
+      headers: new Headers(lines.map((line) => line.split(/: ?(.*)/s, 2) as [string, string])),
+      body,
+    },
+  ]
+}
