@@ -42,6 +42,12 @@ export const problems: Record<ErrorCode, { status: number; detail: string }> = {
   internal_error: { status: 500, detail: 'Something went wrong here. The log has the details.' },
 }
 
+/** What every problem document of a code says. */
+export function problemOf(code: ErrorCode) {
+  const { status, detail } = problems[code]
+  return { type: `urn:problem-type:${code}`, title: STATUS_CODES[status], status, code, detail }
+}
+
 /** For a path that no route has. */
 export const notFound: RequestHandler = () => {
   throw new AuthError('not_found')
@@ -50,7 +56,8 @@ export const notFound: RequestHandler = () => {
 /** Turns every error into a problem document (RFC 9457). Only the log hears of causes. */
 export const problemHandler: ErrorRequestHandler = (error, req, res, next) => {
   const { code, errors, retryAfterSeconds } = toAuthError(error)
-  const { status, detail } = problems[code]
+  const problem = problemOf(code)
+  const { status } = problem
   if (code === 'internal_error') req.log.error({ err: error }, 'unexpected error')
   if (code === 'unavailable') req.log.warn({ cause: String(error.cause) }, 'unavailable')
   if (res.headersSent) return next(error)
@@ -60,19 +67,9 @@ export const problemHandler: ErrorRequestHandler = (error, req, res, next) => {
   if (hasLongBody(req)) res.set('Connection', 'close')
   res.locals.code = code
   res
-    .status(status)
+    .status(problem.status)
     .type('application/problem+json')
-    .send(
-      JSON.stringify({
-        type: `urn:problem-type:${code}`,
-        title: STATUS_CODES[status],
-        status,
-        code,
-        detail,
-        ...(errors && { errors }),
-        requestId: req.id,
-      }),
-    )
+    .send(JSON.stringify({ ...problem, ...(errors && { errors }), requestId: req.id }))
 }
 
 // What is left of it is not read only to keep the connection.
