@@ -7,6 +7,7 @@ import type { createAuthHandlers } from './http/auth-routes.ts'
 import type { createBearer } from './http/bearer.ts'
 import { credentialsBody, emptyBody, passwordChangeBody, readBody } from './http/body.ts'
 import { refuseCrossSite } from './http/cross-site.ts'
+import { docsFile, docsPage } from './http/docs.ts'
 import { notFound, problemHandler } from './http/problem.ts'
 import {
   closeWhile,
@@ -26,6 +27,7 @@ export interface Services {
   measure: RequestHandler
   draining: () => boolean
   readiness: RequestHandler
+  openapi: RequestHandler
   bearer: ReturnType<typeof createBearer>
   auth: ReturnType<typeof createAuthHandlers>
 }
@@ -88,6 +90,9 @@ export function createApp(services: Services): RequestListener {
   route('/.well-known/jwks.json', { get: [(_req, res) => void res.json({ keys: [] })] })
   route('/livez', { get: [(_req, res) => void res.json({ status: 'ok' })] })
   route('/readyz', { get: [services.readiness] })
+  route('/openapi.json', { get: [services.openapi] })
+  route('/docs', { get: [docsPage] })
+  route('/docs/:file', { get: [docsFile] })
 
   app.use(notFound)
   app.use(problemHandler)

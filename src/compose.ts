@@ -16,6 +16,7 @@ import { createThrottle } from './auth/throttle.ts'
 import { type Config, ownOrigins } from './config.ts'
 import { createAuthHandlers } from './http/auth-routes.ts'
 import { createBearer } from './http/bearer.ts'
+import { createOpenapi } from './http/docs.ts'
 import { readiness } from './http/health.ts'
 import { createMetrics } from './http/metrics.ts'
 import { requestLog } from './http/request-log.ts'
@@ -88,6 +89,8 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     })
     const prepareGrant = createGrants({ accessTokens, refreshTokens })
     const newSessionFor = createNewSessions({ refreshTokens, randomId: newSessionId })
+    const refreshCookie = createTokenCookie('refresh_token', { secure: config.http.secureCookies })
+    const deviceCookie = createTokenCookie('device', { secure: config.http.secureCookies })
     const stores = { users, sessions, audit }
     const tokens = { accessTokens, refreshTokens, deviceTokens }
     const deps = { ...stores, ...tokens, passwords, throttle, prepareGrant, newSessionFor }
@@ -104,12 +107,13 @@ export async function compose(config: Config, log: Logger, replacements: Replace
         keys: keys.status,
         draining: () => draining,
       }),
+      openapi: createOpenapi({ publicUrl, cookieName: refreshCookie.name }),
       bearer: createBearer(deps),
       auth: createAuthHandlers({
         ...deps,
         metrics,
-        refreshCookie: createTokenCookie('refresh_token', { secure: config.http.secureCookies }),
-        deviceCookie: createTokenCookie('device', { secure: config.http.secureCookies }),
+        refreshCookie,
+        deviceCookie,
         register: createRegister(deps),
         login: createLogin(deps),
         refresh: createRefresh(deps),

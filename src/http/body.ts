@@ -18,9 +18,14 @@ const email = text
   .refine((value) => /^[\0-\x7f]*$/.test(value), 'must be an e-mail address in ASCII')
   .transform((value) => value.trim().toLowerCase())
   .pipe(z.email('must be an e-mail address').max(254, 'must have 254 characters at most'))
+  .meta({ format: 'email' }) // for OpenAPI, as it is with all `meta` here
 
-export const credentialsBody = z.strictObject({ email, password: text })
-export const passwordChangeBody = z.strictObject({ currentPassword: text, newPassword: text })
+const password = text.meta({ format: 'password' })
+
+export const credentialsBody = z.strictObject({ email, password }).meta({ id: 'Credentials' })
+export const passwordChangeBody = z
+  .strictObject({ currentPassword: password, newPassword: password })
+  .meta({ id: 'PasswordChange' })
 export const emptyBody = z.strictObject({})
 
 /**

@@ -12,6 +12,7 @@ export function createTokenCookie(plainName: string, { secure }: { secure: boole
   const attributes: CookieOptions = { httpOnly: true, sameSite: 'strict', path: '/', secure }
 
   return {
+    name,
     read(req: Request): PresentedToken {
       const header = req.headers.cookie ?? ''
       const written = header.split(';').flatMap((pair) => {
