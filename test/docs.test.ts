@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from '@jest/globals'
 import { loadConfig, settings } from '../src/config.ts'
+import { openapiDocument } from '../src/http/openapi.ts'
 import { placeholder, secretProblem } from '../src/secrets/policy.ts'
 import type { Limit } from '../src/store/attempts.ts'
 
@@ -98,5 +99,17 @@ describe('README.md', () => {
       shown.map(({ name }) => [name, defaults.get(name)]),
     )
     expect(shown).toHaveLength(defaults.size)
+  })
+
+  test('names every route in its table, but for the files of the page /docs', () => {
+    const { paths = {} } = openapiDocument({ publicUrl: '', cookieName: '' })
+    const routes = Object.entries(paths).flatMap(([path, item]) =>
+      Object.keys(item).map((method) => `${method.toUpperCase()} ${path.replace('{id}', ':id')}`),
+    )
+    const rows = readme().match(/^\| `[A-Z]+ \/.*$/gm) ?? []
+
+    const named = rows.flatMap((row) => row.match(/(?<=`)[A-Z]+ \/[^`]*/g))
+
+    expect(named.sort()).toEqual(routes.filter((route) => route !== 'GET /docs/{file}').sort())
   })
 })

@@ -60,6 +60,9 @@ const routes: Route[] = [
   { path: '/.well-known/jwks.json', allow: ['GET', 'HEAD'] },
   { path: '/livez', allow: ['GET', 'HEAD'] },
   { path: '/readyz', allow: ['GET', 'HEAD'] },
+  { path: '/openapi.json', allow: ['GET', 'HEAD'] },
+  { path: '/docs', allow: ['GET', 'HEAD'] },
+  { path: '/docs/start.js', allow: ['GET', 'HEAD'] },
 ]
 const bearerRoutes = routes.filter(({ bearer }) => bearer)
 const bodyRoutes = routes.filter(({ body }) => body)

@@ -107,6 +107,13 @@ describe(`the refresh cookie on ${databaseName}`, () => {
     expect(await rowOf(secure, clientOf(set))).toMatchObject({ end_reason: 'logout' })
   })
 
+  test('where cookies are secure, the OpenAPI document has the name and the origin', async () => {
+    const { body } = await send(secure.app, 'GET /openapi.json')
+
+    expect(body.components.securitySchemes.refreshToken.name).toBe('__Host-refresh_token')
+    expect(body.servers).toEqual([{ url: 'https://auth.example.com' }])
+  })
+
   test.each([
     ['one under the plain name', 'refresh_token=*', 'refresh_token_missing'],
     ['one under the name in lower case', '__host-refresh_token=*', 'refresh_token_missing'],

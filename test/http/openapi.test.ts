@@ -1,0 +1,286 @@
+import { beforeAll, describe, expect, test } from '@jest/globals'
+import { Validator } from '@seriousme/openapi-schema-validator'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import formats from 'ajv-formats'
+import type request from 'supertest'
+import { openapiDocument } from '../../src/http/openapi.ts'
+import { problems } from '../../src/http/problem.ts'
+import {
+  type Client,
+  logout,
+  newEmail,
+  otherPassword,
+  type Presented,
+  password,
+  publicUrl,
+  refresh,
+  refreshTokenOf,
+  register,
+  send,
+  useTestApp,
+} from '../support/app.ts'
+import { withoutDatabase } from '../support/database.ts'
+
+const t = useTestApp()
+
+// As clients get it: without what JSON leaves out.
+const document = JSON.parse(JSON.stringify(openapiDocument({ publicUrl, cookieName: 'refresh_token' })))
+
+interface Answer {
+  headers: Record<string, unknown>
+  content?: Record<string, unknown>
+}
+interface Operation {
+  parameters?: { name: string }[]
+  requestBody?: { required: boolean }
+  security?: object[]
+  responses: Record<string, Answer>
+}
+const operations = Object.entries<Record<string, Operation>>(document.paths).flatMap(([path, item]) =>
+  Object.entries(item).map(([method, operation]) => ({
+    name: `${method.toUpperCase()} ${path}`,
+    operation,
+    pointer: `/paths/${path.replaceAll('/', '~1')}/${method}`,
+  })),
+)
+type Documented = (typeof operations)[number]
+
+const ajv = formats.default(new Ajv2020({ strict: false })).addSchema(document, 'openapi')
+
+/** What a value breaks of the schema at a place of the document. */
+function faultsOf(value: unknown, pointer: string): string | undefined {
+  const validate = ajv.getSchema(`openapi#${pointer}`)
+  if (!validate) throw new Error(`no schema at ${pointer}`)
+  return validate(value) ? undefined : ajv.errorsText(validate.errors)
+}
+
+const telling = ['Allow', 'Retry-After', 'Set-Cookie', 'WWW-Authenticate', 'X-Request-Id']
+
+/** Expects that an answer is, by status, headers and every member of its body, what the document says. */
+function expectDocumented({ operation, pointer }: Documented, response: request.Response) {
+  const documented = operation.responses[response.status]
+  if (!documented) throw new Error(`${response.status} is not documented: ${response.text}`)
+  expect(telling.filter((name) => response.get(name) !== undefined)).toEqual(
+    Object.keys(documented.headers).sort(),
+  )
+  const type = response.get('Content-Type')?.split(';')[0]
+  if (!documented.content) return expect(type).toBeUndefined()
+  expect(Object.keys(documented.content)).toContain(type)
+  const at = `${pointer}/responses/${response.status}/content/${type?.replace('/', '~1')}/schema`
+  expect(faultsOf(type?.endsWith('json') ? response.body : response.text, at)).toBeUndefined()
+}
+
+function codesOf({ operation }: Documented): string[] {
+  return Object.values(operation.responses).flatMap((answer) => {
+    const content = answer.content?.['application/problem+json'] as
+      | { schema: { properties: { code: { enum: string[] } } } }
+      | undefined
+    return content?.schema.properties.code.enum ?? []
+  })
+}
+
+/** The body with which an operation succeeds. */
+function bodyFor({ name }: Documented, { email }: Client): object | undefined {
+  if (name === 'POST /auth/register') return { email: newEmail(), password }
+  if (name === 'POST /auth/login') return { email, password }
+  if (name === 'POST /auth/password') return { currentPassword: password, newPassword: otherPassword }
+  return undefined
+}
+
+/** A request that succeeds, but for what the test makes of it. */
+function ask(documented: Documented, client: Client, more: Presented & { id?: string } = {}) {
+  const { id = client.sessionId, ...presented } = more
+  const route = documented.name.replace('{id}', id).replace('{file}', more.id ?? 'start.js')
+  const body = bodyFor(documented, client)
+  return send(t.app, route, { as: client, token: client.refreshToken, body, ...presented })
+}
+
+describe('the document', () => {
+  test('is valid OpenAPI 3.1', async () => {
+    const validator = new Validator()
+
+    expect(await validator.validate(structuredClone(document))).toEqual({ valid: true })
+    expect(validator.version).toBe('3.1')
+  })
+
+  test('has every route of the server, with its methods and parameters, and no other', () => {
+    const routes = t.app.router.stack.flatMap(({ route }) => {
+      const { _all, ...methods } = (route as unknown as { methods: Record<string, boolean> })?.methods ?? {}
+      return Object.keys(methods).map((method) => `${method.toUpperCase()} ${route?.path}`)
+    })
+
+    expect(operations.map(({ name }) => name.replaceAll(/{(\w+)}/g, ':$1')).sort()).toEqual(routes.sort())
+    for (const { name, operation } of operations)
+      expect(operation.parameters?.map((parameter) => parameter.name) ?? []).toEqual(
+        [...name.matchAll(/{(\w+)}/g)].map(([, parameter]) => parameter),
+      )
+  })
+
+  test('has every code of a problem', () => {
+    expect([...new Set(operations.flatMap(codesOf))].sort()).toEqual(Object.keys(problems).sort())
+  })
+
+  test('is served', async () => {
+    const served = await send(t.app, 'GET /openapi.json')
+
+    expect(served.get('Content-Type')).toMatch(/^application\/json/)
+    expect(served.body).toEqual(document)
+  })
+})
+
+describe('what is documented is what is answered', () => {
+  // Of what an operation may answer, what these tests cannot bring about.
+  const elsewhere = ['internal_error', 'overloaded', 'too_many_attempts']
+  let expired: Client
+  let ended: Client
+  beforeAll(async () => {
+    expired = await register(t.app)
+    await t.pass(901)
+    ended = await register(t.app)
+    await logout(t.app, ended.refreshToken).expect(204)
+  })
+
+  test.each(operations)('$name: success', async (documented) => {
+    const { operation, pointer } = documented
+    const client = await register(t.app)
+    const body = bodyFor(documented, client)
+
+    const response = await ask(documented, client, { body })
+
+    expect(Object.keys(operation.responses).filter((status) => status < '300')).toEqual([
+      String(response.status),
+    ])
+    expectDocumented(documented, response)
+    expect(operation.requestBody?.required ?? false).toBe(body !== undefined)
+    if (!operation.requestBody) return
+    const schema = `${pointer}/requestBody/content/application~1json/schema`
+    expect(faultsOf(body ?? {}, schema)).toBeUndefined()
+    expect(faultsOf({ ...body, more: 1 }, schema)).toBeDefined()
+  })
+
+  test.each(operations)('$name: every problem, and the credentials to send', async (documented) => {
+    const client = await register(t.app)
+    const { email } = client
+    const reused = await register(t.app)
+    await refresh(t.app, refreshTokenOf(await refresh(t.app, reused.refreshToken)))
+    const bodies: Record<string, object[]> = {
+      'POST /auth/register': [
+        { email, password },
+        { email: newEmail(), password: 'short' },
+      ],
+      'POST /auth/login': [{ email, password: otherPassword }],
+      'POST /auth/password': [
+        { currentPassword: password, newPassword: 'short' },
+        { currentPassword: otherPassword, newPassword: password },
+      ],
+    }
+
+    const answers = [
+      await send(t.app, `PUT ${documented.name.split(' ')[1]}`),
+      await ask(documented, client, { headers: { Origin: 'null' } }),
+      await ask(documented, client, { body: ' '.repeat(8193) }),
+      await ask(documented, client, { body: '{}', headers: { 'Content-Type': 'text/plain' } }),
+      await ask(documented, client, { body: '{' }),
+      await ask(documented, client, { body: '[]' }),
+      await ask(documented, client, { id: 'unknown' }),
+      await ask(documented, client, { as: undefined, token: undefined }),
+      await ask(documented, client, { as: { accessToken: 'a.b.c' }, token: 'a.b.c' }),
+      await ask(documented, expired),
+      await ask(documented, ended),
+      await ask(documented, reused, { as: client }),
+    ]
+    for (const body of bodies[documented.name] ?? []) answers.push(await ask(documented, client, { body }))
+    await withoutDatabase(t.db, async () => answers.push(await ask(documented, client)))
+
+    for (const answer of answers) expectDocumented(documented, answer)
+    const codes = new Set(answers.flatMap(({ body }) => body?.code ?? []))
+    expect([...codes].sort()).toEqual(
+      codesOf(documented)
+        .filter((code) => !elsewhere.includes(code))
+        .sort(),
+    )
+    const needed = ['access', 'refresh'].filter((kind) => codes.has(`${kind}_token_missing`))
+    expect(documented.operation.security ?? []).toEqual(
+      documented.name === 'POST /auth/logout'
+        ? [{ refreshToken: [] }, {}]
+        : needed.map((kind) => ({ [`${kind}Token`]: [] })),
+    )
+  })
+
+  test.each([
+    ['a status', { status: 418 }],
+    ['a member', { body: { status: 'ok', more: 1 } }],
+    ['a value', { body: { status: 'fine' } }],
+    ['a missing member', { body: {} }],
+    ['a media type', { header: { 'content-type': 'text/html', 'x-request-id': '1' } }],
+    ['a header', { header: { 'content-type': 'application/json', 'x-request-id': '1', allow: 'GET' } }],
+    ['a missing header', { header: { 'content-type': 'application/json' } }],
+  ])('%s other than documented would be noticed', async (_what, difference) => {
+    const livez = operations.find(({ name }) => name === 'GET /livez') as Documented
+    const answer = await send(t.app, 'GET /livez')
+
+    expectDocumented(livez, answer)
+    expect(() => expectDocumented(livez, Object.assign(answer, difference))).toThrow()
+  })
+})
+
+describe('the page', () => {
+  test('has a policy of its own, and nothing inline or from elsewhere', async () => {
+    const { text, headers } = await send(t.app, 'GET /docs')
+
+    expect(headers['content-type']).toMatch(/^text\/html/)
+    expect(headers['content-security-policy']).toBe(
+      "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    )
+    expect(text).not.toMatch(/<style|\sstyle=|\son\w+=|<script(?![^>]* src=)|<script[^>]*>[^<]/i)
+    expect([...text.matchAll(/ (?:src|href)="(.*?)"/g)].map(([, address]) => address)).toEqual([
+      'data:,',
+      '/docs/swagger-ui.css',
+      '/docs/swagger-ui-bundle.js',
+      '/docs/start.js',
+    ])
+  })
+
+  test.each([
+    ['swagger-ui.css', 'text/css; charset=utf-8', /\.swagger-ui/],
+    ['swagger-ui-bundle.js', 'text/javascript; charset=utf-8', /SwaggerUIBundle/],
+    ['start.js', 'text/javascript; charset=utf-8', /^SwaggerUIBundle\((?!.*persist).*validatorUrl: null/],
+  ])('is made of %s', async (file, type, content) => {
+    const response = await send(t.app, `GET /docs/${file}`)
+
+    expect(response.status).toBe(200)
+    expect(response.get('Content-Type')).toBe(type)
+    expect(response.text).toMatch(content)
+  })
+
+  test.each([
+    '',
+    'index.html',
+    'package.json',
+    'swagger-ui.js',
+    'swagger-ui-bundle.js.map',
+    'swagger-ui.css/',
+    'swagger-ui.css%00',
+    '..%2fpackage.json',
+    '..%2f..%2fpackage.json',
+    '..%5cpackage.json',
+    '%2fetc%2fpasswd',
+    '__proto__',
+    'constructor',
+  ])('is not made of "%s"', async (file) => {
+    const response = await send(t.app, `GET /docs/${file}`)
+
+    expect(response.status).toBe(404)
+    expect(response.body.code).toBe('not_found')
+  })
+
+  test.each(['/openapi.json', '/docs/swagger-ui.css', '/docs/unknown', '/users/me', '/livez', '/nowhere'])(
+    'leaves the policy of %s as strict as it is',
+    async (path) => {
+      expect((await send(t.app, `GET ${path}`)).get('Content-Security-Policy')).toBe(
+        "default-src 'none';frame-ancestors 'none'",
+      )
+    },
+  )
+})
