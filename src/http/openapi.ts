@@ -86,6 +86,7 @@ const headers = {
   Allow: 'The methods of this path.',
 }
 
+// Where one code of a status has a header, all of that status have it.
 const headerOf: Partial<Record<ErrorCode, keyof typeof headers>> = {
   access_token_missing: 'WWW-Authenticate',
   refresh_token_missing: 'Set-Cookie',
