@@ -1,4 +1,3 @@
-import type { RequestListener } from 'node:http'
 import cookieParser from 'cookie-parser'
 import cors from 'cors'
 import express, { type RequestHandler } from 'express'
@@ -9,13 +8,7 @@ import { credentialsBody, emptyBody, passwordChangeBody, readBody } from './http
 import { refuseCrossSite } from './http/cross-site.ts'
 import { docsFile, docsPage } from './http/docs.ts'
 import { notFound, problemHandler } from './http/problem.ts'
-import {
-  closeWhile,
-  methodNotAllowed,
-  refuseTwoHosts,
-  withoutCaching,
-  withParsableTarget,
-} from './http/rules.ts'
+import { closeWhile, methodNotAllowed, refuseTwoHosts, withoutCaching } from './http/rules.ts'
 
 /** What the routes are made of; `compose.ts` builds it. */
 export interface Services {
@@ -33,7 +26,7 @@ export interface Services {
 }
 
 /** The server's table of contents: what every request passes through, in this order, and every route. */
-export function createApp(services: Services): RequestListener {
+export function createApp(services: Services): express.Express {
   const { auth, bearer } = services
   const app = express()
   app.disable('x-powered-by').disable('etag').enable('case sensitive routing').enable('strict routing')
@@ -96,5 +89,5 @@ export function createApp(services: Services): RequestListener {
 
   app.use(notFound)
   app.use(problemHandler)
-  return withParsableTarget(app)
+  return app
 }

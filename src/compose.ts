@@ -20,6 +20,7 @@ import { createOpenapi } from './http/docs.ts'
 import { readiness } from './http/health.ts'
 import { createMetrics } from './http/metrics.ts'
 import { requestLog } from './http/request-log.ts'
+import { withParsableTarget } from './http/rules.ts'
 import { createTokenCookie } from './http/token-cookie.ts'
 import { createKeys } from './secrets/keys.ts'
 import { createAttemptStore } from './store/attempts.ts'
@@ -94,7 +95,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     const stores = { users, sessions, audit }
     const tokens = { accessTokens, refreshTokens, deviceTokens }
     const deps = { ...stores, ...tokens, passwords, throttle, prepareGrant, newSessionFor }
-    return createApp({
+    const routes = createApp({
       publicUrl,
       ownOrigins: ownOrigins(publicUrl),
       corsOrigins: config.http.corsOrigins,
@@ -121,6 +122,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
         changePassword: createChangePassword(deps),
       }),
     })
+    return withParsableTarget(routes)
   }
 
   return {
