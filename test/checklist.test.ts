@@ -1,4 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from '@jest/globals'
 
 /** The rows of a section, from the first to the last: A1 to A10, and so on. */
@@ -66,4 +67,19 @@ test('every row that a test says it is about is in the checklist', () => {
 
   expect(about.length).toBeGreaterThan(50)
   expect(about.filter((row) => !expected.includes(row))).toEqual([])
+})
+
+test('every file that a page of the documentation names or links to is there', () => {
+  // That page names files that are to be made.
+  const pages = readdirSync('docs', { recursive: true, encoding: 'utf8' })
+    .filter((name) => name.endsWith('.md') && name !== 'growing.md')
+    .map((name) => join('docs', name))
+  const missing = ['README.md', ...pages].flatMap((page) => {
+    const text = read(page)
+    const named = [...text.matchAll(/`((?:src|test|docs)\/[\w./-]+)`/g)].map(([, file = '']) => file)
+    const linked = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, to = '']) => join(page, '..', to))
+    return [...named, ...linked].filter((file) => !existsSync(file)).map((file) => ({ page, file }))
+  })
+
+  expect(missing).toEqual([])
 })
