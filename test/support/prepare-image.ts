@@ -13,6 +13,8 @@ const cacheFolder = 'node_modules/.cache/test-database'
 
 export default async function prepareImage(): Promise<void> {
   const hash = createHash('sha256').update(readFileSync('package-lock.json')).update(clockSchema)
+  // Which of them have been applied, the migrator tells by the times in the journal.
+  hash.update(readFileSync(`${migrationsFolder}/meta/_journal.json`))
   for (const name of readdirSync(migrationsFolder).sort())
     if (name.endsWith('.sql')) hash.update(readFileSync(`${migrationsFolder}/${name}`))
   const path = `${cacheFolder}/${hash.digest('hex').slice(0, 16)}.tar`
