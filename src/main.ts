@@ -6,6 +6,7 @@ import { pino } from 'pino'
 import { compose } from './compose.ts'
 import { ConfigError, loadConfig, takeEnvironment } from './config.ts'
 import { metricsListener } from './http/metrics.ts'
+import { errorInBrief } from './http/request-log.ts'
 
 const drainSeconds = 10
 const maxConnections = 10_000
@@ -33,11 +34,13 @@ try {
 
 async function start(): Promise<void> {
   let stop = async () => process.exit(0)
+  let reload = async () => {}
   process.on('SIGTERM', () => stop())
   process.on('SIGINT', () => stop())
+  process.on('SIGHUP', () => reload())
 
   const config = await loadConfig(takeEnvironment())
-  const log = pino({ level: config.logLevel })
+  const log = pino({ level: config.logLevel, serializers: { err: errorInBrief } })
   process.on('uncaughtException', (error) => {
     log.fatal({ err: error }, 'unexpected error: the process ends')
     process.exit(1)
@@ -57,7 +60,7 @@ async function start(): Promise<void> {
   // start would take longer by it.
   setFlagsFromString('--optimize-for-size')
 
-  process.on('SIGHUP', services.reloadKeys)
+  reload = services.reloadKeys
   let stopping: Promise<never> | undefined
   stop = () => {
     stopping ??= drainAndExit()

@@ -30,9 +30,11 @@ export function createDeviceTokens(options: {
     /** @throws AuthError `unavailable` where there is no key to sign with */
     signer() {
       const sign = createSigner(kind)
-      return (userId: string): string => {
+      // A device that is known keeps its id, and with it the budget it has used up.
+      return (userId: string, knownDevice?: string): string => {
         const iat = Math.floor(clock() / 1000)
-        return sign({ sub: userId, jti: options.randomId(), iat, exp: iat + deviceTokenSeconds })
+        const jti = knownDevice ?? options.randomId()
+        return sign({ sub: userId, jti, iat, exp: iat + deviceTokenSeconds })
       }
     },
 

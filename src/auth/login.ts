@@ -75,7 +75,7 @@ export function createLogin(deps: {
       // Overtaken by a change of the password or a logout everywhere, this login must not outlive it.
       if (!started) throw new AuthError('invalid_credentials')
       if (passwords.isOutdated(account)) await rehash(account.userId, account.passwordHash, password)
-      return { ...grant(started), deviceToken: signDeviceToken(account.userId) }
+      return { ...grant(started), deviceToken: signDeviceToken(account.userId, knownDevice) }
     })
   }
 

@@ -21,7 +21,14 @@ export function requestLog(logger: Logger): RequestHandler {
     serializers: {
       req: ({ method, url }) => ({ method, path: url.replace(/^\w+:\/\/[^/]*/, '').split(/[?#]/)[0] }),
       res: ({ statusCode }) => ({ statusCode }),
-      err: (error) => ({ type: error.type, message: error.message, stack: error.stack }),
+      err: errorInBrief,
     },
   })
 }
+
+/** An error without the members that drivers add to theirs: those may have personal data in them. */
+export const errorInBrief = ({ name, type, message, stack }: Error & { type?: string }) => ({
+  type: type ?? name,
+  message,
+  stack,
+})
