@@ -1,0 +1,61 @@
+// Two Express apps with helmet as src/app.ts has them, in one process: one of them behind requireAccessToken. Answers
+// every message of its parent with the CPU time it has taken so far.
+import { createSecretKey, randomBytes, randomUUID } from 'node:crypto'
+import type { AddressInfo } from 'node:net'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import express, { type RequestHandler } from 'express'
+import helmet from 'helmet'
+
+// As built, not as a loader for tests compiles it.
+const built = (path: string) => import(pathToFileURL(resolve('dist', path)).href)
+const { createBearer, accessOf }: typeof import('../../src/http/bearer.ts') = await built('http/bearer.js')
+const { createAccessTokens }: typeof import('../../src/auth/access-token.ts') =
+  await built('auth/access-token.js')
+
+const issuer = 'http://localhost:3000'
+const key = { kid: 'bench', key: createSecretKey(randomBytes(48)) }
+const accessTokens = createAccessTokens({
+  keys: { signingKey: () => key, verificationKey: async (kid) => (kid === key.kid ? key.key : undefined) },
+  issuer,
+  audience: issuer,
+  lifetimeSeconds: 900,
+  clock: Date.now,
+  randomId: randomUUID,
+})
+const { requireAccessToken } = createBearer({
+  accessTokens,
+  sessions: undefined as never, // for live sessions only
+})
+
+async function listen(...handlers: RequestHandler[]): Promise<number> {
+  const app = express()
+  app.disable('x-powered-by').disable('etag')
+  app.use(
+    helmet({
+      contentSecurityPolicy: {
+        useDefaults: false,
+        directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      },
+      strictTransportSecurity: false,
+      xFrameOptions: { action: 'deny' },
+    }),
+  )
+  app.get('/', ...handlers)
+  return new Promise((done) => {
+    const server = app.listen(0, '127.0.0.1', () => done((server.address() as AddressInfo).port))
+  })
+}
+
+const userId = randomUUID()
+const open = await listen((_req, res) => void res.json({ for: userId }))
+const guarded = await listen(requireAccessToken, (req, res) => void res.json({ for: accessOf(req).userId }))
+const token = accessTokens.signer()({
+  userId,
+  sessionId: randomBytes(16).toString('base64url'),
+  role: 'user',
+})
+
+process.send?.({ open, guarded, token })
+process.on('message', () => process.send?.(process.cpuUsage()))
+process.on('disconnect', () => process.exit())
