@@ -20,7 +20,7 @@ import { createOpenapi } from './http/docs.ts'
 import { readiness } from './http/health.ts'
 import { createMetrics } from './http/metrics.ts'
 import { requestLog } from './http/request-log.ts'
-import { withParsableTarget } from './http/rules.ts'
+import { withFewAtOnce, withParsableTarget } from './http/rules.ts'
 import { createTokenCookie } from './http/token-cookie.ts'
 import { createKeys } from './secrets/keys.ts'
 import { createAttemptStore } from './store/attempts.ts'
@@ -63,7 +63,11 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   const users = createUserStore({ database })
   const sessions = createSessionStore({ database, limits: config.sessions })
   const passwords = createPasswords({ ...config.passwords, context: contextWords(config.http.publicUrl) })
-  const throttle = createThrottle({ attempts: createAttemptStore({ database }), limits: config.limits })
+  const throttle = createThrottle({
+    attempts: createAttemptStore({ database }),
+    limits: config.limits,
+    atOnce: (passwords.capacity * 3) / 4,
+  })
   const audit = createAuditLog({ database })
   const metrics = createMetrics({ passwords: passwords.load, connections: database.connections })
   const housekeeping = createHousekeeping({ database, auditDays: config.auditDays })
@@ -122,7 +126,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
         changePassword: createChangePassword(deps),
       }),
     })
-    return withParsableTarget(routes)
+    return withFewAtOnce(withParsableTarget(routes))
   }
 
   return {

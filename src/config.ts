@@ -168,7 +168,8 @@ function withFileVariables(env: Environment, problems: string[]): Environment {
   for (const name of referenceNames) {
     const path = env[`${name}_FILE`]
     if (!path) continue
-    if (result[name]) problems.push(`${name}: ${name}_FILE is set too; keep one of the two`)
+    if (result[name])
+      problems.push(`${name}: ${name}_FILE is set too, in the environment or in .env; keep one of the two`)
     result[name] = `ref+file://${path}`
   }
   return result

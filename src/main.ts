@@ -50,6 +50,8 @@ async function start(): Promise<void> {
   if (config.http.metricsPort !== undefined) await serveMetrics(config.http.metricsPort)
   const server = createServer(patience)
   server.maxConnections = maxConnections
+  // All of them, as many as fit into 16 KiB: of those that Node would drop, one may be what a proxy has added.
+  server.maxHeadersCount = 0
   const port = await listen(server, host, config.http.port, 'PORT')
   // In the same turn as the port is bound, so that no request can come before there is somebody to answer it.
   server.on('request', services.app(config.http.publicUrl ?? `http://localhost:${port}`))
@@ -68,6 +70,7 @@ async function start(): Promise<void> {
   }
   async function drainAndExit(): Promise<never> {
     setTimeout(() => process.exit(0), drainSeconds * 1000)
+    setTimeout(() => server.closeAllConnections(), (drainSeconds - 3) * 1000).unref()
     services.drain()
     await delay(config.drainNoticeSeconds * 1000)
     await drain(server)
@@ -103,11 +106,10 @@ function localUrl(host: string, port: number): string {
   return `http://${local ? 'localhost' : host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
-// Takes no new connections, waits for the requests in flight, and cuts what is left shortly before the deadline.
+// Takes no new connections, and waits for the requests in flight.
 function drain(server: Server): Promise<void> {
   return new Promise((resolve) => {
     setInterval(() => server.closeIdleConnections(), 100).unref()
-    setTimeout(() => server.closeAllConnections(), (drainSeconds - 3) * 1000).unref()
     server.close(() => resolve())
   })
 }

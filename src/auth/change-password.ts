@@ -29,10 +29,11 @@ export function createChangePassword(deps: {
     newPassword: string,
     device: Device,
   ): Promise<void> {
+    passwords.refuseIfFull()
     const { ip, userAgent } = device
     const knownDevice = await deps.deviceTokens.verify(device.deviceToken, userId)
 
-    await deps.throttle.guess({ account: userId, knownDevice, ip }, async () => {
+    const changed = await deps.throttle.guess({ account: userId, knownDevice, ip }, async () => {
       const live = await sessions.find(sessionId, userId)
       if (!live) throw new AuthError('session_ended')
       const message = passwords.problem(newPassword, live.user.email)
@@ -40,14 +41,15 @@ export function createChangePassword(deps: {
       let hashed: HashedPassword | undefined
       for (;;) {
         const account = await users.credentialsById(userId)
-        if (!account || !(await passwords.verify(currentPassword, account, device.gone))) {
-          await deps.audit.record({ event: 'password_change_failed', userId, sessionId, ip, userAgent })
-          throw new AuthError('wrong_password')
-        }
+        if (!account || !(await passwords.verify(currentPassword, account, device.gone))) return undefined
         hashed ??= await passwords.hash(newPassword, device.gone)
-        if (await sessions.changePassword(userId, account.passwordHash, hashed, sessionId, device)) return
+        if (await sessions.changePassword(userId, account.passwordHash, hashed, sessionId, device))
+          return true
         // Overtaken: by another change, which the current password will not survive, or by a rehash, which it will.
       }
     })
+    if (changed) return
+    await deps.audit.record({ event: 'password_change_failed', userId, sessionId, ip, userAgent })
+    throw new AuthError('wrong_password')
   }
 }

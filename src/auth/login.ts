@@ -59,24 +59,26 @@ export function createLogin(deps: {
    * @throws AuthError `invalid_credentials`, `too_many_attempts`, `overloaded`, `unavailable`
    */
   return async function login(email: string, password: string, device: Device): Promise<DeviceGrant> {
+    passwords.refuseIfFull()
     const grant = deps.prepareGrant()
     const signDeviceToken = deps.deviceTokens.signer()
     const { ip, userAgent } = device
     const account = await users.credentialsByEmail(email)
     const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account?.userId)
+    const guesser = { account: account?.userId ?? email, knownDevice, ip }
 
-    return deps.throttle.guess({ account: account?.userId ?? email, knownDevice, ip }, async () => {
+    const granted = await deps.throttle.guess(guesser, async () => {
       const match = await passwords.verify(password, account, device.gone)
-      if (!account || !match || account.disabled) {
-        await deps.audit.record({ event: 'login_failed', userId: account?.userId, ip, userAgent })
-        throw new AuthError('invalid_credentials')
-      }
+      if (!account || !match || account.disabled) return undefined
       const started = await sessions.start(account.userId, account.epoch, await deps.newSessionFor(device))
       // Overtaken by a change of the password or a logout everywhere, this login must not outlive it.
       if (!started) throw new AuthError('invalid_credentials')
       if (passwords.isOutdated(account)) await rehash(account.userId, account.passwordHash, password)
       return { ...grant(started), deviceToken: signDeviceToken(account.userId, knownDevice) }
     })
+    if (granted) return granted
+    await deps.audit.record({ event: 'login_failed', userId: account?.userId, ip, userAgent })
+    throw new AuthError('invalid_credentials')
   }
 
   // Best effort: an overloaded queue or a lost connection leaves the old hash, and the next login tries again.

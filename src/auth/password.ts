@@ -34,12 +34,17 @@ export function createPasswords(options: { cost: number; minLength: number; cont
   })
   // Not the pool's own queue: that one cannot drop what waits without ending the thread of what runs.
   const queue = new PQueue({ concurrency: maxThreads })
+  const capacity = maxThreads * hashesWaitingPerThread
   // For accounts that do not exist: no password matches it, and it takes as long as any other.
   const dummy = hash(randomBytes(32).toString('hex'))
   dummy.catch(() => {})
 
+  function refuseIfFull(): void {
+    if (queue.size >= capacity) throw new AuthError('overloaded')
+  }
+
   async function run<T>(name: 'hash' | 'verify', task: object, gone?: AbortSignal): Promise<T> {
-    if (queue.size >= maxThreads * hashesWaitingPerThread) throw new AuthError('overloaded')
+    refuseIfFull()
     const waiting = new AbortController()
     const giveUp = () => waiting.abort(new AuthError('overloaded', { cause: 'nobody waits for it any more' }))
     gone?.addEventListener('abort', giveUp)
@@ -61,6 +66,12 @@ export function createPasswords(options: { cost: number; minLength: number; cont
 
   return {
     hash,
+
+    /** How many passwords can wait to be hashed. */
+    capacity,
+
+    /** Before anything else is done for a request that will need a hash. @throws AuthError `overloaded` */
+    refuseIfFull,
 
     /**
      * Says why a password is not good enough for an account, without a word of it; undefined where it will do.

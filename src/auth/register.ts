@@ -21,6 +21,7 @@ export function createRegister(deps: {
    * @throws AuthError `too_many_attempts`, `password_rejected`, `email_taken`, `overloaded`, `unavailable`
    */
   return async function register(email: string, password: string, device: Device): Promise<DeviceGrant> {
+    deps.passwords.refuseIfFull()
     const grant = deps.prepareGrant()
     const signDeviceToken = deps.deviceTokens.signer()
     await deps.throttle.registration(device.ip)

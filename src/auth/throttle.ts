@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import ipaddr from 'ipaddr.js'
 import type { AttemptStore, CountedAttempt, Limit } from '../store/attempts.ts'
-import { AuthError, type ErrorCode } from './errors.ts'
+import { AuthError } from './errors.ts'
 
 /** `undefined`: no limit. */
 export interface Limits {
@@ -21,37 +21,66 @@ export interface Guesser {
 
 type Budget = [key: string, limit: Limit | undefined]
 
-const wrongGuesses: unknown[] = ['invalid_credentials', 'wrong_password'] satisfies ErrorCode[]
 const networksPerSite = 4
+const devicesPerAccount = 5
 
 /**
  * Limits on guessing passwords, by account and by address (OWASP ASVS 6.3.1). An attempt is counted before it costs
  * anything, and what was not a wrong guess is taken back afterwards, so that parallel guesses gain nothing.
+ * @param options.atOnce how many passwords may be checked at the same time for one account or address, right ones
+ * included: nobody gets the whole hash queue
  */
-export function createThrottle({ attempts, limits }: { attempts: AttemptStore; limits: Limits }) {
+export function createThrottle({
+  attempts,
+  limits,
+  atOnce,
+}: {
+  attempts: AttemptStore
+  limits: Limits
+  atOnce: number
+}) {
+  const checking = new Map<string, number>()
+
   /**
    * Runs `work`, which checks a password, if there is room for one more wrong guess. A device that the account knows
-   * has a budget of its own and no other, so that whoever keeps failing elsewhere does not lock the owner out.
-   * @throws AuthError `too_many_attempts`, and what `work` throws
+   * has a budget of its own, so that whoever keeps failing elsewhere does not lock the owner out.
+   * @param work gives undefined for a wrong guess; only that stays counted
+   * @throws AuthError `too_many_attempts`, `overloaded`, and what `work` throws
    */
-  async function guess<T>({ account, knownDevice, ip }: Guesser, work: () => Promise<T>): Promise<T> {
+  async function guess<T>(guesser: Guesser, work: () => Promise<T>): Promise<T> {
+    const account = digest(guesser.account)
+    const byAddress = addressBudgets('login', guesser.ip, limits.loginAddress)
     const giveBack = await take(
-      knownDevice
-        ? [[`login-device:${knownDevice}`, limits.loginAccount]]
-        : [
-            ...addressBudgets('login', ip, limits.loginAddress),
-            [`login-account:${digest(account)}`, limits.loginAccount],
-          ],
+      guesser.knownDevice
+        ? [
+            // Whoever has had the password can have made many devices, so together they have a limit too.
+            [`login-devices:${account}`, multiple(limits.loginAccount, devicesPerAccount)],
+            [`login-device:${guesser.knownDevice}`, limits.loginAccount],
+          ]
+        : [...byAddress, [`login-account:${account}`, limits.loginAccount]],
     )
     try {
-      const result = await work()
-      await giveBack()
+      const result = await inTurn([account, ...byAddress.map(([key]) => key)], work)
+      if (result !== undefined) await giveBack()
       return result
     } catch (error) {
-      const { code } = error as Partial<AuthError>
-      if (code === 'unavailable') giveBack()
-      else if (!wrongGuesses.includes(code)) await giveBack()
+      const back = giveBack()
+      if (!(error instanceof AuthError && error.code === 'unavailable')) await back
       throw error
+    }
+  }
+
+  async function inTurn<T>(keys: string[], work: () => Promise<T>): Promise<T> {
+    if (keys.some((key) => (checking.get(key) ?? 0) >= atOnce)) throw new AuthError('overloaded')
+    for (const key of keys) checking.set(key, (checking.get(key) ?? 0) + 1)
+    try {
+      return await work()
+    } finally {
+      for (const key of keys) {
+        const rest = (checking.get(key) ?? 1) - 1
+        if (rest > 0) checking.set(key, rest)
+        else checking.delete(key)
+      }
     }
   }
 
@@ -85,17 +114,19 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
 
 export type Throttle = ReturnType<typeof createThrottle>
 
+const multiple = (limit: Limit | undefined, times: number) =>
+  limit && { ...limit, attempts: limit.attempts * times }
+
 // Whoever has an IPv6 address has a network of them: a /64 at least, often a /56. An IPv4 address counts as itself,
-// also where it is written as IPv6.
-function addressBudgets(name: string, ip: string | undefined, limit: Limit | undefined): Budget[] {
-  if (!limit) return []
-  if (!ip || !ipaddr.isValid(ip)) return [[`${name}-address:unknown`, limit]]
-  const address = ipaddr.process(ip)
+// also where it is written as IPv6. Some proxies write a port behind the address.
+function addressBudgets(name: string, ip = '', limit: Limit | undefined): Budget[] {
+  const [, bare = ip] = /^\[(.+)\]:\d+$/.exec(ip) ?? /^([\d.]+):\d+$/.exec(ip) ?? []
+  if (!ipaddr.isValid(bare)) return [[`${name}-address:unknown`, limit]]
+  const address = ipaddr.process(bare)
   if (address.kind() === 'ipv4') return [[`${name}-address:${address}`, limit]]
   const network = (bits: number) => ipaddr.IPv6.networkAddressFromCIDR(`${address}/${bits}`)
-  const siteLimit = { ...limit, attempts: limit.attempts * networksPerSite }
   return [
-    [`${name}-address:${network(56)}/56`, siteLimit],
+    [`${name}-address:${network(56)}/56`, multiple(limit, networksPerSite)],
     [`${name}-address:${network(64)}/64`, limit],
   ]
 }

@@ -7,8 +7,17 @@ export function readiness(checks: {
   keys: () => KeysStatus
   draining: () => boolean
 }): RequestHandler {
+  // Anybody may ask, and as often as they like: at any time one question to the database is enough.
+  let checking: Promise<boolean> | undefined
+  const database = () => {
+    checking ??= checks.database().finally(() => {
+      checking = undefined
+    })
+    return checking
+  }
+
   return async (_req, res) => {
-    const reachable = await checks.database()
+    const reachable = await database()
     const keys = checks.keys()
     const ready = reachable && keys !== 'stale' && !checks.draining()
     if (!ready) res.set('Retry-After', '1')

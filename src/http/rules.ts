@@ -1,4 +1,5 @@
 import type { RequestListener } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Express, RequestHandler } from 'express'
 import { AuthError } from '../auth/errors.ts'
 
@@ -26,6 +27,24 @@ export function closeWhile(draining: () => boolean): RequestHandler {
   return (_req, res, next) => {
     if (draining()) res.set('Connection', 'close')
     next()
+  }
+}
+
+const atOncePerConnection = 8
+
+/**
+ * Cuts connections that send many requests before the answers to the first have been written (RFC 9112, 9.3.2). Node
+ * would begin all of them at once, thousands in one packet, and nobody else would be served meanwhile.
+ */
+export function withFewAtOnce(listener: RequestListener): RequestListener {
+  const requests = new WeakMap<Socket, number>()
+  return (req, res) => {
+    const { socket } = req
+    const count = (requests.get(socket) ?? 0) + 1
+    if (count > atOncePerConnection) return void socket.destroy()
+    requests.set(socket, count)
+    res.once('close', () => requests.set(socket, (requests.get(socket) ?? 1) - 1))
+    listener(req, res)
   }
 }
 

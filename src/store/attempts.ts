@@ -48,11 +48,18 @@ export function createAttemptStore({ database: { queries } }: { database: Databa
       return { retryAfterSeconds: Math.max(1, Number(full?.seconds ?? 1)) }
     },
 
+    /** Leaves no row behind where it was the only one, as rows of attempts that cost nothing cost nothing to make. */
     async takeBack({ key, windowEnds }: CountedAttempt): Promise<void> {
+      const counted = and(eq(attempts.key, key), eq(attempts.windowEnds, windowEnds))
+      const gone = await queries
+        .delete(attempts)
+        .where(and(counted, eq(attempts.count, 1)))
+        .returning({ key: attempts.key })
+      if (gone.length > 0) return
       await queries
         .update(attempts)
         .set({ count: sql`${attempts.count} - 1` })
-        .where(and(eq(attempts.key, key), eq(attempts.windowEnds, windowEnds)))
+        .where(counted)
     },
   })
 }

@@ -1,4 +1,5 @@
 import { and, asc, desc, eq, gt, inArray, isNull, ne, type SQL, sql } from 'drizzle-orm'
+import { AuthError } from '../auth/errors.ts'
 import { type Origin, recordEvents } from './audit.ts'
 import { type Database, guarded, type Queries } from './database.ts'
 import { type EndReason, sessions, users } from './schema.ts'
@@ -166,6 +167,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
     /**
      * Changes a password, and ends the user's sessions but `keep`, those included whose login is under way.
      * @returns whether it was changed: not where the password is not `from` any more
+     * @throws AuthError `session_ended` where `keep` is not live any more
      */
     changePassword(
       userId: string,
@@ -177,6 +179,13 @@ export function createSessionStore({ database, limits }: { database: Database; l
       return database.transaction(async (tx) => {
         const changed = await raiseEpoch(tx, and(eq(users.id, userId), eq(users.passwordHash, from)), to)
         if (!changed) return false
+        // Passwords take long to hash. Whoever was logged out meanwhile changes nothing any more.
+        const [live] = await tx
+          .select({ id: sessions.id })
+          .from(sessions)
+          .innerJoin(users, eq(users.id, sessions.userId))
+          .where(and(own(keep, userId), liveWithUser))
+        if (!live) throw new AuthError('session_ended')
         await recordEvents(tx, [{ event: 'password_changed', userId, sessionId: keep, ip, userAgent }])
         const others = and(eq(sessions.userId, userId), ne(sessions.id, keep))
         await end(tx, others, 'password_changed', { ip, userAgent })

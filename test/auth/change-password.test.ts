@@ -13,6 +13,7 @@ function overtakenChange(isStillRight: boolean) {
     users: { credentialsById: async () => ({ passwordHash: 'hash' }) },
     sessions: { find: async () => ({ user: { email: 'ada@example.com' } }), changePassword: store },
     passwords: {
+      refuseIfFull: () => {},
       problem: () => undefined,
       verify,
       hash: async () => ({ passwordHash: 'new', passwordScheme: 1 }),

@@ -42,7 +42,7 @@ async function raw(bytes: string): Promise<string> {
   })
   socket.on('error', () => {})
   socket.write(bytes, 'latin1')
-  await once(socket, 'close')
+  await new Promise((resolve) => socket.once('close', resolve))
   return answer
 }
 
@@ -126,6 +126,27 @@ test('a short body to a path that no route has leaves the connection open', asyn
   )
 
   expect(answer.match(/HTTP\/1.1 \d+/g)).toEqual(['HTTP/1.1 404', 'HTTP/1.1 200'])
+})
+
+test('F3 thousands of requests in one packet: the connection is cut, and others are served meanwhile', async () => {
+  const attack = raw('GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(20_000))
+  const startedAt = Date.now()
+
+  const answer = await send(t.app, 'GET /livez')
+
+  expect(answer.status).toBe(200)
+  expect(Date.now() - startedAt).toBeLessThan(5_000)
+  expect((await attack).match(/HTTP\/1.1 200/g)?.length ?? 0).toBeLessThanOrEqual(8)
+})
+
+test('F3 a few requests in one packet are all answered, in their order', async () => {
+  const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${more}\r\n`
+
+  const answer = await raw(
+    get('/livez') + get('/nowhere') + get('/livez') + get('/readyz', 'Connection: close\r\n'),
+  )
+
+  expect(answer.match(/HTTP\/1.1 \d+/g)).toEqual([200, 404, 200, 200].map((status) => `HTTP/1.1 ${status}`))
 })
 
 test('E6 F4 no line of the log has a password, a token, a cookie, a secret or personal data in it', async () => {

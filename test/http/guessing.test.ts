@@ -74,6 +74,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
       sessions: { start: jest.fn() } as never,
       throttle: createThrottle({
         attempts: createAttemptStore(t.db),
+        atOnce: 200,
         limits: {
           loginAccount: { attempts: limit, seconds: 900 },
           loginAddress: undefined,
@@ -131,6 +132,25 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect((await guess(email, { guessed: password })).status).toBe(429)
   })
 
+  test('D6 what was no wrong guess leaves no row behind', async () => {
+    const rows = () => t.db.rows(sql`SELECT key FROM attempts`)
+    const before = await rows()
+
+    await Promise.all(times(5, async () => guess((await register(t.app)).email, { guessed: password })))
+
+    expect(await rows()).toEqual(before)
+  })
+
+  test('a wrong guess that cannot be audited stays counted', async () => {
+    const { email } = await register(t.app)
+    await t.db.rows(sql`ALTER TABLE audit_events RENAME TO gone`)
+    const unaudited = await Promise.all(times(limit, () => guess(email)))
+    await t.db.rows(sql`ALTER TABLE gone RENAME TO audit_events`)
+
+    expect(tally(unaudited)).toEqual({ 500: limit })
+    expect((await guess(email, { guessed: password })).status).toBe(429)
+  })
+
   test('parallel logins with the right password leave nothing behind, those over the limit included', async () => {
     const { email } = await register(t.app)
 
@@ -156,9 +176,10 @@ describe(`D3 by account, on ${databaseName}`, () => {
     await t.db.rows(sql`UPDATE users SET disabled_at = now() WHERE id = ${disabled.userId}`)
 
     const answers = await Promise.all(
-      [known.email, disabled.email, newEmail()].map(async (email) => {
-        await Promise.all(times(limit, () => guess(email)))
-        const { body, headers } = await guess(email)
+      [known.email, disabled.email, newEmail()].map(async (email, i) => {
+        const from = `198.51.100.${i}`
+        await Promise.all(times(limit, () => guess(email, { from })))
+        const { body, headers } = await guess(email, { from })
         const { requestId, ...problem } = body
         const { 'x-request-id': _id, date, 'retry-after': retryAfter, ...rest } = headers
         return { problem, rest, retry: Number(retryAfter) > 890 }
@@ -334,6 +355,8 @@ describe('D3 D5 by address', () => {
 
   test.each<[string, (i: number) => string, number]>([
     ['IPv4 written as IPv6 is the same address', (i) => (i % 2 ? '192.0.2.1' : '::ffff:192.0.2.1'), 5],
+    ['a port behind it makes no other address', (i) => `192.0.2.77:${1000 + i}`, 5],
+    ['nor does one behind IPv6', (i) => `[2001:db8:7::1]:${1000 + i}`, 5],
     ['addresses of one /64 are one', (i) => `2001:db8:1:2::${i.toString(16)}`, 5],
     ['a /56 has the budget of four', (i) => `2001:db8:2:${i.toString(16)}::1`, 20],
     ['another /56 has its own', (i) => `2001:db8:3:${(i * 256).toString(16)}::1`, 25],

@@ -8,7 +8,7 @@ import { sql } from 'drizzle-orm'
 import { newEmail, password, register, send, tryLogin, useTestApp } from '../support/app.ts'
 
 // So slow that there is time to look at what waits.
-const t = useTestApp({ BCRYPT_COST: '10' })
+const t = useTestApp({ BCRYPT_COST: '10', TRUST_PROXY: '1' })
 let server: Server
 let url: string
 beforeAll(async () => {
@@ -72,4 +72,18 @@ test('G5 more than the queue holds: 503 overloaded with Retry-After, before anyt
     expect({ status, code: body.code }).toEqual({ status: 503, code: 'overloaded' })
     expect(Number(headers['retry-after'])).toBeGreaterThan(0)
   }
+})
+
+test('G5 one address that floods with the right password does not get the whole queue: another logs in', async () => {
+  const [flooder, other] = [await register(t.app), await register(t.app)]
+  const from = (address: string, email: string) => tryLogin(server, email).set('X-Forwarded-For', address)
+  const flood = Promise.all(
+    Array.from({ length: 40 * availableParallelism() }, () => from('192.0.2.1', flooder.email)),
+  )
+  while ((await hashes('waiting')) < 10) await delay(5)
+
+  const answer = await from('192.0.2.2', other.email)
+
+  expect(answer.status).toBe(200)
+  expect((await flood).some(({ status }) => status === 503)).toBe(true)
 })

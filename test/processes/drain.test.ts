@@ -139,6 +139,18 @@ describe('F3 slow and greedy clients', () => {
     expect(served.status).toBe(200)
   })
 
+  test('headers after thousands of others count as well: none that a proxy has added is lost', async () => {
+    const server = await startServer({})
+    const { socket, received } = await open(
+      server,
+      `GET /livez HTTP/1.1\r\nHost: localhost\r\n${'a:\r\n'.repeat(2500)}Host: other\r\nConnection: close\r\n\r\n`,
+    )
+    await once(socket, 'close')
+    await server.end('SIGTERM')
+
+    expect(received()).toMatch(/^HTTP\/1\.1 400 /)
+  })
+
   test('a connection is kept for longer than proxies keep it, 60 s as a rule', async () => {
     const server = await startServer({})
     const { socket, received } = await open(server, 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')

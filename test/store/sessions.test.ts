@@ -102,7 +102,7 @@ describe(`starting a session, on ${databaseName}`, () => {
     ['all sessions were ended since', (userId) => sessions.endAll(userId, 'logout_all', somewhere)],
     [
       'the password was changed since',
-      (id) => sessions.changePassword(id, 'first hash', newHash(), '', somewhere),
+      async (id) => sessions.changePassword(id, 'first hash', newHash(), (await startOne(id)).id, somewhere),
     ],
     ['the user was disabled since', disable],
     ['the user was disabled since, and enabled again', (id) => disable(id).then(() => enable(id))],
@@ -413,6 +413,25 @@ describe('changing the password', () => {
 
     expect(await credentials(userId)).toEqual(before)
     expect(await liveIds(userId)).toEqual([kept.id, other.id].sort())
+  })
+
+  test.each<[string, (id: string, userId: string) => Promise<unknown>]>([
+    ['was ended', (id, userId) => sessions.end(id, userId, 'revoked', somewhere)],
+    ['was logged out everywhere', (_id, userId) => sessions.endAll(userId, 'logout_all', somewhere)],
+    ['has a user who was disabled', (_id, userId) => disable(userId)],
+  ])('B8 does nothing where the session to keep %s while the passwords were hashed', async (_what, end) => {
+    const { userId, session: kept } = await newUserWithSession()
+    const other = await startOne(userId)
+    await end(kept.id, userId)
+    const [before, live] = [await credentials(userId), await liveIds(userId)]
+
+    await expect(
+      sessions.changePassword(userId, 'first hash', newHash(), kept.id, somewhere),
+    ).rejects.toMatchObject({ code: 'session_ended' })
+
+    expect(await credentials(userId)).toEqual(before)
+    expect(await liveIds(userId)).toEqual(live)
+    expect([[], [other.id]]).toContainEqual(live)
   })
 
   test('by two at once: one of them does', async () => {
