@@ -25,7 +25,7 @@ import { databaseName } from '../support/database.ts'
 jest.setTimeout(900_000)
 
 const runs = {
-  numRuns: Math.max(30, Math.ceil(Number(process.env.FUZZ_REQUESTS || 0) / 40)),
+  numRuns: Math.max(30, Math.ceil(Number(process.env.FUZZ_REQUESTS || 0) / 100)),
   ...(process.env.FUZZ_SEED && { seed: Number(process.env.FUZZ_SEED) }),
 }
 
