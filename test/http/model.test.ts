@@ -128,7 +128,7 @@ const which = fc.record({ session: back, age })
 type Which = { session: number; age: number }
 const turn = fc.record({
   after: fc.constantFrom(0, 30, 30, 30, 60, 1500),
-  age: fc.oneof(fc.nat(1), fc.nat(1), fc.nat(3)),
+  age: fc.oneof(fc.nat(1), fc.nat(2)),
 })
 const turns = fc.array(turn, { minLength: 2, maxLength: 5 })
 const maybe = fc.oneof({ weight: 5, arbitrary: fc.constant(undefined) }, which)
@@ -327,6 +327,7 @@ test(`sessions do on ${databaseName} what the state table says, whatever comes i
   await fc.assert(
     fc.asyncProperty(histories, async (history) => {
       const model: Model = { now: 0, users: [], sessions: [] }
+      await register(model)
       await register(model)
 
       await fc.asyncModelRun(() => ({ model, real: t }), history)
