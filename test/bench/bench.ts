@@ -130,7 +130,7 @@ async function startDatabaseAndServer(): Promise<ServerProcess> {
 }
 
 async function benchRoute(): Promise<void> {
-  const app = start('protected-app.ts')
+  const app = start('protected-app.js')
   const [{ open, guarded, token }] = await once(app, 'message')
   const generator = start('load.ts')
   const request = `GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\n\r\n`
@@ -168,7 +168,7 @@ async function benchRoute(): Promise<void> {
 }
 
 function start(file: string): ChildProcess {
-  const child = fork(resolve('test/bench', file))
+  const child = fork(resolve('test/bench', file), file.endsWith('.js') ? { execArgv: [] } : {})
   cleanups.push(() => child.disconnect())
   return child
 }

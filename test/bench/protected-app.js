@@ -1,17 +1,18 @@
-// Two Express apps with helmet as src/app.ts has them, in one process: one of them behind requireAccessToken. Answers
-// every message of its parent with the CPU time it has taken so far.
+// Two Express apps with helmet as src/app.ts has them, in one process: one of them behind requireAccessToken. Plain
+// JavaScript and the built modules, so that no loader for TypeScript is in what is measured. Answers every message of
+// its parent with the CPU time it has taken so far.
 import { createSecretKey, randomBytes, randomUUID } from 'node:crypto'
-import type { AddressInfo } from 'node:net'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import express, { type RequestHandler } from 'express'
+import express from 'express'
 import helmet from 'helmet'
 
-// As built, not as a loader for tests compiles it.
-const built = (path: string) => import(pathToFileURL(resolve('dist', path)).href)
-const { createBearer, accessOf }: typeof import('../../src/http/bearer.ts') = await built('http/bearer.js')
-const { createAccessTokens }: typeof import('../../src/auth/access-token.ts') =
-  await built('auth/access-token.js')
+/** @param {string} path */
+const built = (path) => import(pathToFileURL(resolve('dist', path)).href)
+/** @type {typeof import('../../src/http/bearer.ts')} */
+const { createBearer, accessOf } = await built('http/bearer.js')
+/** @type {typeof import('../../src/auth/access-token.ts')} */
+const { createAccessTokens } = await built('auth/access-token.js')
 
 const issuer = 'http://localhost:3000'
 const key = { kid: 'bench', key: createSecretKey(randomBytes(48)) }
@@ -25,10 +26,14 @@ const accessTokens = createAccessTokens({
 })
 const { requireAccessToken } = createBearer({
   accessTokens,
-  sessions: undefined as never, // for live sessions only
+  sessions: /** @type {never} */ (undefined), // for live sessions only
 })
 
-async function listen(...handlers: RequestHandler[]): Promise<number> {
+/**
+ * @param {import('express').RequestHandler[]} handlers
+ * @returns {Promise<number>} the port
+ */
+function listen(...handlers) {
   const app = express()
   app.disable('x-powered-by').disable('etag')
   app.use(
@@ -43,7 +48,9 @@ async function listen(...handlers: RequestHandler[]): Promise<number> {
   )
   app.get('/', ...handlers)
   return new Promise((done) => {
-    const server = app.listen(0, '127.0.0.1', () => done((server.address() as AddressInfo).port))
+    const server = app.listen(0, '127.0.0.1', () =>
+      done(/** @type {import('node:net').AddressInfo} */ (server.address()).port),
+    )
   })
 }
 
@@ -56,6 +63,6 @@ const token = accessTokens.signer()({
   role: 'user',
 })
 
-process.send?.({ open, guarded, token })
 process.on('message', () => process.send?.(process.cpuUsage()))
 process.on('disconnect', () => process.exit())
+process.send?.({ open, guarded, token })
