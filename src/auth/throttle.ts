@@ -60,7 +60,7 @@ export function createThrottle({
         : [...byAddress, [`login-account:${account}`, limits.loginAccount]],
     )
     try {
-      const result = await inTurn([account, ...byAddress.map(([key]) => key)], work)
+      const result = await withinShare([account, ...byAddress.map(([key]) => key)], work)
       if (result !== undefined) await giveBack()
       return result
     } catch (error) {
@@ -70,7 +70,7 @@ export function createThrottle({
     }
   }
 
-  async function inTurn<T>(keys: string[], work: () => Promise<T>): Promise<T> {
+  async function withinShare<T>(keys: string[], work: () => Promise<T>): Promise<T> {
     if (keys.some((key) => (checking.get(key) ?? 0) >= atOnce)) throw new AuthError('overloaded')
     for (const key of keys) checking.set(key, (checking.get(key) ?? 0) + 1)
     try {
