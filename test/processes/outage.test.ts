@@ -1,5 +1,6 @@
-import { execFileSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
 import pg from 'pg'
 import { createPostgresDatabase } from '../support/database.ts'
@@ -84,7 +85,8 @@ describeOnPostgres('outages of PostgreSQL', () => {
   })
 
   type Outage = [what: string, begin: () => Promise<void>, end: () => Promise<void>]
-  const controlled = (command: string) => async () => void execFileSync(control ?? '', [command, 'postgres'])
+  const controlled = (command: string) => async () =>
+    void (await promisify(execFile)(control ?? '', [command, 'postgres']))
   const realOutages: Outage[] = [
     ['killed, the real one', controlled('kill'), controlled('up')],
     ['frozen, the real one', controlled('freeze'), controlled('up')],
