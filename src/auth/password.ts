@@ -14,7 +14,7 @@ export interface HashedPassword {
 
 // How the worker prepares a password for bcrypt.
 const scheme = 1
-const hashesWaitingPerThread = 16
+const hashesWaitingPerThread = 24
 const lowPriority = 10
 
 /**
@@ -24,7 +24,9 @@ const lowPriority = 10
  */
 export function createPasswords(options: { cost: number; minLength: number; context: readonly string[] }) {
   const { cost, minLength } = options
-  const maxThreads = availableParallelism()
+  // One core is left to everything else, the database included where it is on this machine: low priority counts only
+  // against the threads of this process.
+  const maxThreads = Math.max(1, availableParallelism() - 1)
   const pool = new Piscina<unknown, never>({
     filename: new URL('./password-worker.js', import.meta.url).href,
     maxThreads,

@@ -28,7 +28,7 @@ import { exchange, type RawAnswer } from '../support/raw.ts'
 
 jest.setTimeout(900_000)
 
-const requests = Number(process.env.FUZZ_REQUESTS || 1000)
+const requests = Number(process.env.FUZZ_REQUESTS || 500)
 const runs = (share: number) => ({
   numRuns: Math.ceil(requests * share),
   ...(process.env.FUZZ_SEED && { seed: Number(process.env.FUZZ_SEED) }),

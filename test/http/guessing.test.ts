@@ -175,20 +175,18 @@ describe(`D3 by account, on ${databaseName}`, () => {
     const disabled = await register(t.app)
     await t.db.rows(sql`UPDATE users SET disabled_at = now() WHERE id = ${disabled.userId}`)
 
-    const answers = await Promise.all(
-      [known.email, disabled.email, newEmail()].map(async (email, i) => {
-        const from = `198.51.100.${i}`
-        await Promise.all(times(limit, () => guess(email, { from })))
-        const { body, headers } = await guess(email, { from })
-        const { requestId, ...problem } = body
-        const { 'x-request-id': _id, date, 'retry-after': retryAfter, ...rest } = headers
-        return { problem, rest, retry: Number(retryAfter) > 890 }
-      }),
-    )
+    const answers: unknown[] = []
+    for (const email of [known.email, disabled.email, newEmail()]) {
+      await Promise.all(times(limit, () => guess(email)))
+      const { body, headers } = await guess(email)
+      const { requestId, ...problem } = body
+      const { 'x-request-id': _id, date, 'retry-after': retryAfter, ...rest } = headers
+      answers.push({ problem, rest, retry: Number(retryAfter) > 890 })
+    }
 
     expect(answers[1]).toEqual(answers[0])
     expect(answers[2]).toEqual(answers[0])
-    expect(answers[0]?.problem).toMatchObject({ status: 429 })
+    expect(answers[0]).toMatchObject({ problem: { status: 429 }, retry: true })
   })
 
   test('a wrong currentPassword counts as a failed login, before the session is looked at', async () => {
@@ -343,7 +341,7 @@ describe('D3 D5 by address', () => {
     const answers: request.Response[] = []
     while (answers.length < count) {
       const done = answers.length
-      answers.push(...(await Promise.all(times(25, (i) => guess(newEmail(), { to, from: from(done + i) })))))
+      answers.push(...(await Promise.all(times(5, (i) => guess(newEmail(), { to, from: from(done + i) })))))
     }
     return tally(answers)
   }
