@@ -20,7 +20,7 @@ import { createOpenapi } from './http/docs.ts'
 import { readiness } from './http/health.ts'
 import { createMetrics } from './http/metrics.ts'
 import { requestLog } from './http/request-log.ts'
-import { withFewAtOnce, withParsableTarget } from './http/rules.ts'
+import { withBoundedPipelining, withParsableTarget } from './http/rules.ts'
 import { createTokenCookie } from './http/token-cookie.ts'
 import { createKeys } from './secrets/keys.ts'
 import { createAttemptStore } from './store/attempts.ts'
@@ -126,7 +126,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
         changePassword: createChangePassword(deps),
       }),
     })
-    return withFewAtOnce(withParsableTarget(routes))
+    return withBoundedPipelining(withParsableTarget(routes))
   }
 
   return {

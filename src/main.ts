@@ -8,6 +8,7 @@ import { ConfigError, loadConfig, takeEnvironment } from './config.ts'
 import { metricsListener } from './http/metrics.ts'
 import { errorInBrief } from './http/request-log.ts'
 
+const exitConfig = 78 // EX_CONFIG of sysexits.h
 const drainSeconds = 10
 const maxConnections = 10_000
 
@@ -19,7 +20,6 @@ const patience: ServerOptions = {
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 1_000,
 }
-const exitConfig = 78 // EX_CONFIG of sysexits.h
 
 // What the embedded database writes is for this user only.
 process.umask(0o077)

@@ -1,6 +1,6 @@
 import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
 import type { TokenKeys } from '../secrets/keys.ts'
-import { AuthError } from './errors.ts'
+import { ifPossible } from './errors.ts'
 import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
 
 /** One year, in seconds. */
@@ -41,10 +41,7 @@ export function createDeviceTokens(options: {
     /** The device's id, where the token is one of this account; a token nobody can judge now counts as none. */
     async verify(token: string | undefined, userId: string | undefined): Promise<string | undefined> {
       if (!token) return undefined
-      const claims = await verifyToken(token, kind).catch((error: unknown) => {
-        if (error instanceof AuthError) return undefined
-        throw error
-      })
+      const claims = await ifPossible(verifyToken(token, kind))
       return claims && claims.sub === userId && claims.exp > clock() / 1000 ? claims.jti : undefined
     },
   }

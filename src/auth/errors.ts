@@ -45,3 +45,13 @@ export class AuthError extends Error {
     this.retryAfterSeconds = options.retryAfterSeconds ?? 1
   }
 }
+
+/** What `work` gives; undefined where an AuthError stands in its way, for what a request can do without. */
+export async function ifPossible<T>(work: Promise<T>): Promise<T | undefined> {
+  try {
+    return await work
+  } catch (error) {
+    if (error instanceof AuthError) return undefined
+    throw error
+  }
+}

@@ -1,15 +1,15 @@
-import type { AuditLog, Origin } from '../store/audit.ts'
+import type { AuditLog, Caller } from '../store/audit.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { UserStore } from '../store/users.ts'
 import type { DeviceTokens } from './device-token.ts'
-import { AuthError } from './errors.ts'
+import { AuthError, ifPossible } from './errors.ts'
 import type { Grant, PrepareGrant } from './grant.ts'
 import type { Passwords } from './password.ts'
-import type { RefreshClaims, RefreshTokens } from './refresh-token.ts'
+import type { RefreshTokens } from './refresh-token.ts'
 import type { Throttle } from './throttle.ts'
 
 /** The device that asks, and what it presented, if anything. */
-export interface Device extends Origin {
+export interface Device extends Caller {
   refreshToken: string | undefined
   deviceToken: string | undefined
   /** Aborted when nobody waits for the answer any more. */
@@ -26,18 +26,9 @@ export type NewSessionFor = ReturnType<typeof createNewSessions>
 /** New sessions for devices. Of a presented token only which session to end is taken, never who it belongs to. */
 export function createNewSessions(deps: { refreshTokens: RefreshTokens; randomId: () => string }) {
   return async function newSessionFor({ userAgent, ip, refreshToken }: Device) {
-    const presented = refreshToken ? await verifyIfPossible(refreshToken) : undefined
+    // A cookie nobody can judge, as its key is out of reach, keeps nobody from logging in.
+    const presented = refreshToken ? await ifPossible(deps.refreshTokens.verify(refreshToken)) : undefined
     return { id: deps.randomId(), userAgent, ip, replaces: presented?.sessionId }
-  }
-
-  // A cookie nobody can judge, as its key is out of reach, keeps nobody from logging in.
-  async function verifyIfPossible(token: string): Promise<RefreshClaims | undefined> {
-    try {
-      return await deps.refreshTokens.verify(token)
-    } catch (error) {
-      if (error instanceof AuthError) return undefined
-      throw error
-    }
   }
 }
 
@@ -83,10 +74,7 @@ export function createLogin(deps: {
 
   // Best effort: an overloaded queue or a lost connection leaves the old hash, and the next login tries again.
   async function rehash(userId: string, from: string, password: string): Promise<void> {
-    try {
-      await users.rehash(userId, from, await passwords.hash(password))
-    } catch (error) {
-      if (!(error instanceof AuthError)) throw error
-    }
+    const hashed = await ifPossible(passwords.hash(password))
+    if (hashed) await ifPossible(users.rehash(userId, from, hashed))
   }
 }

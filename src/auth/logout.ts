@@ -1,4 +1,4 @@
-import type { Origin } from '../store/audit.ts'
+import type { Caller } from '../store/audit.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { RefreshTokens } from './refresh-token.ts'
 
@@ -8,7 +8,7 @@ export function createLogout(deps: { refreshTokens: RefreshTokens; sessions: Ses
    * nothing to complain about: the caller is logged out.
    * @throws AuthError `unavailable`: the session could not be ended
    */
-  return async function logout(token: string, from: Origin): Promise<void> {
+  return async function logout(token: string, from: Caller): Promise<void> {
     const claims = await deps.refreshTokens.verify(token)
     if (claims) await deps.sessions.end(claims.sessionId, claims.userId, 'logout', from)
   }

@@ -1,4 +1,4 @@
-import type { Origin } from '../store/audit.ts'
+import type { Caller } from '../store/audit.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { Grant, PrepareGrant } from './grant.ts'
 import type { RefreshClaims } from './refresh-token.ts'
@@ -18,7 +18,7 @@ export function createRefresh(deps: { sessions: SessionStore; prepareGrant: Prep
   /** @throws AuthError `unavailable`; the token is as good as before then */
   return async function refresh(
     { sessionId, userId, generation }: RefreshClaims,
-    from: Origin,
+    from: Caller,
   ): Promise<RefreshOutcome> {
     const grant = deps.prepareGrant()
 

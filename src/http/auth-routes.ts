@@ -8,7 +8,7 @@ import type { createLogout } from '../auth/logout.ts'
 import type { createRefresh } from '../auth/refresh.ts'
 import type { RefreshClaims, RefreshTokens } from '../auth/refresh-token.ts'
 import type { createRegister } from '../auth/register.ts'
-import type { Origin } from '../store/audit.ts'
+import type { Caller } from '../store/audit.ts'
 import type { Session, SessionStore } from '../store/sessions.ts'
 import type { User } from '../store/users.ts'
 import { accessOf, userOf } from './bearer.ts'
@@ -40,7 +40,7 @@ export function createAuthHandlers(deps: {
   const { refreshCookie, deviceCookie, sessions } = deps
 
   const deviceOf = (req: Request, res: Response): Device => ({
-    ...originOf(req),
+    ...callerOf(req),
     refreshToken: onlyToken(refreshCookie.read(req)),
     deviceToken: onlyToken(deviceCookie.read(req)),
     gone: goneSignal(res),
@@ -78,7 +78,7 @@ export function createAuthHandlers(deps: {
 
     async refresh(req, res) {
       if (!req.refreshClaims) throw new Error('this route is not behind requireRefreshToken')
-      const outcome = await deps.refresh(req.refreshClaims, originOf(req))
+      const outcome = await deps.refresh(req.refreshClaims, callerOf(req))
       deps.metrics.refreshed(outcome.kind)
       if (outcome.kind === 'rotated' || outcome.kind === 'graced') {
         if (outcome.kind === 'graced')
@@ -95,13 +95,13 @@ export function createAuthHandlers(deps: {
 
     async logout(req, res) {
       const presented = refreshCookie.read(req)
-      if (presented.kind === 'one') await deps.logout(presented.token, originOf(req))
+      if (presented.kind === 'one') await deps.logout(presented.token, callerOf(req))
       refreshCookie.clear(res)
       res.status(204).end()
     },
 
     async logoutAll(req, res) {
-      await sessions.endAll(userOf(req).id, 'logout_all', originOf(req))
+      await sessions.endAll(userOf(req).id, 'logout_all', callerOf(req))
       refreshCookie.clear(res)
       res.status(204).end()
     },
@@ -116,7 +116,7 @@ export function createAuthHandlers(deps: {
       const { id } = req.params
       const ended =
         /^[\w-]{22}$/.test(String(id)) &&
-        (await sessions.end(String(id), userOf(req).id, 'revoked', originOf(req)))
+        (await sessions.end(String(id), userOf(req).id, 'revoked', callerOf(req)))
       if (!ended) throw new AuthError('not_found')
       res.status(204).end()
     },
@@ -134,7 +134,7 @@ export function createAuthHandlers(deps: {
   return handlers
 }
 
-const originOf = (req: Request): Origin => ({
+const callerOf = (req: Request): Caller => ({
   ip: req.ip,
   userAgent: req.headers['user-agent']?.slice(0, 256),
 })

@@ -56,7 +56,6 @@ export function createMetrics(sources: {
   return {
     observe,
     refreshed: (outcome: RefreshOutcome['kind']) => refreshes.inc({ outcome }),
-
     registry,
   }
 }

@@ -57,13 +57,12 @@ export const notFound: RequestHandler = () => {
 export const problemHandler: ErrorRequestHandler = (error, req, res, next) => {
   const { code, errors, retryAfterSeconds } = toAuthError(error)
   const problem = problemOf(code)
-  const { status } = problem
   if (code === 'internal_error') req.log.error({ err: error }, 'unexpected error')
   if (code === 'unavailable') req.log.warn({ cause: String(error.cause) }, 'unavailable')
   if (res.headersSent) return next(error)
   const challenge = bearerChallenge(code, req)
   if (challenge) res.set('WWW-Authenticate', challenge)
-  if (status === 503 || status === 429) res.set('Retry-After', String(retryAfterSeconds))
+  if (problem.status === 503 || problem.status === 429) res.set('Retry-After', String(retryAfterSeconds))
   if (hasLongBody(req)) res.set('Connection', 'close')
   res.locals.code = code
   res

@@ -36,7 +36,7 @@ const atOncePerConnection = 8
  * Cuts connections that send many requests before the answers to the first have been written (RFC 9112, 9.3.2). Node
  * would begin all of them at once, thousands in one packet, and nobody else would be served meanwhile.
  */
-export function withFewAtOnce(listener: RequestListener): RequestListener {
+export function withBoundedPipelining(listener: RequestListener): RequestListener {
   const requests = new WeakMap<Socket, number>()
   return (req, res) => {
     const { socket } = req

@@ -1,8 +1,8 @@
 import { type Database, guarded, type Queries } from './database.ts'
 import { auditEvents } from './schema.ts'
 
-/** Where a request came from. */
-export interface Origin {
+/** Who sent a request, as far as the network tells. */
+export interface Caller {
   ip: string | undefined
   userAgent: string | undefined
 }

@@ -1,5 +1,7 @@
-import { sql } from 'drizzle-orm'
+import { type SQL, sql } from 'drizzle-orm'
+import type { PgColumn, PgTable } from 'drizzle-orm/pg-core'
 import { type Database, guarded } from './database.ts'
+import { attempts, auditEvents, sessions } from './schema.ts'
 
 const rowsAtOnce = 1000
 
@@ -10,22 +12,31 @@ const rowsAtOnce = 1000
  */
 export function createHousekeeping({ database, auditDays }: { database: Database; auditDays: number }) {
   const purges = [
-    sql`DELETE FROM attempts WHERE key IN
-      (SELECT key FROM attempts WHERE window_ends < now() LIMIT ${rowsAtOnce} FOR UPDATE SKIP LOCKED)`,
-    sql`DELETE FROM sessions WHERE id IN
-      (SELECT id FROM sessions WHERE expires_at < now() LIMIT ${rowsAtOnce} FOR UPDATE SKIP LOCKED)`,
-    sql`DELETE FROM audit_events WHERE id IN
-      (SELECT id FROM audit_events WHERE at < now() - make_interval(days => ${auditDays}) LIMIT ${rowsAtOnce} FOR UPDATE SKIP LOCKED)`,
+    deleteWhere(attempts, attempts.key, sql`${attempts.windowEnds} < now()`),
+    deleteWhere(sessions, sessions.id, sql`${sessions.expiresAt} < now()`),
+    deleteWhere(
+      auditEvents,
+      auditEvents.id,
+      sql`${auditEvents.at} < now() - make_interval(days => ${auditDays})`,
+    ),
   ]
+
   return guarded({
     async purge(): Promise<void> {
       for (const statement of purges) while ((await deleted(statement)) === rowsAtOnce);
     },
   })
 
-  async function deleted(statement: ReturnType<typeof sql>): Promise<number> {
+  async function deleted(statement: SQL): Promise<number> {
     // The two drivers call it by different names.
     const result = (await database.queries.execute(statement)) as { rowCount?: number; affectedRows?: number }
     return result.rowCount ?? result.affectedRows ?? 0
   }
 }
+
+const deleteWhere = (
+  table: PgTable,
+  key: PgColumn,
+  condition: SQL,
+) => sql`DELETE FROM ${table} WHERE ${key} IN
+  (SELECT ${key} FROM ${table} WHERE ${condition} LIMIT ${rowsAtOnce} FOR UPDATE SKIP LOCKED)`

@@ -1,6 +1,6 @@
 import { and, asc, desc, eq, gt, inArray, isNull, ne, type SQL, sql } from 'drizzle-orm'
 import { AuthError } from '../auth/errors.ts'
-import { type Origin, recordEvents } from './audit.ts'
+import { type Caller, recordEvents } from './audit.ts'
 import { type Database, guarded, type Queries } from './database.ts'
 import { type EndReason, sessions, users } from './schema.ts'
 import { type User, userColumns } from './users.ts'
@@ -19,7 +19,7 @@ export interface Session {
 }
 
 /** What is known of the device when a session starts. */
-export interface NewSession extends Origin {
+export interface NewSession extends Caller {
   id: string
   /** The session whose cookie was presented, which this one takes the place of. */
   replaces: string | undefined
@@ -64,7 +64,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
     now: sql<Date>`now()`.mapWith(sessions.createdAt).as('now'),
   }
 
-  async function end(tx: Queries, which: SQL | undefined, reason: EndReason, { ip, userAgent }: Origin) {
+  async function end(tx: Queries, which: SQL | undefined, reason: EndReason, { ip, userAgent }: Caller) {
     const ended = await tx
       .update(sessions)
       .set({ endedAt: sql`now()`, endReason: reason })
@@ -132,14 +132,8 @@ export function createSessionStore({ database, limits }: { database: Database; l
      * Reads a live session, for what a rotation could not settle.
      * @returns with `withinGrace`: whether its last rotation is more recent than the grace window is long
      */
-    async find(id: string, userId: string): Promise<(SessionState & { withinGrace: boolean }) | undefined> {
-      const withinGrace = sql<boolean>`${sessions.rotatedAt} + ${seconds(limits.graceSeconds)} > now()`
-      const [found] = await queries
-        .select({ ...state, withinGrace })
-        .from(sessions)
-        .innerJoin(users, eq(users.id, sessions.userId))
-        .where(and(own(id, userId), liveWithUser))
-      return found
+    find(id: string, userId: string): Promise<(SessionState & { withinGrace: boolean }) | undefined> {
+      return findLive(queries, id, userId)
     },
 
     /** The user's live sessions, the one used last first. */
@@ -152,12 +146,12 @@ export function createSessionStore({ database, limits }: { database: Database; l
     },
 
     /** @returns whether this call ended it: false where it is another user's, unknown, or was not live any more */
-    end(id: string, userId: string, reason: EndReason, from: Origin): Promise<boolean> {
+    end(id: string, userId: string, reason: EndReason, from: Caller): Promise<boolean> {
       return database.transaction((tx) => end(tx, and(own(id, userId), live), reason, from))
     },
 
     /** Ends all sessions of the user, those included whose login is under way. */
-    endAll(userId: string, reason: EndReason, from: Origin): Promise<void> {
+    endAll(userId: string, reason: EndReason, from: Caller): Promise<void> {
       return database.transaction(async (tx) => {
         await raiseEpoch(tx, eq(users.id, userId), {})
         await end(tx, eq(sessions.userId, userId), reason, from)
@@ -174,18 +168,13 @@ export function createSessionStore({ database, limits }: { database: Database; l
       from: string,
       to: { passwordHash: string; passwordScheme: number },
       keep: string,
-      { ip, userAgent }: Origin,
+      { ip, userAgent }: Caller,
     ): Promise<boolean> {
       return database.transaction(async (tx) => {
         const changed = await raiseEpoch(tx, and(eq(users.id, userId), eq(users.passwordHash, from)), to)
         if (!changed) return false
         // Passwords take long to hash. Whoever was logged out meanwhile changes nothing any more.
-        const [live] = await tx
-          .select({ id: sessions.id })
-          .from(sessions)
-          .innerJoin(users, eq(users.id, sessions.userId))
-          .where(and(own(keep, userId), liveWithUser))
-        if (!live) throw new AuthError('session_ended')
+        if (!(await findLive(tx, keep, userId))) throw new AuthError('session_ended')
         await recordEvents(tx, [{ event: 'password_changed', userId, sessionId: keep, ip, userAgent }])
         const others = and(eq(sessions.userId, userId), ne(sessions.id, keep))
         await end(tx, others, 'password_changed', { ip, userAgent })
@@ -193,6 +182,16 @@ export function createSessionStore({ database, limits }: { database: Database; l
       })
     },
   })
+
+  async function findLive(on: Queries, id: string, userId: string) {
+    const withinGrace = sql<boolean>`${sessions.rotatedAt} + ${seconds(limits.graceSeconds)} > now()`
+    const [found] = await on
+      .select({ ...state, withinGrace })
+      .from(sessions)
+      .innerJoin(users, eq(users.id, sessions.userId))
+      .where(and(own(id, userId), liveWithUser))
+    return found
+  }
 
   async function insertSession(
     tx: Queries,

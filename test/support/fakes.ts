@@ -1,7 +1,7 @@
 import type { DeviceTokens } from '../../src/auth/device-token.ts'
 import type { Device } from '../../src/auth/login.ts'
 import type { Throttle } from '../../src/auth/throttle.ts'
-import type { AuditLog, Origin } from '../../src/store/audit.ts'
+import type { AuditLog, Caller } from '../../src/store/audit.ts'
 
 /** For tests of use cases that are about neither guessing nor the audit. */
 export const notUnderTest = {
@@ -10,7 +10,7 @@ export const notUnderTest = {
   audit: { record: async () => {} } satisfies AuditLog,
 }
 
-export const somewhere: Origin = { ip: '192.0.2.1', userAgent: 'a browser' }
+export const somewhere: Caller = { ip: '192.0.2.1', userAgent: 'a browser' }
 
 export const someDevice: Device = {
   ...somewhere,
