@@ -30,7 +30,8 @@ export async function exchange(server: Server, bytes: string, after = ''): Promi
     silent = true
     socket.destroy()
   })
-  const closed = once(socket, 'close')
+  // Not `once` of node:events: it rejects where an error comes first.
+  const closed = new Promise((resolve) => socket.once('close', resolve))
   socket.write(bytes, 'latin1')
   if (after) {
     await Promise.race([once(socket, 'data'), closed, delay(20)])
