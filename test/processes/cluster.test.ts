@@ -138,6 +138,23 @@ describeOnPostgres('two servers on one PostgreSQL', () => {
     expect(cutOff).toBeGreaterThan(0)
   }, 300_000)
 
+  test('D3 D6 two servers share the limits on guessing: of 40 wrong guesses at once on both, 10 are hashed', async () => {
+    const limited = { ...settings, LIMIT_LOGIN_ACCOUNT: '10/900' }
+    const guessed = await Promise.all([startServer(limited), startServer(limited)])
+    const { email } = await newUser()
+
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, (_, client) =>
+        send('POST', `${guessed[client % 2]?.url}/auth/login`, { body: { email, password: newPassword } }),
+      ),
+    )
+    await Promise.all(guessed.map((server) => server.end('SIGTERM')))
+
+    const codes = answers.map(({ code }) => code)
+    expect(codes.filter((code) => code === 'invalid_credentials')).toHaveLength(10)
+    expect(codes.filter((code) => code === 'too_many_attempts')).toHaveLength(30)
+  })
+
   test('B9 the cap holds under parallel logins on both', async () => {
     const { email } = await newUser()
     const login = (server: number) => post(server, '/auth/login', { body: { email, password } })
