@@ -36,21 +36,14 @@ test('the checklist has every row, once and in order', () => {
   expect(rows.map(({ row }) => row)).toEqual(expected)
 })
 
-test('the code that it names is there', () => {
-  const missing = rows.flatMap(({ row, code }) =>
-    named(code)
-      .filter(({ file, name }) => !existsSync(file) || (name && !isWord(read(file), name)))
-      .map((wrong) => ({ row, ...wrong })),
-  )
-
-  expect(missing).toEqual([])
-})
-
-test('the tests that it names are there', () => {
-  const missing = rows.flatMap(({ row, tests }) =>
-    named(tests)
-      .filter(({ file, name }) => !existsSync(file) || (name && !isTitle(read(file), name)))
-      .map((wrong) => ({ row, ...wrong })),
+test.each([
+  ['code', isWord],
+  ['tests', isTitle],
+] as const)('the %s that it names is there', (cell, isThere) => {
+  const missing = rows.flatMap((row) =>
+    named(row[cell])
+      .filter(({ file, name }) => !existsSync(file) || (name && !isThere(read(file), name)))
+      .map((wrong) => ({ row: row.row, ...wrong })),
   )
 
   expect(missing).toEqual([])

@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { createPostgresDatabase } from '../support/database.ts'
 import { residentMegabytes, type ServerProcess, send, startServer } from '../support/server.ts'
 import type { Job, Report } from './load.ts'
+import { median, quantile } from './statistics.ts'
 
 const password = 'my dog is called rex'
 const refreshesPerSecond = 40
@@ -189,15 +190,6 @@ function load(generator: ChildProcess, job: Job): Promise<Report> {
 function loginRequest(email: string): string {
   const body = JSON.stringify({ email, password })
   return `POST /auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
-}
-
-function quantile(values: readonly number[], q: number): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN
-}
-
-function median(values: readonly number[]): number {
-  return quantile(values, 0.5)
 }
 
 /** How many answers of each status. */

@@ -11,6 +11,7 @@ import { loadConfig } from '../../src/config.ts'
 import { openDatabase } from '../../src/store/database.ts'
 import { createPostgresDatabase } from '../support/database.ts'
 import { testEnvironment } from '../support/environment.ts'
+import { median } from './statistics.ts'
 
 const samplesEach = 300
 const password = 'my dog is called rex'
@@ -65,10 +66,9 @@ for (let round = -10; round < samplesEach; round++)
 const chance = (a: number[], b: number[]) =>
   a.reduce((sum, x) => sum + b.filter((y) => x > y).length + b.filter((y) => x === y).length / 2, 0) /
   (a.length * b.length)
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]?.toFixed(1)
 
 console.log(`Refused logins, ${samplesEach} samples each, on ${postgres ? 'PostgreSQL' : 'PGlite'}`)
-for (const name of names) console.log(`${name}: median ${median(times[name])} ms`)
+for (const name of names) console.log(`${name}: median ${median(times[name]).toFixed(1)} ms`)
 for (const [a, b] of [
   ['unknown', 'wrong'],
   ['disabled', 'wrong'],
