@@ -111,11 +111,16 @@ const migrationLock = 4_021_968_133
 
 async function openPostgres(url: string, onTrouble: (message: string) => void): Promise<Database> {
   const { default: pg } = await import('pg')
+  const { parseIntoClientConfig } = await import('pg-connection-string')
   const { drizzle } = await import('drizzle-orm/node-postgres')
   const { migrate } = await import('drizzle-orm/node-postgres/migrator')
 
+  // As a function: whoever looks at the pool, or prints it, does not see the password.
+  const { password, ...server } = parseIntoClientConfig(url)
+  const connection = { ...server, ...(password && { password: () => password as string }) }
+
   async function migrateOnce(): Promise<void> {
-    const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 3_000 })
+    const client = new pg.Client({ ...connection, connectionTimeoutMillis: 3_000 })
     client.on('error', ({ message }) => onTrouble(message))
     try {
       await client.connect()
@@ -131,7 +136,7 @@ async function openPostgres(url: string, onTrouble: (message: string) => void): 
 
   // Every wait is bounded: for a connection, for a statement at the server, and for an answer that never comes.
   const pool = new pg.Pool({
-    connectionString: url,
+    ...connection,
     application_name: 'express-auth-server',
     max: 10,
     connectionTimeoutMillis: 3_000,
