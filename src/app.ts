@@ -1,3 +1,4 @@
+import type { JsonWebKey } from 'node:crypto'
 import cookieParser from 'cookie-parser'
 import cors from 'cors'
 import express, { type RequestHandler } from 'express'
@@ -7,6 +8,7 @@ import type { createBearer } from './http/bearer.ts'
 import { credentialsBody, emptyBody, passwordChangeBody, readBody } from './http/body.ts'
 import { refuseCrossSite } from './http/cross-site.ts'
 import { docsFile, docsPage } from './http/docs.ts'
+import { jwks } from './http/jwks.ts'
 import { notFound, problemHandler } from './http/problem.ts'
 import { closeWhile, methodNotAllowed, refuseTwoHosts, withoutCaching } from './http/rules.ts'
 
@@ -17,6 +19,7 @@ export interface Services {
   corsOrigins: readonly string[]
   trustProxy: number | readonly string[] | undefined
   requestLog: RequestHandler
+  publicKeys: () => JsonWebKey[]
   measure: RequestHandler
   draining: () => boolean
   readiness: RequestHandler
@@ -80,7 +83,7 @@ export function createApp(services: Services): express.Express {
   route('/auth/sessions/:id', { delete: [sameSite, token, noBody, live, auth.endSession] })
   route('/auth/password', { post: [sameSite, token, readBody(passwordChangeBody), auth.changePassword] })
   route('/users/me', { get: [token, live, auth.me] })
-  route('/.well-known/jwks.json', { get: [(_req, res) => void res.json({ keys: [] })] })
+  route('/.well-known/jwks.json', { get: [jwks(services.publicKeys)] })
   route('/livez', { get: [(_req, res) => void res.json({ status: 'ok' })] })
   route('/readyz', { get: [services.readiness] })
   route('/openapi.json', { get: [services.openapi] })

@@ -22,7 +22,7 @@ import { createMetrics } from './http/metrics.ts'
 import { requestLog } from './http/request-log.ts'
 import { withBoundedPipelining, withParsableTarget } from './http/rules.ts'
 import { createTokenCookie } from './http/token-cookie.ts'
-import { createKeys } from './secrets/keys.ts'
+import { createKeys, type KeyEvent } from './secrets/keys.ts'
 import { createAttemptStore } from './store/attempts.ts'
 import { createAuditLog } from './store/audit.ts'
 import { type Database, isReachable, openDatabase } from './store/database.ts'
@@ -45,19 +45,11 @@ export interface Replacements {
  */
 export async function compose(config: Config, log: Logger, replacements: Replacements = {}) {
   const clock = replacements.clock ?? Date.now
-  const keys = await createKeys({
-    secrets: config.secrets,
-    ...config.keys,
-    accessTokenSeconds: config.accessTokenSeconds,
-    refreshTokenSeconds: config.sessions.idleSeconds,
-    clock,
-    onProblem: ({ name, message }) =>
-      log.error({ event: 'secret_not_loaded', secret: name }, `${name}: ${message}`),
-  })
   const database =
     replacements.database ??
     (await openDatabase({
-      ...config.database,
+      url: config.database.url(),
+      folder: config.database.folder,
       onTrouble: (message) => log.warn({ event: 'database_trouble' }, message),
     }))
   const users = createUserStore({ database })
@@ -69,12 +61,30 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     atOnce: (passwords.capacity * 3) / 4,
   })
   const audit = createAuditLog({ database })
-  const metrics = createMetrics({ passwords: passwords.load, connections: database.connections })
+  const keys = await createKeys({
+    secrets: config.secrets,
+    ...config.keys,
+    accessTokenSeconds: config.accessTokenSeconds,
+    refreshTokenSeconds: config.sessions.idleSeconds,
+    clock,
+    onEvent: tellOfKeys,
+  })
+  const metrics = createMetrics({
+    passwords: passwords.load,
+    connections: database.connections,
+    keys: keys.report,
+  })
   const housekeeping = createHousekeeping({ database, auditDays: config.auditDays })
   const housekeepingTimer = setInterval(() => {
     housekeeping.purge().catch((error: Error) => log.warn({ event: 'purge_failed' }, error.message))
   }, housekeepingMs).unref()
   let draining = false
+
+  function tellOfKeys({ version, ...event }: KeyEvent) {
+    const bad = event.event === 'key_refused' || event.event === 'keys_reload_failed'
+    log[bad ? 'error' : 'info']({ ...event, version }, 'keys')
+    audit.record(event).catch(({ message }: Error) => log.warn({ event: 'audit_failed' }, message))
+  }
 
   function app(publicUrl: string): RequestListener {
     const accessTokens = createAccessTokens({
@@ -105,6 +115,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       corsOrigins: config.http.corsOrigins,
       trustProxy: config.http.trustProxy,
       requestLog: requestLog(log),
+      publicKeys: keys.publicKeys,
       measure: metrics.observe,
       draining: () => draining,
       readiness: readiness({

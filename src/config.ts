@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { BlockList, isIP } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { parse as parseDotenv } from 'dotenv'
 import { z } from 'zod'
-import { openSecrets, type SecretName, secretNames } from './secrets/secrets.ts'
-import { openSource, SourceError } from './secrets/sources.ts'
-
-type Environment = Record<string, string | undefined>
+import { openSecrets, type SecretProblem, type Secrets, secretNames } from './secrets/secrets.ts'
+import { isOutage, SourceError, type SourceFault } from './secrets/source-error.ts'
+import { createSources, type OpenSource } from './secrets/sources.ts'
+import type { Environment } from './secrets/store.ts'
 
 /** Settings or secrets that are not valid: one line a problem, `NAME: what is wrong and how to mend it`. */
 export class ConfigError extends Error {
@@ -112,11 +113,21 @@ export const settings = z.object({
   TRUST_PROXY: trustProxy.optional(),
   DATABASE_URL: secret,
   DATA_DIR: z.string().default('.data'),
-  JWT_ALGORITHM: z.literal('HS256', 'must be HS256; RS256 and ES256 are not built yet').default('HS256'),
+  JWT_ALGORITHM: z.enum(['HS256', 'RS256', 'ES256'], 'must be HS256, RS256 or ES256').default('HS256'),
   JWT_ACCESS_SECRET: secret,
   JWT_ACCESS_SECRET_PREVIOUS: secret,
+  JWT_ACCESS_PRIVATE_KEY: secret,
+  JWT_ACCESS_PRIVATE_KEY_PREVIOUS: secret,
   JWT_REFRESH_SECRET: secret,
   JWT_REFRESH_SECRET_PREVIOUS: secret,
+  VAULT_ADDR: z
+    .url({ protocol: /^https?$/, error: 'must be a URL, https://vault.example.com:8200' })
+    .optional(),
+  VAULT_TOKEN: secret,
+  VAULT_ROLE_ID: z.string().optional(),
+  VAULT_SECRET_ID: secret,
+  VAULT_NAMESPACE: z.string().optional(),
+  VAULT_CACERT: z.string().optional(),
   SECRETS_REFRESH_SECONDS: integer(1, 86400).default(60),
   SECRETS_MAX_STALE_SECONDS: integer(0, 2592000).default(86400),
   ACCESS_TOKEN_SECONDS: integer(1, 3600).default(900),
@@ -142,18 +153,22 @@ export const settings = z.object({
 type Settings = z.output<typeof settings>
 
 /** Variables that may say where their value is (`ref+…`, or `NAME_FILE`) instead of holding it. */
-export const referenceNames = [...secretNames, 'DATABASE_URL'] as const
+export const referenceNames = [...secretNames, 'DATABASE_URL', 'VAULT_TOKEN', 'VAULT_SECRET_ID'] as const
 
 // What one setting allows or needs because of another. Only those that were valid on their own are judged.
 function crossProblems(values: Partial<Settings>): string[] {
   const problems: string[] = []
   const production = values.NODE_ENV === 'production'
   if (production && 'PUBLIC_URL' in values && values.PUBLIC_URL === undefined)
-    problems.push('PUBLIC_URL: is required in production; set it to the origin browsers use, https://…')
+    problems.push(
+      'PUBLIC_URL: is required in production; set it to the origin browsers use, https://…; or NODE_ENV=development',
+    )
   if (production && values.COOKIE_SECURE === false && values.PUBLIC_URL && !isLocal(values.PUBLIC_URL))
     problems.push(
       'COOKIE_SECURE: may be false in production only where PUBLIC_URL is on localhost; remove it',
     )
+  if (production && values.VAULT_ADDR?.startsWith('http:') && !isLocal(values.VAULT_ADDR))
+    problems.push('VAULT_ADDR: must be https in production; http is for localhost only')
   if ((values.BCRYPT_COST ?? 12) < 10 && values.NODE_ENV !== 'test')
     problems.push('BCRYPT_COST: must be a whole number from 10 to 16, in decimal digits')
   if ((values.SESSION_IDLE_SECONDS ?? 0) > (values.SESSION_ABSOLUTE_SECONDS ?? Infinity))
@@ -162,8 +177,8 @@ function crossProblems(values: Partial<Settings>): string[] {
 }
 
 // A value as its variable gives it, or as `ref+file://` where `NAME_FILE` gives a path.
-function withFileVariables(env: Environment, problems: string[]): Environment {
-  const result: Environment = {}
+function withFileVariables(env: Environment, problems: string[]) {
+  const result: Record<string, string | undefined> = {}
   for (const name of Object.keys(settings.shape)) result[name] = env[name] || undefined
   for (const name of referenceNames) {
     const path = env[`${name}_FILE`]
@@ -175,24 +190,42 @@ function withFileVariables(env: Environment, problems: string[]): Environment {
   return result
 }
 
-async function resolveDatabaseUrl(text: string | undefined, problems: string[]): Promise<string | undefined> {
-  if (text === undefined) return undefined
+async function readDatabaseUrl(
+  text: string | undefined,
+  openSource: OpenSource,
+): Promise<{ url?: string; fault?: SourceFault; message?: string }> {
+  if (text === undefined) return {}
   try {
-    const url = (await openSource(text).versions())[0]?.value ?? ''
-    if (URL.canParse(url) && /^postgres(ql)?:$/.test(new URL(url).protocol)) return url
-    problems.push('DATABASE_URL: must be a URL, postgres://user:password@host:port/database')
+    const [version] = await openSource(text).versions()
+    const url = version?.value ?? ''
+    if (URL.canParse(url) && /^postgres(ql)?:$/.test(new URL(url).protocol)) return { url }
+    return { message: version?.problem ?? 'must be a URL, postgres://user:password@host:port/database' }
   } catch (error) {
     if (!(error instanceof SourceError)) throw error
-    problems.push(`DATABASE_URL: ${error.message}`)
+    return { message: error.message, fault: error.fault }
   }
-  return undefined
+}
+
+const startSeconds = 15
+const refusals: SourceFault[] = ['denied', 'sealed', 'unreachable']
+
+// The secrets that there is no usable version of. A store that is out of reach is tried again for a while.
+async function findMissing(secrets: Secrets, forSeconds: number): Promise<SecretProblem[]> {
+  const deadline = Date.now() + forSeconds * 1000
+  for (;;) {
+    const { versions, problems } = await secrets.load()
+    const missing = problems.filter(({ name }) => !versions[name]?.length)
+    const passing = missing.length > 0 && missing.every(({ fault }) => fault && isOutage(fault))
+    if (!passing || Date.now() > deadline) return missing
+    await delay(500)
+  }
 }
 
 /**
- * The settings of `env`, checked, grouped and frozen.
- * @throws ConfigError with every problem at once
+ * Reads the settings of `env` without reading secrets yet.
+ * @returns values of the settings that are valid, with every problem of the others; `texts`: what the variables say
  */
-export async function loadConfig(env: Environment) {
+export function readSettings(env: Environment) {
   const problems: string[] = []
   const texts = withFileVariables(env, problems)
   const checked: Record<string, unknown> = {}
@@ -203,16 +236,29 @@ export async function loadConfig(env: Environment) {
   }
   const values = checked as Settings
   problems.push(...crossProblems(values))
-  const databaseUrl = await resolveDatabaseUrl(values.DATABASE_URL, problems)
-  const secrets = openSecrets(
-    Object.fromEntries(secretNames.map((name) => [name, values[name]])) as Record<
-      SecretName,
-      string | undefined
-    >,
+  const openSource = createSources({ ...env, ...texts })
+  return { values, problems, texts, openSource, secrets: openSecrets(values, openSource) }
+}
+
+/**
+ * The settings of `env`, checked, grouped and frozen.
+ * @param settings what `readSettings` has made of it already
+ * @throws ConfigError with every problem at once; another Error where all is valid, but a store is out of reach or
+ * refuses
+ */
+export async function loadConfig(env: Environment, settings = readSettings(env)) {
+  const { values, openSource, secrets } = settings
+  const problems = [...settings.problems]
+  const { url, message, ...fault } = await readDatabaseUrl(values.DATABASE_URL, openSource)
+  const unread: { name: string; fault?: SourceFault; message: string }[] = await findMissing(
+    secrets,
+    problems.length > 0 ? 0 : startSeconds,
   )
-  const loaded = await secrets.load()
-  problems.push(...loaded.problems.map(({ name, message }) => `${name}: ${message}`))
-  if (problems.length > 0) throw new ConfigError(problems)
+  if (message) unread.push({ name: 'DATABASE_URL', message, ...fault })
+  const refused = unread.filter(({ fault }) => !fault || !refusals.includes(fault))
+  const lines = [...problems, ...unread.map(({ name, message }) => `${name}: ${message}`)]
+  if (problems.length + refused.length > 0) throw new ConfigError(lines)
+  if (lines.length > 0) throw new Error(lines.join('\n'))
 
   return deepFreeze({
     http: {
@@ -225,9 +271,11 @@ export async function loadConfig(env: Environment) {
       secureCookies: values.COOKIE_SECURE ?? values.NODE_ENV === 'production',
       trustProxy: values.TRUST_PROXY,
     },
-    database: { url: databaseUrl, folder: values.DATA_DIR },
+    // A function, as it has a password in it: what is printed or logged of the settings must not show it.
+    database: { url: () => url, folder: values.DATA_DIR },
     secrets,
     keys: {
+      accessAlgorithm: values.JWT_ALGORITHM,
       refreshSeconds: values.SECRETS_REFRESH_SECONDS,
       maxStaleSeconds: values.SECRETS_MAX_STALE_SECONDS,
     },
@@ -259,6 +307,9 @@ function deepFreeze<T extends object>(value: T): T {
   return Object.freeze(value)
 }
 
+// What the SDKs of stores read, which look into `process.env` by themselves and whenever they like.
+const ofSdks = /^(AWS|AZURE|GOOGLE|GCLOUD|IDENTITY)_/
+
 /**
  * The process environment, completed by `.env` of the working directory. Secrets are taken out of `process.env`,
  * so that no child process and no report of the environment has them.
@@ -268,12 +319,18 @@ export function takeEnvironment(): Environment {
   const set = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''))
   const environment = { ...readDotenv(), ...set }
   for (const name of referenceNames) delete process.env[name]
+  for (const [name, value] of Object.entries(environment)) if (ofSdks.test(name)) process.env[name] = value
   return environment
 }
 
 function readDotenv(): Environment {
   try {
-    return parseDotenv(readFileSync('.env'))
+    const text = readFileSync('.env', 'utf8')
+    const values = parseDotenv(text)
+    // dotenv takes what follows # for a comment. In a reference it names a field.
+    for (const [, name = '', reference] of text.matchAll(/^\s*(?:export\s+)?(\w+)\s*=\s*(ref\+\S+)/gm))
+      if (reference?.startsWith(values[name] || ' ')) values[name] = reference
+    return values
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') return {}

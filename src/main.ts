@@ -5,7 +5,7 @@ import { setFlagsFromString } from 'node:v8'
 import { pino } from 'pino'
 import { compose } from './compose.ts'
 import { ConfigError, loadConfig, takeEnvironment } from './config.ts'
-import { metricsListener } from './http/metrics.ts'
+import { operatorListener } from './http/metrics.ts'
 import { errorInBrief } from './http/request-log.ts'
 
 const exitConfig = 78 // EX_CONFIG of sysexits.h
@@ -38,6 +38,8 @@ async function start(): Promise<void> {
   process.on('SIGTERM', () => stop())
   process.on('SIGINT', () => stop())
   process.on('SIGHUP', () => reload())
+  // Node would open its inspector, which shows every secret to whoever reaches it.
+  process.on('SIGUSR1', () => {})
 
   const config = await loadConfig(takeEnvironment())
   const log = pino({ level: config.logLevel, serializers: { err: errorInBrief } })
@@ -79,7 +81,7 @@ async function start(): Promise<void> {
   }
 
   async function serveMetrics(wanted: number): Promise<void> {
-    const metricsServer = createServer(patience, metricsListener(services.metrics))
+    const metricsServer = createServer(patience, operatorListener(services.metrics))
     const bound = await listen(metricsServer, host, wanted, 'METRICS_PORT')
     log.info({ url: `${localUrl(host, bound)}/metrics` }, 'metrics')
   }

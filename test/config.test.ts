@@ -48,7 +48,7 @@ describe('defaults', () => {
       secureCookies: true,
       trustProxy: undefined,
     },
-    database: { url: undefined, folder: '.data' },
+    database: { url: expect.any(Function), folder: '.data' },
     keys: { refreshSeconds: 60, maxStaleSeconds: 86400 },
     accessTokenSeconds: 900,
     sessions: { idleSeconds: 604800, absoluteSeconds: 2592000, graceSeconds: 10, perUser: 20 },
@@ -187,8 +187,6 @@ describe('texts', () => {
     ['TRUST_PROXY', '10.0.0.1', { http: { trustProxy: ['10.0.0.1'] } }],
     ['TRUST_PROXY', '10.0.0.0/8, fd00::/8', { http: { trustProxy: ['10.0.0.0/8', 'fd00::/8'] } }],
     ['TRUST_PROXY', '1.2.3.4/32,::1/128', { http: { trustProxy: ['1.2.3.4/32', '::1/128'] } }],
-    ['DATABASE_URL', 'postgres://u:p@db/auth', { database: { url: 'postgres://u:p@db/auth' } }],
-    ['DATABASE_URL', 'postgresql://db:5433/auth', { database: { url: 'postgresql://db:5433/auth' } }],
     ['LIMIT_LOGIN_ACCOUNT', '1/1', { limits: { loginAccount: { attempts: 1, seconds: 1 } } }],
     ['LIMIT_LOGIN_ADDRESS', 'off', { limits: { loginAddress: undefined } }],
     [
@@ -305,6 +303,29 @@ describe('secrets', () => {
     ])
   })
 
+  test.each([undefined, 'postgres://u:p@db/auth', 'postgresql://db:5433/auth'])(
+    'DATABASE_URL may be %j',
+    async (url) => {
+      const config = await loadConfig({ ...base, DATABASE_URL: url })
+
+      expect(config.database.url()).toBe(url)
+    },
+  )
+
+  test.each([
+    ['production', 'http://vault.example.com:8200', ['VAULT_ADDR']],
+    ['production', 'https://vault.example.com:8200', []],
+    ['production', 'http://127.0.0.1:8200', []],
+    ['development', 'http://vault.example.com:8200', []],
+  ])('E5 in %s VAULT_ADDR=%s: %j is refused', async (NODE_ENV, VAULT_ADDR, expected) => {
+    const refused = await loadConfig({ ...base, NODE_ENV, VAULT_ADDR }).then(
+      () => [],
+      ({ problems }: ConfigError) => problems.map((problem) => problem.split(':')[0]),
+    )
+
+    expect(refused).toEqual(expected)
+  })
+
   test('E2 NAME_FILE gives every secret, and the URL of the database', async () => {
     const previous = newSecret()
     const config = await loadConfig({
@@ -318,11 +339,12 @@ describe('secrets', () => {
 
     const { versions } = await config.secrets.load()
 
-    expect(config.database.url).toBe('postgres://u:p@db/auth')
-    expect(versions).toEqual({
+    expect(config.database.url()).toBe('postgres://u:p@db/auth')
+    expect(versions).toMatchObject({
       JWT_ACCESS_SECRET: [{ value: base.JWT_ACCESS_SECRET }],
       JWT_REFRESH_SECRET: [{ value: base.JWT_REFRESH_SECRET }],
       JWT_ACCESS_SECRET_PREVIOUS: [{ value: previous }],
+      JWT_REFRESH_SECRET_PREVIOUS: [],
     })
   })
 
@@ -465,6 +487,44 @@ describe('takeEnvironment', () => {
     })
 
     expect(env).toMatchObject({ PORT: '2222', HOST: 'from-file' })
+  })
+
+  test('keeps the field of a reference, which for .env is a comment', () => {
+    file(
+      '.env',
+      [
+        'JWT_ACCESS_SECRET=ref+vault://secret/auth#/ACCESS',
+        'export JWT_REFRESH_SECRET = ref+awssecrets://auth#/KEY # a comment',
+        'DATABASE_URL="ref+vault://secret/auth#/URL"',
+        'VAULT_TOKEN=plain#comment',
+      ].join('\r\n'),
+    )
+
+    const env = inFolder(takeEnvironment)
+
+    expect(env).toMatchObject({
+      JWT_ACCESS_SECRET: 'ref+vault://secret/auth#/ACCESS',
+      JWT_REFRESH_SECRET: 'ref+awssecrets://auth#/KEY',
+      DATABASE_URL: 'ref+vault://secret/auth#/URL',
+      VAULT_TOKEN: 'plain',
+    })
+  })
+
+  test('hands what the SDKs of stores read on to them, and nothing else', () => {
+    file(
+      '.env',
+      'AWS_REGION=eu-central-1\nAWS_PROFILE=from-file\nJWT_ACESS_SECRET=x\nNODE_OPTIONS=--inspect\n',
+    )
+
+    const env = inFolder(() => {
+      process.env.AWS_PROFILE = 'from-environment'
+      takeEnvironment()
+      return { ...process.env }
+    })
+
+    expect(env).toMatchObject({ AWS_REGION: 'eu-central-1', AWS_PROFILE: 'from-environment' })
+    expect(env).not.toHaveProperty('JWT_ACESS_SECRET')
+    expect(env.NODE_OPTIONS).toBe(process.env.NODE_OPTIONS)
   })
 
   test('E6 takes secrets out of process.env', () => {

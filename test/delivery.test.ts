@@ -51,7 +51,7 @@ describe('compose.yaml', () => {
       const config = await loadConfig(Object.fromEntries(here))
 
       const password = read(`${folder}/.secrets/postgres_password`)
-      expect(config.database.url).toBe(`postgres://auth:${password}@postgres:5432/auth`)
+      expect(config.database.url()).toBe(`postgres://auth:${password}@postgres:5432/auth`)
       expect(statSync(`${folder}/.secrets`).mode & 0o777).toBe(0o700)
       expect(statSync(`${folder}/.secrets/jwt_access`).mode & 0o777).toBe(0o644)
     } finally {

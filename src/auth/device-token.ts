@@ -54,9 +54,11 @@ function derivedKeys(keys: TokenKeys): TokenKeys {
   const derive = (key: KeyObject) =>
     createSecretKey(Buffer.from(hkdfSync('sha256', key, '', 'device token', 32)))
   return {
+    algorithm: keys.algorithm,
     signingKey() {
-      const { kid, key } = keys.signingKey()
-      return { kid, key: derive(key) }
+      const { kid, signs } = keys.signingKey()
+      const key = derive(signs)
+      return { kid, signs: key, verifies: key }
     },
     async verificationKey(kid) {
       const key = await keys.verificationKey(kid)

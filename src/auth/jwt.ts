@@ -15,7 +15,6 @@ export interface TokenKind<Claims extends CommonClaims = CommonClaims> {
   clock: Clock
 }
 
-const algorithm = 'HS256'
 const maxTokenBytes = 4096
 const leewaySeconds = 60
 
@@ -40,9 +39,10 @@ export const sessionClaims = commonClaims.extend({ sid: z.string().regex(/^[\w-]
  * @returns a function that cannot fail any more: whether there is a key is settled before anything else is done
  */
 export function createSigner(kind: Pick<TokenKind, 'typ' | 'keys' | 'issuer' | 'audience'>) {
-  const { kid, key } = kind.keys.signingKey()
+  const { algorithm } = kind.keys
+  const { kid, signs } = kind.keys.signingKey()
   return (claims: Record<string, unknown>): string =>
-    jwt.sign({ iss: kind.issuer, aud: kind.audience, ...claims }, key, {
+    jwt.sign({ iss: kind.issuer, aud: kind.audience, ...claims }, signs, {
       algorithm,
       header: { alg: algorithm, typ: kind.typ, kid },
     })
@@ -57,8 +57,9 @@ export async function verifyToken<Claims extends CommonClaims>(
   token: string,
   kind: TokenKind<Claims>,
 ): Promise<Claims | undefined> {
-  const header = readHeader(token, kind.typ)
-  if (!header) return undefined
+  const { algorithm } = kind.keys
+  const header = readHeader(token)
+  if (header?.typ !== kind.typ || header.alg !== algorithm) return undefined
   const key = await kind.keys.verificationKey(header.kid)
   if (!key) return undefined
   const now = Math.floor(kind.clock() / 1000)
@@ -73,7 +74,8 @@ export async function verifyToken<Claims extends CommonClaims>(
       ignoreExpiration: true,
     })
   } catch (error) {
-    if (error instanceof jwt.JsonWebTokenError) return undefined
+    // A TypeError: an ES256 signature of another length than those have.
+    if (error instanceof jwt.JsonWebTokenError || error instanceof TypeError) return undefined
     throw error
   }
   const claims = kind.claims.safeParse(payload)
@@ -82,15 +84,14 @@ export async function verifyToken<Claims extends CommonClaims>(
 
 // jsonwebtoken reads past `crit` and foreign members. These three are all that this server ever writes, so `crit`,
 // `jwk`, `jku`, `x5u` and `x5c` are refused with the rest, and `kid` is only ever looked up in a Map.
-const headers = z.strictObject({ alg: z.literal(algorithm), typ: z.string(), kid: z.string().min(1) })
+const headers = z.strictObject({ alg: z.string(), typ: z.string(), kid: z.string().min(1) })
 
-function readHeader(token: string, typ: string): z.output<typeof headers> | undefined {
+function readHeader(token: string): z.output<typeof headers> | undefined {
   if (token.length > maxTokenBytes) return undefined
   const parts = token.split('.')
   if (parts.length !== 3 || !parts.every(isCanonicalBase64url)) return undefined
   try {
-    const header = headers.parse(JSON.parse(Buffer.from(parts[0] ?? '', 'base64url').toString()))
-    return header.typ === typ ? header : undefined
+    return headers.parse(JSON.parse(Buffer.from(parts[0] ?? '', 'base64url').toString()))
   } catch {
     return undefined
   }

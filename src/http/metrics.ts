@@ -2,11 +2,13 @@ import type { RequestListener } from 'node:http'
 import type { RequestHandler } from 'express'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { RefreshOutcome } from '../auth/refresh.ts'
+import type { KeysReport } from '../secrets/keys.ts'
 
 /** What is measured, for Prometheus. Labels have few values each, and none that a client makes up. */
 export function createMetrics(sources: {
   passwords: () => Record<string, number>
   connections: () => Record<string, number>
+  keys: () => KeysReport
 }) {
   const registry = new Registry()
   const registers = [registry]
@@ -31,6 +33,36 @@ export function createMetrics(sources: {
   })
   gauge('auth_password_hashes', 'Passwords being hashed, and waiting for it.', sources.passwords)
   gauge('db_connections', 'Connections of the pool, and requests waiting for one.', sources.connections)
+  const { keys } = sources
+  new Gauge({
+    name: 'auth_keys',
+    help: 'Keys by the kind of token they are for, and by state.',
+    labelNames: ['token', 'state'],
+    registers,
+    collect() {
+      this.reset()
+      const { access, refresh } = keys()
+      for (const [token, ring] of Object.entries({ access, refresh }))
+        for (const { state } of ring) this.inc({ token, state })
+    },
+  })
+  new Gauge({
+    name: 'auth_keys_load_age_seconds',
+    help: 'Time since all secrets could be read.',
+    registers,
+    collect() {
+      this.set(keys().loadAge)
+    },
+  })
+  new Counter({
+    name: 'auth_keys_load_failures_total',
+    help: 'Loads in which a secret could not be read, or was refused.',
+    registers,
+    collect() {
+      this.reset()
+      this.inc(keys().failures)
+    },
+  })
 
   function gauge(name: string, help: string, read: () => Record<string, number>) {
     new Gauge({
@@ -57,16 +89,24 @@ export function createMetrics(sources: {
     observe,
     refreshed: (outcome: RefreshOutcome['kind']) => refreshes.inc({ outcome }),
     registry,
+    keys,
   }
 }
 
 export type Metrics = ReturnType<typeof createMetrics>
 
-/** `GET /metrics` in Prometheus's text format, with those of the process; for a port that clients cannot reach. */
-export function metricsListener({ registry }: Metrics): RequestListener {
+/**
+ * For a port that clients cannot reach: `GET /metrics` in Prometheus's text format, with those of the process, and
+ * `GET /keys`, what may be told of the keys.
+ */
+export function operatorListener({ registry, keys }: Metrics): RequestListener {
   collectDefaultMetrics({ register: registry })
   return async (req, res) => {
-    if (req.url !== '/metrics' || req.method !== 'GET') return void res.writeHead(404).end()
-    res.writeHead(200, { 'Content-Type': registry.contentType }).end(await registry.metrics())
+    const answer = (type: string, body: string) => res.writeHead(200, { 'Content-Type': type }).end(body)
+    if (req.method === 'GET' && req.url === '/metrics')
+      return void answer(registry.contentType, await registry.metrics())
+    if (req.method === 'GET' && req.url === '/keys')
+      return void answer('application/json', JSON.stringify(keys()))
+    res.writeHead(404).end()
   }
 }

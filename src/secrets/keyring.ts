@@ -1,11 +1,6 @@
-import { createHmac, createSecretKey, type KeyObject } from 'node:crypto'
+import type { JsonWebKey, KeyObject } from 'node:crypto'
+import { type Algorithm, type Key, toKey } from './key.ts'
 import type { SecretVersion } from './sources.ts'
-
-/** A key ready for use. `kid` follows from the key, so that instances agree on it without talking to each other. */
-export interface Key {
-  kid: string
-  key: KeyObject
-}
 
 /** All keys of one purpose. */
 export interface Keyring {
@@ -13,6 +8,12 @@ export interface Keyring {
   signingKey(): Key | undefined
   /** The key of this `kid`, if it may verify now. */
   verificationKey(kid: string): KeyObject | undefined
+  /** The public halves of all keys that verify now or will soon, as JWKs; none of shared secrets. */
+  publicKeys(): JsonWebKey[]
+  /** Every key there is, with its state now, newest first. */
+  states(): KeyStatus[]
+  /** When the next key changes its state by time alone; infinite where none will. */
+  nextChange(): number
   /**
    * Replaces all keys by those of `versions`, newest first, and of `previous`, which verify and never sign. A store
    * without a history gives its one value undated: then what it gave before counts as the older versions.
@@ -20,14 +21,32 @@ export interface Keyring {
   update(versions: SecretVersion[], previous: SecretVersion[]): void
 }
 
-interface StagedKey extends Key {
+export type KeyState = 'published' | 'signing' | 'verifying' | 'retired'
+
+/** What may be told of a key. */
+export interface KeyStatus {
+  kid: string
+  state: KeyState
+  source: string
+  /** Its version's id in its store, and when that was made (milliseconds since 1970); missing without a history. */
+  version?: string
+  createdAt?: number
+}
+
+interface DatedKey extends Key {
+  from: Omit<SecretVersion, 'value'>
   createdAt: number
+}
+
+interface StagedKey extends DatedKey {
   signsAt: number
   retiresAt: number
 }
 
 // Stores round times and loads take time, so a new key waits a little longer than one refresh interval.
 const marginMs = 2_000
+// Other services keep the public keys for 30 s, and after an unknown kid ask again no more often than every 30 s.
+const publicKeyMs = 60_000
 
 /**
  * A key lives through published -> signing -> verifying -> retired. The newest version signs once every instance
@@ -39,22 +58,49 @@ export function createKeyring(options: {
   refreshSeconds: number
   tokenSeconds: number
   clock: () => number
+  algorithm: Algorithm
 }): Keyring {
-  const stagingMs = options.refreshSeconds * 1000 + marginMs
+  const { clock, algorithm } = options
+  const loadedMs = options.refreshSeconds * 1000 + marginMs
+  const stagingMs = algorithm === 'HS256' ? loadedMs : loadedMs + publicKeyMs
   let signing: StagedKey[] = []
   let byKid = new Map<string, StagedKey>()
 
+  const signingKey = () => signing.find((key) => key.signsAt <= clock())
+
+  function stateOf({ kid, signsAt, retiresAt }: StagedKey): KeyState {
+    if (retiresAt <= clock()) return 'retired'
+    if (kid === signingKey()?.kid) return 'signing'
+    return signsAt > clock() && signsAt < Infinity ? 'published' : 'verifying'
+  }
+
   return {
-    signingKey() {
-      const now = options.clock()
-      return signing.find((key) => key.signsAt <= now)
-    },
+    signingKey,
     verificationKey(kid) {
       const found = byKid.get(kid)
-      return found && options.clock() < found.retiresAt ? found.key : undefined
+      return found && clock() < found.retiresAt ? found.verifies : undefined
+    },
+    publicKeys() {
+      const now = clock()
+      return [...byKid.values()].flatMap(({ publicKey, retiresAt }) =>
+        publicKey && now < retiresAt ? [publicKey] : [],
+      )
+    },
+    states() {
+      return [...byKid.values()].reverse().map((key) => ({
+        kid: key.kid,
+        state: stateOf(key),
+        source: key.from.source,
+        ...(key.from.id && { version: key.from.id }),
+        ...(key.from.createdAt && { createdAt: key.from.createdAt }),
+      }))
+    },
+    nextChange() {
+      const times = signing.flatMap(({ signsAt, retiresAt }) => [signsAt, retiresAt])
+      return Math.min(...times.filter((time) => time > clock()), Infinity)
     },
     update(versions, previous) {
-      const signer = signing.find((key) => key.signsAt <= options.clock())?.kid
+      const signer = signingKey()?.kid
       const dated = withHistory(versions)
       signing = dated.map((key, index) => {
         const successor = dated[index - 1]
@@ -66,30 +112,35 @@ export function createKeyring(options: {
           retiresAt: successor ? successor.createdAt + 2 * stagingMs + options.tokenSeconds * 1000 : Infinity,
         }
       })
-      const verifying = previous.map(({ value }) => ({
-        ...toKey(value),
+      const verifying = previous.map(({ value, ...from }) => ({
+        ...toKey(value, algorithm),
+        from,
         createdAt: 0,
         signsAt: Infinity,
         retiresAt: Infinity,
       }))
-      byKid = new Map([...verifying, ...signing].map((key) => [key.kid, key]))
+      // Where a value came back after another one, its newest version counts.
+      byKid = new Map([...verifying, ...signing.toReversed()].map((key) => [key.kid, key]))
     },
   }
 
-  function withHistory(versions: SecretVersion[]): (Key & { createdAt: number })[] {
-    return versions.flatMap(({ value, createdAt }) => {
-      const key = toKey(value)
-      if (createdAt !== undefined) return { ...key, createdAt }
+  function withHistory(versions: SecretVersion[]): DatedKey[] {
+    return versions.flatMap(({ value, ...from }) => {
+      const key = { ...toKey(value, algorithm), from }
+      if (from.createdAt !== undefined) return { ...key, createdAt: appearance(key.kid, from.createdAt) }
       if (key.kid === signing[0]?.kid) return signing
-      const older = signing.filter(({ kid }) => kid !== key.kid)
-      return [{ ...key, createdAt: older.length > 0 ? options.clock() : 0 }, ...older]
+      // One that was replaced before it signed has no tokens, and may have been a mistake.
+      const older = signing.filter(({ kid, signsAt }) => kid !== key.kid && signsAt <= clock())
+      return [{ ...key, createdAt: older.length > 0 ? clock() : 0 }, ...older]
     })
   }
-}
 
-// Bytes of an HMAC under the key itself tell no more than any token signed with it does.
-function toKey(secret: string): Key {
-  const key = createSecretKey(secret, 'utf8')
-  const digest = createHmac('sha256', key).update('kid').digest()
-  return { kid: digest.subarray(0, 12).toString('base64url'), key }
+  // A version is as old as its store says, unless it was not to be seen until now: enabled again, made while the store
+  // was out of reach, or dated by a clock that is behind. The keys at work then go on as if it had been made now.
+  function appearance(kid: string, createdAt: number): number {
+    const known = signing.find((key) => key.kid === kid && key.from.createdAt === createdAt)
+    if (known) return known.createdAt
+    const late = signingKey() !== undefined && createdAt + stagingMs < clock()
+    return late ? clock() : createdAt
+  }
 }

@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto'
+import { createHash, type KeyObject } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { deflateRawSync } from 'node:zlib'
 import { dictionary } from '@zxcvbn-ts/language-common'
+import { type Algorithm, readPrivateKey } from './key.ts'
 
 const leaked = new Set(
   readFileSync(new URL('./leaked-jwt-secrets.sha256', import.meta.url), 'utf8')
@@ -17,6 +18,7 @@ const words = new Set(
 const generate = `node -p "crypto.randomBytes(48).toString('base64url')"`
 
 const minBytes = 32
+const minModulusBits = 2048
 
 /** What `.env.example` has in the place of a secret. */
 export const placeholder = /^(<.*>$|(replace|change)[-_ ]?me|your[-_ ])/i
@@ -27,6 +29,8 @@ export const placeholder = /^(<.*>$|(replace|change)[-_ ]?me|your[-_ ])/i
  */
 export function secretProblem(secret: string): string | undefined {
   const text = secret.trim()
+  if (/ref\+\w+:\/\//i.test(text))
+    return 'is a reference with something in front of it, such as a quote; remove that'
   const rule =
     text === ''
       ? 'is empty'
@@ -42,6 +46,26 @@ export function secretProblem(secret: string): string | undefined {
                 ? 'is publicly known'
                 : undefined
   return rule && `${rule}; set one made by: ${generate}`
+}
+
+/** Judges a private key: PKCS 8 in PEM; RSA of 2048 bits or more for RS256 (RFC 7518, 3.3), P-256 for ES256. */
+export function privateKeyProblem(text: string, algorithm: Algorithm): string | undefined {
+  const mend = `set one made by: npm run secrets -- generate --algorithm ${algorithm}`
+  let key: KeyObject
+  try {
+    if (!/^\s*-----BEGIN PRIVATE KEY-----/.test(text)) throw new Error('another format')
+    key = readPrivateKey(text)
+  } catch {
+    return `is no private key in PEM (PKCS 8, without a passphrase); ${mend}`
+  }
+  const { modulusLength = 0, namedCurve } = key.asymmetricKeyDetails ?? {}
+  const fits =
+    algorithm === 'RS256'
+      ? key.asymmetricKeyType === 'rsa' && modulusLength >= minModulusBits
+      : key.asymmetricKeyType === 'ec' && namedCurve === 'prime256v1'
+  const wanted =
+    algorithm === 'RS256' ? `RSA key of ${minModulusBits} bits or more` : 'EC key on the curve P-256'
+  return fits ? undefined : `is no ${wanted}, which ${algorithm} needs; ${mend}`
 }
 
 // Hex and base64 are judged by what they decode to: 32 hexadecimal digits are 16 bytes, not 32.

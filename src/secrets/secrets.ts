@@ -1,10 +1,14 @@
-import { secretProblem } from './policy.ts'
-import { openSource, type SecretSource, type SecretVersion, SourceError } from './sources.ts'
+import type { Algorithm } from './key.ts'
+import { privateKeyProblem, secretProblem } from './policy.ts'
+import { SourceError, type SourceFault } from './source-error.ts'
+import type { OpenSource, SecretVersion } from './sources.ts'
 
 /** The variables that hold secrets. The `_PREVIOUS` of each verifies and never signs. */
 export const secretNames = [
   'JWT_ACCESS_SECRET',
   'JWT_ACCESS_SECRET_PREVIOUS',
+  'JWT_ACCESS_PRIVATE_KEY',
+  'JWT_ACCESS_PRIVATE_KEY_PREVIOUS',
   'JWT_REFRESH_SECRET',
   'JWT_REFRESH_SECRET_PREVIOUS',
 ] as const
@@ -14,10 +18,17 @@ export type SecretName = (typeof secretNames)[number]
 export interface SecretProblem {
   name: SecretName
   kind: 'unreachable' | 'refused'
+  /** Where the secret was looked for; missing where that is not known. */
+  source?: string
+  /** Where its source could not be read: why. */
+  fault?: SourceFault
   message: string
 }
 
-/** What was read in one go: the versions of every secret that is set, newest first, and every problem. */
+/**
+ * What was read in one go: of every secret the versions that may be used, newest first, and every problem. None: there
+ * is no such secret, or all its versions were withdrawn. Left out: nothing can be said, so what was there before stays.
+ */
 export interface LoadedSecrets {
   versions: Partial<Record<SecretName, SecretVersion[]>>
   problems: SecretProblem[]
@@ -27,51 +38,94 @@ export interface Secrets {
   load(): Promise<LoadedSecrets>
 }
 
-/** Opens the sources of all secrets. Every load reads them again and judges them together. */
-export function openSecrets(texts: Record<SecretName, string | undefined>): Secrets {
-  const sources = new Map<SecretName, SecretSource>()
+/** The variables needed, which is by the algorithm of access tokens: of those shared secrets or private keys. */
+export const neededSecrets = (accessAlgorithm: Algorithm): SecretName[] =>
+  secretNames.filter(
+    (name) => !name.startsWith(accessAlgorithm === 'HS256' ? 'JWT_ACCESS_P' : 'JWT_ACCESS_S'),
+  )
 
-  async function read(name: SecretName): Promise<SecretVersion[] | undefined> {
-    const text = texts[name]
-    if (text === undefined) {
-      if (name.endsWith('_PREVIOUS')) return undefined
-      throw new SourceError(`is required; set it, or ${name}_FILE to the path of a file that holds it`)
-    }
-    const source = sources.get(name) ?? openSource(text)
-    sources.set(name, source)
-    return source.versions()
+/**
+ * Opens the sources of the secrets that are needed; every load reads them again and judges them together.
+ * @param settings by the names of their variables: what each says, the secret or a reference
+ */
+export function openSecrets(
+  settings: { [name in SecretName]?: string | undefined } & { JWT_ALGORITHM?: Algorithm },
+  openSource: OpenSource,
+): Secrets {
+  const accessAlgorithm = settings.JWT_ALGORITHM ?? 'HS256'
+  const needed = neededSecrets(accessAlgorithm)
+
+  async function read(name: SecretName): Promise<SecretVersion[]> {
+    const text = settings[name]
+    if (text !== undefined) return openSource(text).versions()
+    throw new SourceError(
+      'absent',
+      `is required; set it, or ${name}_FILE to the path of a file that holds it`,
+    )
+  }
+
+  function unread(name: SecretName, error: unknown): SecretProblem {
+    const { fault, message } =
+      error instanceof SourceError
+        ? error
+        : new SourceError('unreachable', `cannot be read: unexpected ${(error as Error).name} of its store`)
+    // A text that cannot be opened may be a secret with a slip in front of it: it is not shown.
+    const source = fault !== 'malformed' && settings[name]?.startsWith('ref+') && { source: settings[name] }
+    return { name, kind: 'unreachable', fault, message, ...source }
   }
 
   return {
     async load() {
       const loaded: LoadedSecrets = { versions: {}, problems: [] }
-      for (const name of secretNames) {
-        try {
-          const versions = await read(name)
-          if (versions) loaded.versions[name] = versions
-        } catch (error) {
-          if (!(error instanceof SourceError)) throw error
-          loaded.problems.push({ name, kind: 'unreachable', message: error.message })
-        }
+      const found = new Map<SecretName, SecretVersion[]>()
+      const unset = needed.filter((name) => name.endsWith('_PREVIOUS') && !settings[name])
+      for (const name of unset) loaded.versions[name] = []
+      const wanted = needed.filter((name) => !unset.includes(name))
+      for (const [index, result] of (await Promise.allSettled(wanted.map(read))).entries()) {
+        const name = wanted[index] as SecretName
+        if (result.status === 'fulfilled') found.set(name, result.value)
+        else loaded.problems.push(unread(name, result.reason))
       }
-      loaded.problems.push(...policyProblems(loaded.versions))
+      judge(found, accessAlgorithm, loaded)
       return loaded
     },
   }
 }
 
-function policyProblems(versions: LoadedSecrets['versions']): SecretProblem[] {
-  const problems: SecretProblem[] = []
-  const owners = new Map<string, SecretName>()
-  for (const name of secretNames) {
-    const value = versions[name]?.[0]?.value.trim()
-    if (value === undefined) continue
-    const owner = owners.get(value)
-    const message = owner
-      ? `is the same as ${owner}; every one must be a secret of its own`
-      : secretProblem(value)
-    if (message) problems.push({ name, kind: 'refused', message })
-    owners.set(value, name)
+// A version that breaks the policy is never used, wherever it stands; where it is the newest, that is a problem. A
+// secret that serves two purposes stays with the one that had it first; where nobody can tell, neither uses it.
+function judge(
+  found: Map<SecretName, SecretVersion[]>,
+  accessAlgorithm: Algorithm,
+  { versions: usable, problems }: LoadedSecrets,
+): void {
+  const owners = new Map<string, { name: SecretName; since: number }[]>()
+  for (const [name, versions] of found)
+    for (const [text, since] of new Map(
+      versions.map(({ value, createdAt = Infinity }) => [value.trim(), createdAt]),
+    ))
+      if (text) owners.set(text, [...(owners.get(text) ?? []), { name, since }])
+
+  for (const [name, versions] of found) {
+    const isPrivateKey = name.includes('PRIVATE_KEY')
+    const good = versions.filter(({ value, problem, source }, index) => {
+      const [first, second] = (owners.get(value.trim()) ?? []).sort((a, b) => a.since - b.since)
+      const shared =
+        first && first.name !== name && `is the same as ${first.name}; every one must be a secret of its own`
+      const rule = isPrivateKey ? privateKeyProblem(value, accessAlgorithm) : secretProblem(value)
+      const message = problem || shared || rule
+      if (message && index === 0) problems.push({ name, kind: 'refused', source, message })
+      return !message && first?.since !== second?.since
+    })
+    if (versions.length === 0)
+      problems.push({
+        name,
+        kind: 'refused',
+        fault: 'withdrawn',
+        message: `has no version that is enabled; write a new one: npm run secrets -- rotate ${name}`,
+      })
+    // What a store without a history gave last is still good where what it gives now is not.
+    const keepsHistory = versions.every(({ createdAt }) => createdAt !== undefined)
+    if (keepsHistory || good.length > 0) usable[name] = good
   }
-  return problems
 }

@@ -1,84 +1,156 @@
-import { isUtf8 } from 'node:buffer'
-import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { connectParameterStore, connectSecretsManager } from './aws.ts'
+import { connectKeyVault } from './azure.ts'
+import { readSecretFile } from './file.ts'
+import { connectGoogle } from './google.ts'
+import { createPlace, type Place, type ReadVersion } from './place.ts'
+import { SourceError } from './source-error.ts'
+import type { Environment, OpenStore, StoredVersion } from './store.ts'
+import { connectVault } from './vault.ts'
 
-/** One version of a secret. `createdAt` is in milliseconds since 1970; undefined where the store does not keep it. */
+/** One usable version of a secret. */
 export interface SecretVersion {
   value: string
+  /** Why this version cannot be used; its value is empty then. */
+  problem?: string
+  /** Where it comes from, as logs and the audit call it. */
+  source: string
+  /** Both missing where its source keeps no history; the time is in milliseconds since 1970. */
+  id?: string
   createdAt?: number
 }
 
-/** Where a secret comes from: its versions, newest first. Reading throws a SourceError that says how to mend it. */
+/** Where a secret comes from. All functions throw SourceErrors that say how to mend it. */
 export interface SecretSource {
+  /** How logs and the audit call it. */
+  label: string
+  /** The enabled versions, newest first. */
   versions(): Promise<SecretVersion[]>
+  /** All versions that made a difference, newest first, as their store tells of them; empty where it keeps no history. */
+  history(): Promise<StoredVersion[]>
+  /** Makes `value` the newest version, in a store that keeps versions. */
+  rotate?(value: string): Promise<void>
 }
 
-/** A source that cannot be read. The message names what is wrong, never the secret. */
-export class SourceError extends Error {
-  constructor(message: string) {
-    super(message)
-    this.name = 'SourceError'
+interface Scheme {
+  connect: (env: Environment) => Promise<OpenStore>
+  /** Whether a reference names, after `#/`, a member of the JSON object that is the secret's value. */
+  field: 'required' | 'optional' | 'none'
+  example: string
+}
+
+const schemes = new Map<string, Scheme>([
+  ['vault', { connect: connectVault, field: 'required', example: 'ref+vault://MOUNT/PATH#/FIELD' }],
+  [
+    'awssecrets',
+    { connect: connectSecretsManager, field: 'optional', example: 'ref+awssecrets://NAME[#/KEY]' },
+  ],
+  ['awsssm', { connect: connectParameterStore, field: 'none', example: 'ref+awsssm://PATH' }],
+  [
+    'gcpsecrets',
+    { connect: connectGoogle, field: 'optional', example: 'ref+gcpsecrets://PROJECT/SECRET[#/KEY]' },
+  ],
+  ['azurekeyvault', { connect: connectKeyVault, field: 'none', example: 'ref+azurekeyvault://VAULT/SECRET' }],
+])
+
+/**
+ * Opens what the text of a secret variable says: the secret itself, or `ref+SCHEME://PLACE[#/FIELD]`, where it lives
+ * (the syntax of helmfile/vals). References to one place share what is read there, and places of one store its login.
+ * @returns a function that throws SourceErrors for references that are malformed or of an unknown scheme
+ */
+export function createSources(env: Environment) {
+  const connections = new Map<string, Promise<OpenStore>>()
+  const places = new Map<string, Place>()
+
+  function connection(name: string, { connect }: Scheme): Promise<OpenStore> {
+    const connecting = connections.get(name) ?? connect(env)
+    connections.set(name, connecting)
+    connecting.catch(() => connections.delete(name)) // What is mended meanwhile is found at the next load.
+    return connecting
+  }
+
+  return function openSource(text: string): SecretSource {
+    if (!text.startsWith('ref+')) return fixedSource('environment', async () => text)
+    const [, name = '', rest = ''] = /^ref\+([a-z0-9]+):\/\/(.+)$/s.exec(text) ?? []
+    if (name === 'file' && rest) return fileSource(rest)
+    const scheme = schemes.get(name)
+    if (!scheme || !rest) {
+      const known = ['file', ...schemes.keys()].map((other) => `ref+${other}://`)
+      throw new SourceError(
+        'malformed',
+        `is not a reference this server can read; it reads ${known.join(', ')}`,
+      )
+    }
+    const [, where = '', , field] = /^([^#?\s]+)(#\/([^#?/]+))?$/.exec(rest) ?? []
+    const fits = { required: field !== undefined, optional: true, none: field === undefined }[scheme.field]
+    if (!where || !fits) throw new SourceError('malformed', `must be like ${scheme.example}`)
+    const key = `${name}://${where}`
+    const place = places.get(key) ?? createPlace(async () => (await connection(name, scheme))(where))
+    places.set(key, place)
+    return placeSource(text, place, field)
   }
 }
 
-const schemes = new Map<string, (location: string) => SecretSource>([['file', fileSource]])
+export type OpenSource = ReturnType<typeof createSources>
 
-/**
- * Opens what the text of a secret variable says: the secret itself, or `ref+SCHEME://LOCATION`, where it lives
- * (the syntax of helmfile/vals).
- * @throws SourceError for a reference that is malformed or of an unknown scheme
- */
-export function openSource(text: string): SecretSource {
-  if (!text.startsWith('ref+')) return environmentSource(text)
-  const [, scheme, location] = /^ref\+([a-z0-9]+):\/\/(.+)$/s.exec(text) ?? []
-  const open = schemes.get(scheme ?? '')
-  const known = [...schemes.keys()].map((name) => `ref+${name}://`).join(', ')
-  if (!open || !location) throw new SourceError(`is not a reference this server can read; it reads ${known}`)
-  return open(location)
+// A source without a history: it has the value it had when it was read last.
+function fixedSource(source: string, read: () => Promise<string>): SecretSource {
+  return {
+    label: source,
+    versions: async () => [{ value: await read(), source }],
+    history: async () => [],
+  }
 }
-
-function environmentSource(value: string): SecretSource {
-  return { versions: async () => [{ value }] }
-}
-
-const maxFileBytes = 16 * 1024
 
 // Its time stamp is left alone: that of a file moved into place tells nothing about who can have read it since.
 function fileSource(path: string): SecretSource {
-  if (!path.startsWith('/')) throw new SourceError('must name an absolute path, ref+file:///path')
-  return { versions: async () => [{ value: await readSecretFile(path) }] }
+  if (!path.startsWith('/'))
+    throw new SourceError('malformed', 'must name an absolute path, ref+file:///path')
+  return fixedSource(`ref+file://${path}`, () => readSecretFile(path))
 }
 
-// By the path at every read, so that an atomic replacement or the swap of a symbolic link is noticed.
-async function readSecretFile(path: string): Promise<string> {
-  let bytes: Buffer
-  try {
-    bytes = await readRegularFile(path)
-  } catch (error) {
-    if (error instanceof SourceError) throw error
-    const { code } = error as NodeJS.ErrnoException
-    throw new SourceError(
-      code === 'ENOENT'
-        ? 'its file is missing; create it, or correct the path'
-        : `its file cannot be read (${code}); mend its permissions or the path`,
-    )
+function placeSource(source: string, place: Place, field: string | undefined): SecretSource {
+  async function versions(): Promise<SecretVersion[]> {
+    const all = (await place.versions()).map((version) => ({ source, ...version, ...pick(version, field) }))
+    // Where other fields of the same object were written, this one's secret is as old as it was before.
+    return all.filter(({ value }, index) => value === '' || value !== all[index + 1]?.value)
   }
-  if (!isUtf8(bytes)) throw new SourceError('its file is not UTF-8 text; name the right file')
-  const value = bytes.toString().replace(/\r?\n$/, '')
-  if (value === '') throw new SourceError('its file is empty; write the secret into it')
-  return value
+
+  return {
+    label: source,
+    versions,
+    async history() {
+      const [all, read, changes] = await Promise.all([place.history(), place.versions(), versions()])
+      const unchanged = read.filter(({ id }) => !changes.some((change) => change.id === id))
+      return all.filter(({ id }) => !unchanged.some((version) => version.id === id))
+    },
+    async rotate(value) {
+      const [newest] = await place.versions()
+      await place.write(field ? withField(newest, field, value) : value)
+    },
+  }
 }
 
-// Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
-async function readRegularFile(path: string): Promise<Buffer> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+function pick(version: { value: string; problem?: string }, field: string | undefined) {
+  if (field === undefined || version.problem) return {}
+  const member = members(version.value)?.[field]
+  if (typeof member === 'string') return { value: member }
+  const problem = !members(version.value)
+    ? 'is no JSON object, of which #/ could name a field; correct the reference'
+    : `has no text in its field ${field}; write it, or correct what follows #/`
+  return { value: '', problem }
+}
+
+function withField(whole: ReadVersion | undefined, field: string, value: string): string {
+  const others = whole ? members(whole.value) : {}
+  if (others) return JSON.stringify({ ...others, [field]: value })
+  const problem = whole?.problem ?? 'is no JSON object, and would be lost; move it away first'
+  throw new SourceError('malformed', problem)
+}
+
+function members(text: string): Record<string, unknown> | undefined {
   try {
-    if (!(await file.stat()).isFile())
-      throw new SourceError('its path is not a regular file; name the file itself')
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(maxFileBytes + 1))
-    if (bytesRead > maxFileBytes) throw new SourceError('its file is over 16 KiB; name the right file')
-    return buffer.subarray(0, bytesRead)
-  } finally {
-    await file.close()
-  }
+    const parsed: unknown = JSON.parse(text)
+    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return { ...parsed }
+  } catch {}
+  return undefined
 }

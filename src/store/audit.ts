@@ -9,7 +9,7 @@ export interface Caller {
 
 export type AuditEvent = Pick<
   typeof auditEvents.$inferInsert,
-  'event' | 'reason' | 'userId' | 'sessionId' | 'ip' | 'userAgent'
+  'event' | 'reason' | 'userId' | 'sessionId' | 'ip' | 'userAgent' | 'secret' | 'kid' | 'source'
 >
 
 /** Records events in the transaction that makes them happen: both are there, or neither. */

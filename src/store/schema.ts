@@ -1,4 +1,5 @@
 import { bigint, index, integer, pgTable, smallint, text, timestamp, uuid } from 'drizzle-orm/pg-core'
+import type { KeyEvent } from '../secrets/keys.ts'
 
 const time = (name: string) => timestamp(name, { withTimezone: true })
 
@@ -52,19 +53,26 @@ export const attempts = pgTable(
   (table) => [index('attempts_window_ends').on(table.windowEnds)],
 )
 
-/** What happened to accounts and sessions: who, from where, when. Never a secret, and no address of an unknown user. */
+/**
+ * What happened to accounts and sessions: who, from where, when; and to keys: which, and where they come from. Never a
+ * secret, and no address of an unknown user.
+ */
 export const auditEvents = pgTable(
   'audit_events',
   {
     id: bigint('id', { mode: 'bigint' }).primaryKey().generatedAlwaysAsIdentity(),
     at: time('at').notNull().defaultNow(),
     event: text('event').$type<AuditedEvent>().notNull(),
-    /** Why a session ended. */
-    reason: text('reason').$type<EndReason>(),
+    /** Why a session ended (an EndReason), or a key is not used. */
+    reason: text('reason'),
     userId: uuid('user_id'),
     sessionId: text('session_id'),
     ip: text('ip'),
     userAgent: text('user_agent'),
+    /** Of keys: the variable they come from, their name in tokens, and where the variable says they are. */
+    secret: text('secret'),
+    kid: text('kid'),
+    source: text('source'),
   },
   (table) => [index('audit_events_at').on(table.at)],
 )
@@ -76,6 +84,7 @@ export type AuditedEvent =
   | 'password_changed'
   | 'password_change_failed'
   | 'session_ended'
+  | KeyEvent['event']
 
 export type EndReason =
   | 'logout'

@@ -72,7 +72,8 @@ const tokenAs = (name: 'access_token' | 'refresh_token') => ({
 })
 
 const oneKey = (key: KeyObject): TokenKeys => ({
-  signingKey: () => ({ kid: 'one', key }),
+  algorithm: 'HS256',
+  signingKey: () => ({ kid: 'one', signs: key, verifies: key }),
   verificationKey: async (kid) => (kid === 'one' ? key : undefined),
 })
 const accessTokensOf = (keys: TokenKeys, clock = Date.now, audience = publicUrl) =>
@@ -594,8 +595,13 @@ describe.each(kinds)('$name tokens', (kind) => {
 })
 
 test('A2 keys are secret KeyObjects, which no asymmetric algorithm takes', () => {
-  const keyring = createKeyring({ refreshSeconds: 60, tokenSeconds: 900, clock: Date.now })
-  keyring.update([{ value: accessSecret, createdAt: 0 }], [])
+  const keyring = createKeyring({
+    refreshSeconds: 60,
+    tokenSeconds: 900,
+    clock: Date.now,
+    algorithm: 'HS256',
+  })
+  keyring.update([{ value: accessSecret, createdAt: 0, source: 'a test' }], [])
 
   const key = keyring.verificationKey(String(partsOf(client.accessToken).header.kid))
 

@@ -15,9 +15,14 @@ const { createBearer, accessOf } = await built('http/bearer.js')
 const { createAccessTokens } = await built('auth/access-token.js')
 
 const issuer = 'http://localhost:3000'
-const key = { kid: 'bench', key: createSecretKey(randomBytes(48)) }
+const secret = createSecretKey(randomBytes(48))
+const key = { kid: 'bench', signs: secret, verifies: secret }
 const accessTokens = createAccessTokens({
-  keys: { signingKey: () => key, verificationKey: async (kid) => (kid === key.kid ? key.key : undefined) },
+  keys: {
+    algorithm: 'HS256',
+    signingKey: () => key,
+    verificationKey: async (kid) => (kid === key.kid ? secret : undefined),
+  },
   issuer,
   audience: issuer,
   lifetimeSeconds: 900,

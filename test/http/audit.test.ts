@@ -44,6 +44,20 @@ describe(`audit_events, on ${databaseName}`, () => {
     ])
   })
 
+  test('E6 keys: which began to sign, from where, by kid only', async () => {
+    const rows = await t.db.rows(
+      sql`SELECT event, reason, secret, kid, source, user_id FROM audit_events WHERE event LIKE 'key%' ORDER BY id LIMIT 3`,
+    )
+
+    const nothing = { reason: null, user_id: null }
+    const signing = { event: 'key_signing', kid: expect.stringMatching(/^[\w-]{16}$/), source: 'environment' }
+    expect(rows).toEqual([
+      { ...nothing, event: 'keys_loaded', secret: null, kid: null, source: null },
+      { ...nothing, ...signing, secret: 'JWT_ACCESS_SECRET' },
+      { ...nothing, ...signing, secret: 'JWT_REFRESH_SECRET' },
+    ])
+  })
+
   test('the browser is named as it names itself, up to 256 characters', async () => {
     const { userId, email } = await register(t.app)
 

@@ -1,8 +1,9 @@
-import { createServer } from 'node:http'
+import { createServer, type Server } from 'node:http'
 import { expect, test } from '@jest/globals'
 import request from 'supertest'
-import { metricsListener } from '../../src/http/metrics.ts'
+import { operatorListener } from '../../src/http/metrics.ts'
 import {
+  accessSecret,
   login,
   newEmail,
   otherPassword,
@@ -15,6 +16,13 @@ import {
 } from '../support/app.ts'
 
 const t = useTestApp({ LIMIT_LOGIN_ACCOUNT: '2/900' })
+
+let listening: Server | undefined
+/** The port that clients cannot reach. */
+function operators(): Server {
+  listening ??= createServer(operatorListener(t.metrics))
+  return listening
+}
 
 /** The value of a metric with these labels, 0 where it has not been counted yet. */
 async function metric(name: string, labels: Record<string, string>) {
@@ -81,11 +89,35 @@ test('the hash queue shows what is running and waiting', async () => {
   expect(await metric('auth_password_hashes', { state: 'waiting' })).toBe(0)
 })
 
+test('keys: how many in which state, how old their last load is, and how many failed', async () => {
+  expect(await metric('auth_keys', { token: 'access', state: 'signing' })).toBe(1)
+  expect(await metric('auth_keys', { token: 'refresh', state: 'signing' })).toBe(1)
+  expect(await metric('auth_keys_load_age_seconds', {})).toBeLessThan(60)
+  expect(await metric('auth_keys_load_failures_total', {})).toBe(0)
+})
+
+test('E6 /keys tells operators of the keys, and nothing of the secrets; clients never', async () => {
+  const server = operators()
+
+  const answer = await request(server).get('/keys')
+
+  const key = { kid: expect.any(String), state: 'signing', source: 'environment' }
+  expect(answer.body).toEqual({
+    status: 'ok',
+    loadAge: expect.any(Number),
+    failures: 0,
+    access: [key],
+    refresh: [key],
+  })
+  expect(answer.text).not.toContain(accessSecret)
+  expect((await send(t.app, 'GET /keys')).status).toBe(404)
+})
+
 test('/metrics: Prometheus text with the process too, no label that a client made up, and nothing else is served', async () => {
   const canary = 'canary-0123456789'
   await tryLogin(t.app, `${canary}@example.com`, canary)
   await send(t.app, `GET /${canary}?${canary}`, { headers: { Cookie: `${canary}=${canary}` } })
-  const server = createServer(metricsListener(t.metrics))
+  const server = operators()
 
   const answer = await request(server).get('/metrics')
 

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { beforeEach, describe, expect, test } from '@jest/globals'
+import { newPrivateKey } from '../../src/secrets/generate.ts'
 import { createKeyring, type Keyring } from '../../src/secrets/keyring.ts'
 import type { SecretVersion } from '../../src/secrets/sources.ts'
 
@@ -10,22 +11,23 @@ const stagingMs = (refreshSeconds + 2) * 1000
 
 let now: number
 const clock = () => now
-const newKeyring = () => createKeyring({ refreshSeconds, tokenSeconds, clock })
+const newKeyring = () => createKeyring({ refreshSeconds, tokenSeconds, clock, algorithm: 'HS256' })
 const version = (createdAt: number): SecretVersion => ({
   value: randomBytes(32).toString('base64url'),
   createdAt,
+  source: 'a test',
 })
 
 /** What a key is under, to tell which of the versions it is. */
 const kidOf = ({ value }: SecretVersion): string => {
   const ring = newKeyring()
-  ring.update([{ value, createdAt: 0 }], [])
+  ring.update([{ value, createdAt: 0, source: 'a test' }], [])
   return ring.signingKey()?.kid ?? ''
 }
 const signs = (ring: Keyring) => ring.signingKey()?.kid
 const verifies = (ring: Keyring, { value }: SecretVersion) =>
   ring
-    .verificationKey(kidOf({ value, createdAt: 0 }))
+    .verificationKey(kidOf({ value, createdAt: 0, source: 'a test' }))
     ?.export()
     .toString() === value
 
@@ -122,6 +124,53 @@ describe('versions', () => {
     expect([signs(ring), verifies(ring, lone)]).toEqual([undefined, false])
   })
 
+  test('E3 a version that turns up late counts from then on: nobody is logged out, and it is staged', () => {
+    const [old, young] = [version(0), version(100_000)]
+    ring.update([old], [])
+
+    // Enabled again, or made while the store was out of reach, long after it was made.
+    now = 100_000 + 10 * 86_400_000
+    ring.update([young, old], [])
+
+    expect(signs(ring)).toBe(kidOf(old))
+    now += stagingMs
+    ring.update([young, old], [])
+    expect([signs(ring), verifies(ring, old)]).toEqual([kidOf(young), true])
+    now += stagingMs + tokenSeconds * 1000
+    ring.update([young, old], [])
+    expect([signs(ring), verifies(ring, old)]).toEqual([kidOf(young), false])
+  })
+
+  test('E3 a value of a file that was put right before it signed never signs', () => {
+    const [old, wrong, right] = [version(0), version(0), version(0)].map(({ value, source }) => ({
+      value,
+      source,
+    })) as [SecretVersion, SecretVersion, SecretVersion]
+    ring.update([old], [])
+    now = 1_000
+    ring.update([wrong], [])
+
+    now = 2_000
+    ring.update([right], [])
+
+    const signers = [stagingMs, 1_000 + stagingMs, 2_000 + stagingMs].map((time) => {
+      now = time
+      return signs(ring)
+    })
+    expect(signers).toEqual([old, old, right].map(kidOf))
+    expect(verifies(ring, wrong)).toBe(false)
+  })
+
+  test('E3 a value that comes back after another one signs again, and does not retire by its first time', () => {
+    const [first, second] = [version(0), version(100_000)]
+    ring.update([{ ...first, createdAt: 200_000 }, second, first], [])
+
+    now = 200_000 + stagingMs
+    expect(signs(ring)).toBe(kidOf(first))
+    now += 10 * (stagingMs + tokenSeconds * 1000)
+    expect([verifies(ring, first), verifies(ring, second)]).toEqual([true, false])
+  })
+
   test('E3 the previous one verifies and never signs', () => {
     const [current, previous] = [version(0), version(0)]
 
@@ -134,6 +183,59 @@ describe('versions', () => {
 
     ring.update([current], [])
     expect(verifies(ring, previous)).toBe(false)
+  })
+})
+
+describe('what is told of the keys', () => {
+  test('E6 each with its state, where it comes from and since when, and nothing of its value', () => {
+    const [young, middle, old, previous] = [version(900_000), version(500_000), version(1), version(0)]
+    now = 900_000
+    ring.update([{ ...young, id: '3' }, middle, old], [previous])
+    const about = (key: SecretVersion) => ({ kid: kidOf(key), source: 'a test' })
+
+    expect(ring.states()).toEqual([
+      { ...about(young), state: 'published', version: '3', createdAt: 900_000 },
+      { ...about(middle), state: 'signing', createdAt: 500_000 },
+      { ...about(old), state: 'verifying', createdAt: 1 },
+      { ...about(previous), state: 'verifying' },
+    ])
+    now = 500_000 + 2 * stagingMs + tokenSeconds * 1000
+    expect(ring.states().map(({ state }) => state)).toEqual(['signing', 'verifying', 'retired', 'verifying'])
+  })
+
+  test('when the next change comes', () => {
+    const [young, old] = [version(100_000), version(0)]
+    ring.update([young, old], [])
+
+    expect(ring.nextChange()).toBe(100_000 + stagingMs)
+    now = 100_000 + stagingMs
+    expect(ring.nextChange()).toBe(100_000 + 2 * stagingMs + tokenSeconds * 1000)
+    now = ring.nextChange()
+    expect(ring.nextChange()).toBe(Number.POSITIVE_INFINITY)
+  })
+
+  test('E3 public keys are there for 60 s on every instance before their private key signs', () => {
+    const [young, old] = [newPrivateKey('ES256'), newPrivateKey('ES256')]
+    const ring = createKeyring({ refreshSeconds, tokenSeconds, clock, algorithm: 'ES256' })
+    const kids = () => ring.publicKeys().map(({ kid }) => kid)
+    ring.update([{ value: old, createdAt: 0, source: 'a test' }], [])
+    const oldKid = ring.signingKey()?.kid
+
+    now = 1_000_000
+    ring.update(
+      [young, old].map((value, index) => ({ value, createdAt: [now, 0][index] as number, source: 'a test' })),
+      [],
+    )
+    const staged = now + stagingMs + 60_000
+
+    expect(kids()).toHaveLength(2)
+    now = staged - 1
+    expect(ring.signingKey()?.kid).toBe(oldKid)
+    now = staged
+    expect(ring.signingKey()?.kid).not.toBe(oldKid)
+    expect(kids()).toContain(oldKid)
+    now = 1_000_000 + 2 * (stagingMs + 60_000) + tokenSeconds * 1000
+    expect(kids()).toEqual([ring.signingKey()?.kid])
   })
 })
 

@@ -4,13 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { AuthError } from '../../src/auth/errors.ts'
-import { createKeys, type Keys, type TokenKeys } from '../../src/secrets/keys.ts'
-import {
-  type LoadedSecrets,
-  openSecrets,
-  type SecretProblem,
-  type Secrets,
-} from '../../src/secrets/secrets.ts'
+import { createKeys, type KeyEvent, type Keys, type TokenKeys } from '../../src/secrets/keys.ts'
+import { type LoadedSecrets, openSecrets, type Secrets } from '../../src/secrets/secrets.ts'
+import { createSources } from '../../src/secrets/sources.ts'
 
 const refreshSeconds = 60
 const maxStaleSeconds = 3600
@@ -36,19 +32,21 @@ afterEach(() => {
 })
 
 async function start(secrets: Secrets, settings: { maxStaleSeconds?: number } = {}) {
-  const problems: SecretProblem[] = []
+  const events: KeyEvent[] = []
   const keys = await createKeys({
     secrets,
+    accessAlgorithm: 'HS256',
     refreshSeconds,
     maxStaleSeconds,
     accessTokenSeconds,
     refreshTokenSeconds: 604800,
     clock: () => now,
-    onProblem: (problem) => problems.push(problem),
+    onEvent: (event) => events.push(event),
     ...settings,
   })
   open.push(keys)
-  return { keys, problems }
+  const problems = () => events.filter(({ event }) => /refused|failed/.test(event))
+  return { keys, events, problems }
 }
 
 /** Secrets in files of one folder, as operators replace them. */
@@ -64,15 +62,18 @@ function createFiles() {
   write('refresh', first.refresh)
   return {
     ...first,
+    path,
     write,
     remove: (name: string) => rmSync(path(name)),
     secrets: (previous?: string) =>
-      openSecrets({
-        JWT_ACCESS_SECRET: `ref+file://${path('access')}`,
-        JWT_ACCESS_SECRET_PREVIOUS: previous,
-        JWT_REFRESH_SECRET: `ref+file://${path('refresh')}`,
-        JWT_REFRESH_SECRET_PREVIOUS: undefined,
-      }),
+      openSecrets(
+        {
+          JWT_ACCESS_SECRET: `ref+file://${path('access')}`,
+          JWT_ACCESS_SECRET_PREVIOUS: previous,
+          JWT_REFRESH_SECRET: `ref+file://${path('refresh')}`,
+        },
+        createSources({}),
+      ),
   }
 }
 
@@ -81,8 +82,10 @@ function createStore() {
   const store = {
     answer: {
       versions: {
-        JWT_ACCESS_SECRET: [{ value: newSecret(), createdAt: 0 }],
-        JWT_REFRESH_SECRET: [{ value: newSecret(), createdAt: 0 }],
+        JWT_ACCESS_SECRET: [{ value: newSecret(), createdAt: 0, source: 'a test' }],
+        JWT_ACCESS_SECRET_PREVIOUS: [],
+        JWT_REFRESH_SECRET: [{ value: newSecret(), createdAt: 0, source: 'a test' }],
+        JWT_REFRESH_SECRET_PREVIOUS: [],
       },
       problems: [],
     } as LoadedSecrets,
@@ -95,7 +98,7 @@ function createStore() {
     },
     publish(value: string) {
       const versions = store.answer.versions.JWT_ACCESS_SECRET ?? []
-      store.answer.versions.JWT_ACCESS_SECRET = [{ value, createdAt: now }, ...versions]
+      store.answer.versions.JWT_ACCESS_SECRET = [{ value, createdAt: now, source: 'a test' }, ...versions]
     },
     hold(): () => void {
       let release = () => {}
@@ -109,10 +112,13 @@ function createStore() {
 }
 
 const text = (key?: { export(): Buffer }) => key?.export().toString()
-const signer = (keys: TokenKeys) => text(keys.signingKey().key)
+const signer = (keys: TokenKeys) => text(keys.signingKey().signs)
 /** The name that an instance gives a secret. */
 async function kidOf(value: string): Promise<string> {
-  const versions = { JWT_ACCESS_SECRET: [{ value, createdAt: 0 }] }
+  const versions = {
+    JWT_ACCESS_SECRET: [{ value, createdAt: 0, source: 'a test' }],
+    JWT_ACCESS_SECRET_PREVIOUS: [],
+  }
   const { keys } = await start({ load: async () => ({ versions, problems: [] }) })
   return keys.access.signingKey().kid
 }
@@ -138,7 +144,7 @@ describe('rotation in a file', () => {
     await keys.reload()
     expect(await keys.access.verificationKey(oldKid)).toBeUndefined()
     expect(signer(keys.refresh)).toBe(files.refresh)
-    expect([keys.status(), problems]).toEqual(['ok', []])
+    expect([keys.status(), problems()]).toEqual(['ok', []])
   })
 
   test('E3 a rotation that is taken back before it signs changes nothing', async () => {
@@ -181,7 +187,7 @@ describe('rotation in a file', () => {
     const [{ keys: early }, { keys: late }] = [await start(files.secrets()), await start(files.secrets())]
     const verifiedByBoth = async () => {
       for (const [from, by] of [[early, late] as const, [late, early] as const]) {
-        const { kid, key } = from.access.signingKey()
+        const { kid, signs: key } = from.access.signingKey()
         expect((await by.access.verificationKey(kid))?.equals(key)).toBe(true)
       }
     }
@@ -208,7 +214,7 @@ describe('rotation in a file', () => {
     files.write('access', newSecret())
     const { keys: started } = await start(files.secrets(files.access))
 
-    const { kid, key } = started.access.signingKey()
+    const { kid, signs: key } = started.access.signingKey()
 
     expect((await running.access.verificationKey(kid))?.equals(key)).toBe(true)
     expect(await started.access.verificationKey(running.access.signingKey().kid)).toBeDefined()
@@ -231,9 +237,10 @@ describe('E4 a bad new version', () => {
     await keys.reload()
 
     expect(keys.status()).toBe('refused')
-    expect(problems).toHaveLength(1)
-    expect(problems[0]).toMatchObject({ kind: 'refused', message: expect.stringMatching(message) })
-    expect(JSON.stringify(problems)).not.toContain(bad)
+    expect(problems()).toEqual([
+      expect.objectContaining({ event: 'key_refused', reason: expect.stringMatching(message) }),
+    ])
+    expect(JSON.stringify(problems())).not.toContain(bad)
     now += stagingMs
     expect([signer(keys.access), signer(keys.refresh)]).toEqual([files.access, files.refresh])
     expect(await keys.access.verificationKey(await kidOf(bad))).toBeUndefined()
@@ -284,11 +291,12 @@ describe('E4 a store out of reach', () => {
     await keys.reload()
 
     expect(keys.status()).toBe('unreachable')
-    expect(problems).toEqual([
+    expect(problems()).toEqual([
       {
-        name: 'JWT_REFRESH_SECRET',
-        kind: 'unreachable',
-        message: 'its file is missing; create it, or correct the path',
+        event: 'keys_reload_failed',
+        secret: 'JWT_REFRESH_SECRET',
+        source: expect.stringMatching(/^ref\+file:.*refresh$/),
+        reason: 'its file is missing; create it, or correct the path',
       },
     ])
     expect([signer(keys.access), signer(keys.refresh)]).toEqual([files.access, files.refresh])
@@ -296,7 +304,7 @@ describe('E4 a store out of reach', () => {
 
     files.write('refresh', files.refresh)
     await keys.reload()
-    expect([keys.status(), problems.length]).toEqual(['ok', 1])
+    expect([keys.status(), problems().length]).toEqual(['ok', 1])
   })
 
   test('an unknown kid is unavailable rather than invalid: it may be a good one', async () => {
@@ -321,8 +329,8 @@ describe('E4 a store out of reach', () => {
 
     expect(keys.status()).toBe('stale')
     expect(() => keys.access.signingKey()).toThrow(unavailable)
-    expect(() => keys.refresh.signingKey()).toThrow(unavailable)
     await expect(keys.access.verificationKey(kid)).rejects.toEqual(unavailable)
+    expect(() => keys.refresh.signingKey()).toThrow(unavailable)
   })
 
   test('stale keys serve again after a good load', async () => {
@@ -349,6 +357,48 @@ describe('E4 a store out of reach', () => {
     await keys.reload()
 
     expect([keys.status(), signer(keys.access)]).toEqual(['unreachable', files.access])
+  })
+
+  test('a previous secret out of reach leaves the rest as it is, for as long as it takes', async () => {
+    const files = createFiles()
+    files.write('previous', newSecret())
+    const { keys } = await start(files.secrets(`ref+file://${files.path('previous')}`))
+    const { kid } = keys.access.signingKey()
+
+    files.remove('previous')
+    for (let days = 0; days < 10; days++) {
+      now += maxStaleSeconds * 1000
+      await keys.reload()
+    }
+
+    expect(keys.status()).toBe('unreachable')
+    expect(keys.access.signingKey().kid).toBe(kid)
+  })
+
+  test('where one kind of token has no key, the other goes on, and /readyz is told', async () => {
+    const store = createStore()
+    const { keys } = await start(store)
+
+    store.answer.versions.JWT_REFRESH_SECRET = []
+    await keys.reload()
+
+    expect(keys.status()).toBe('stale')
+    expect(keys.access.signingKey()).toBeDefined()
+    expect(() => keys.refresh.signingKey()).toThrow(unavailable)
+  })
+
+  test('a reload that is asked for begins after the one under way, which may have listed before', async () => {
+    const store = createStore()
+    const { keys } = await start(store)
+    const release = store.hold()
+    const underWay = keys.reload()
+    await Promise.resolve()
+
+    const asked = keys.reload()
+    release()
+    await Promise.all([underWay, asked])
+
+    expect(store.loads).toBe(3)
   })
 
   test('without any usable key signing is unavailable', async () => {
@@ -475,5 +525,106 @@ describe('the background refresh', () => {
     release()
     await jest.advanceTimersByTimeAsync(refreshSeconds * 1000)
     expect(store.loads).toBe(3)
+  })
+})
+
+describe('events', () => {
+  const names = (events: KeyEvent[]) =>
+    events.map(({ event, secret }) => (secret ? `${secret} ${event}` : event))
+
+  test('E6 every change is told once, by kid and source, when it happens and not at the next load', async () => {
+    jest.useFakeTimers({ now, doNotFake: ['nextTick', 'queueMicrotask'] })
+    const store = createStore()
+    const { keys, events } = await start(store)
+    const oldKid = keys.access.signingKey().kid
+    expect(names(events.splice(0))).toEqual([
+      'keys_loaded',
+      'JWT_ACCESS_SECRET key_signing',
+      'JWT_REFRESH_SECRET key_signing',
+    ])
+
+    const next = newSecret()
+    store.publish(next)
+    await keys.reload()
+    expect(events.splice(0)).toEqual([
+      expect.objectContaining({ event: 'key_published', secret: 'JWT_ACCESS_SECRET', source: 'a test' }),
+    ])
+    store.gate = new Promise(() => {}) // No load from now on.
+    const pass = async (ms: number) => {
+      now += ms
+      await jest.advanceTimersByTimeAsync(ms)
+    }
+    await pass(stagingMs + 10)
+    expect(names(events.splice(0))).toEqual([
+      'JWT_ACCESS_SECRET key_signing',
+      'JWT_ACCESS_SECRET key_verifying',
+    ])
+    await pass(stagingMs + accessTokenSeconds * 1000)
+    expect(events.splice(0)).toEqual([
+      expect.objectContaining({
+        event: 'key_retired',
+        kid: oldKid,
+        reason: expect.stringMatching(/successor/),
+      }),
+    ])
+    jest.useRealTimers()
+  })
+
+  test('E3 one that is withdrawn is retired, with the reason', async () => {
+    const store = createStore()
+    const { keys, events } = await start(store)
+    const { kid } = keys.access.signingKey()
+    events.splice(0)
+
+    store.answer.versions.JWT_ACCESS_SECRET = []
+    await keys.reload()
+
+    expect(events).toEqual([
+      {
+        event: 'key_retired',
+        secret: 'JWT_ACCESS_SECRET',
+        kid,
+        source: 'a test',
+        reason: 'its source has it no more',
+      },
+    ])
+    expect(() => keys.access.signingKey()).toThrow(unavailable)
+    await expect(keys.access.verificationKey(kid)).rejects.toEqual(unavailable)
+  })
+
+  test('E4 a lasting problem is told once, counted each time, and its end is told', async () => {
+    const files = createFiles()
+    const { keys, events } = await start(files.secrets())
+    events.splice(0)
+
+    files.remove('refresh')
+    for (let times = 0; times < 3; times++) await keys.reload()
+    expect(names(events)).toEqual(['JWT_REFRESH_SECRET keys_reload_failed'])
+    expect(keys.report()).toMatchObject({ status: 'unreachable', failures: 3, loadAge: 0 })
+
+    files.write('refresh', files.refresh)
+    await keys.reload()
+    expect(names(events)).toEqual(['JWT_REFRESH_SECRET keys_reload_failed', 'keys_loaded'])
+  })
+
+  test('E4 a store whose SDK throws something else is out of reach, and not the end of the process', async () => {
+    const files = createFiles()
+    let broken = false
+    const { keys, problems } = await start(
+      openSecrets({ JWT_ACCESS_SECRET: 'ref+file:///a', JWT_REFRESH_SECRET: 'ref+file:///b' }, (text) => ({
+        label: text,
+        history: async () => [],
+        versions: async () => {
+          if (broken) throw new TypeError('canary')
+          return [{ value: text.endsWith('a') ? files.access : files.refresh, source: text }]
+        },
+      })),
+    )
+
+    broken = true
+    await keys.reload()
+
+    expect(keys.status()).toBe('unreachable')
+    expect(problems()[0]?.reason).toBe('cannot be read: unexpected TypeError of its store')
   })
 })

@@ -1,9 +1,14 @@
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
-import { openSource, SourceError } from '../../src/secrets/sources.ts'
+import { SourceError } from '../../src/secrets/source-error.ts'
+import { createSources } from '../../src/secrets/sources.ts'
+
+const openSource = createSources({})
 
 const root = mkdtempSync(join(tmpdir(), 'sources-'))
 let folder: string
@@ -42,7 +47,7 @@ describe('a value', () => {
     'REF+file:///etc/passwd',
     'vault://x',
   ])('%j is the secret itself, one version that was always there', async (value) => {
-    expect(await openSource(value).versions()).toEqual([{ value }])
+    expect(await openSource(value).versions()).toEqual([{ value, source: 'environment' }])
   })
 })
 
@@ -73,9 +78,324 @@ describe('a reference', () => {
   test.each(['secret', './secret', '../secret', '~/secret', 'localhost/secret', ' /secret'])(
     'E2 ref+file://%s is refused: the path is not absolute',
     (path) => {
-      expect(() => fileSource(path)).toThrow(new SourceError('must name an absolute path, ref+file:///path'))
+      expect(() => fileSource(path)).toThrow(
+        new SourceError('malformed', 'must name an absolute path, ref+file:///path'),
+      )
     },
   )
+})
+
+describe('a reference to a store', () => {
+  test.each([
+    'ref+vault://secret/app#/JWT_ACCESS',
+    'ref+vault://team/shop/app#/key with spaces',
+    'ref+awssecrets://jwt-access',
+    'ref+awssecrets://shop/jwt#/ACCESS',
+    'ref+awssecrets://arn:aws:secretsmanager:eu-central-1:123456789012:secret:shop/jwt-AbCdEf#/ACCESS',
+    'ref+awsssm://shop/jwt-access',
+    'ref+awsssm:///shop/jwt-access',
+    'ref+gcpsecrets://shop-123/jwt-access',
+    'ref+gcpsecrets://shop-123/jwt#/ACCESS',
+    'ref+azurekeyvault://shop/jwt-access',
+    'ref+azurekeyvault://shop.vault.azure.cn/jwt-access',
+    'ref+azurekeyvault://localhost:8443/jwt-access',
+  ])('%s is opened, without asking for anything yet', (text) => {
+    const source = openSource(text)
+
+    expect(source.label).toBe(text)
+    expect(source.rotate).toEqual(expect.any(Function))
+  })
+
+  const examples = {
+    vault: 'must be like ref+vault://MOUNT/PATH#/FIELD',
+    awssecrets: 'must be like ref+awssecrets://NAME[#/KEY]',
+    awsssm: 'must be like ref+awsssm://PATH',
+    gcpsecrets: 'must be like ref+gcpsecrets://PROJECT/SECRET[#/KEY]',
+    azurekeyvault: 'must be like ref+azurekeyvault://VAULT/SECRET',
+  }
+  const wrongEverywhere = [
+    ['a query', 'shop/jwt?version=1'],
+    ['a query before its field', 'shop/jwt?version=1#/KEY'],
+    ['a query after its field', 'shop/jwt#/KEY?version=1'],
+    ['a field within a field', 'shop/jwt#/a/b'],
+    ['two fields', 'shop/jwt#/a#/b'],
+    ['an empty field', 'shop/jwt#/'],
+    ['a field without its slash', 'shop/jwt#KEY'],
+    ['an end', 'shop/jwt#'],
+    ['a field of nothing', '#/KEY'],
+    ['a space', 'shop/my jwt'],
+    ['a space before', ' shop/jwt'],
+    ['a space after', 'shop/jwt '],
+    ['a newline after', 'shop/jwt\n'],
+    ['a tab before its field', 'shop/jwt\t#/KEY'],
+  ]
+  const wrong = Object.entries(examples).flatMap(([scheme, message]) =>
+    wrongEverywhere.map(([what = '', rest = '']) => [scheme, what, rest, message] as const),
+  )
+  test.each([
+    ...wrong,
+    ['vault', 'no field', 'secret/app', examples.vault],
+    ['awsssm', 'a field, which it has not', 'shop/jwt#/KEY', examples.awsssm],
+    ['azurekeyvault', 'a field, which it has not', 'shop/jwt#/KEY', examples.azurekeyvault],
+  ] as const)('ref+%s:// with %s is refused, with an example', (scheme, _what, rest, message) => {
+    expect(() => openSource(`ref+${scheme}://${rest}`)).toThrow(new SourceError('malformed', message))
+    expect(() => openSource(`ref+${scheme}://${rest}`)).toThrow(
+      expect.objectContaining({ fault: 'malformed' }),
+    )
+  })
+
+  test.each(['vault', 'awssecrets', 'awsssm', 'gcpsecrets', 'azurekeyvault'])(
+    'ref+%s:// to nowhere is refused, with what is known',
+    (scheme) => {
+      for (const rest of ['', ':', ':/', '://', '//secret/app#/KEY', ':/secret/app#/KEY'])
+        expect(() => openSource(`ref+${scheme}${rest}`)).toThrow(
+          expect.objectContaining({
+            fault: 'malformed',
+            message: expect.stringMatching(/it reads ref\+file/),
+          }),
+        )
+    },
+  )
+})
+
+describe('an SDK', () => {
+  const { peerDependencies, peerDependenciesMeta, dependencies, devDependencies } = JSON.parse(
+    readFileSync('package.json', 'utf8'),
+  )
+  const references = {
+    'ref+awssecrets://shop/jwt': ['@aws-sdk/client-secrets-manager'],
+    'ref+awsssm://shop/jwt': ['@aws-sdk/client-ssm'],
+    'ref+gcpsecrets://shop/jwt': ['@google-cloud/secret-manager'],
+    'ref+azurekeyvault://shop/jwt': ['@azure/keyvault-secrets', '@azure/identity'],
+  }
+  const asked = jest.fn<(what: unknown) => void>()
+  const there: Record<string, () => object> = {
+    '@aws-sdk/client-secrets-manager': () => ({
+      SecretsManagerClient: AwsClient,
+      ListSecretVersionIdsCommand: AwsCommand,
+    }),
+    '@aws-sdk/client-ssm': () => ({ SSMClient: AwsClient, GetParameterHistoryCommand: AwsCommand }),
+    '@google-cloud/secret-manager': () => ({
+      SecretManagerServiceClient: class {
+        async initialize() {}
+        async listSecretVersions({ parent }: { parent: string }) {
+          asked(parent)
+          return [[]]
+        }
+      },
+    }),
+    '@azure/identity': () => ({ DefaultAzureCredential: class {} }),
+    '@azure/keyvault-secrets': () => ({
+      SecretClient: class {
+        url: string
+        constructor(url: string) {
+          this.url = url
+        }
+        async *listPropertiesOfSecretVersions(name: string) {
+          asked(`${this.url} ${name}`)
+          yield { version: '1', createdOn: new Date(), enabled: false }
+        }
+      },
+    }),
+  }
+  class AwsCommand {
+    input: object
+    constructor(input: object) {
+      this.input = input
+    }
+  }
+  class AwsClient {
+    async send({ input }: AwsCommand) {
+      asked(input)
+      return {}
+    }
+  }
+
+  /** Whatever is installed. */
+  function install(names: string[]) {
+    jest.resetModules()
+    for (const [name, sdk] of Object.entries(there)) {
+      const missing = () => {
+        throw Object.assign(new Error(`Cannot find package '${name}'`), { code: 'ERR_MODULE_NOT_FOUND' })
+      }
+      jest.unstable_mockModule(name, names.includes(name) ? sdk : missing, { virtual: true })
+    }
+  }
+  beforeEach(() => {
+    asked.mockReset()
+    install(Object.keys(there))
+  })
+
+  /** The packages that an error says to install, by the versions it names; `any` where it names none. */
+  async function told(reference: string): Promise<Record<string, string>> {
+    const { fault, message } = await failure(() => createSources({})(reference).versions())
+    expect(fault).toBe('sdk_missing')
+    const [, packages = ''] =
+      /^needs a package that is not installed: npm install (?:--[\w-]+ )*(.+)$/.exec(message) ?? []
+    const versions = packages.split(' ').map((name) => /^(.+?)(?:@([\d.]+))?$/.exec(name) ?? [])
+    return Object.fromEntries(versions.map(([, name, version = 'any']) => [name, version]))
+  }
+
+  test('that is missing is named, with the command that installs the versions known to work', async () => {
+    install([])
+    const all: Record<string, string> = {}
+    for (const [reference, names] of Object.entries(references)) {
+      const packages = await told(reference)
+      expect(Object.keys(packages)).toEqual(names)
+      Object.assign(all, packages)
+    }
+
+    expect(Object.keys(all).sort()).toEqual(Object.keys(peerDependencies).sort())
+    for (const [name, version] of Object.entries<string>(peerDependencies)) {
+      const isRange = version.startsWith('^')
+      expect([name, all[name]]).toEqual([
+        name,
+        isRange && all[name] === 'any' ? 'any' : version.replace('^', ''),
+      ])
+    }
+  })
+
+  test('of two that is missing is named with the other: one command installs both', async () => {
+    install(['@azure/keyvault-secrets'])
+
+    expect(Object.keys(await told('ref+azurekeyvault://shop/jwt'))).toContain('@azure/identity')
+  })
+
+  test('that is installed meanwhile is found at the next load', async () => {
+    install([])
+    const source = createSources({})('ref+gcpsecrets://shop/jwt')
+    await failure(() => source.versions())
+
+    install(Object.keys(there))
+
+    expect(await source.versions()).toEqual([])
+  })
+
+  test('that is broken is not called missing', async () => {
+    const broken = new SyntaxError('Unexpected token')
+    jest.resetModules()
+    jest.unstable_mockModule(
+      '@aws-sdk/client-ssm',
+      () => {
+        throw broken
+      },
+      { virtual: true },
+    )
+
+    await expect(createSources({})('ref+awsssm://shop/jwt').versions()).rejects.toMatchObject({
+      name: 'SyntaxError',
+    })
+  })
+
+  test('is optional: none is installed with the server', () => {
+    for (const name of Object.keys(peerDependencies)) {
+      expect(peerDependenciesMeta[name]).toEqual({ optional: true })
+      expect({ ...dependencies, ...devDependencies }).not.toHaveProperty([name])
+    }
+  })
+
+  const arn = 'arn:aws:secretsmanager:eu-central-1:123456789012:secret:shop/jwt-AbCdEf'
+  test.each([
+    ['ref+awssecrets://shop/jwt#/KEY', expect.objectContaining({ SecretId: 'shop/jwt' })],
+    [`ref+awssecrets://${arn}`, expect.objectContaining({ SecretId: arn })],
+    ['ref+awsssm://shop/jwt', expect.objectContaining({ Name: '/shop/jwt' })],
+    ['ref+awsssm:///shop/jwt', expect.objectContaining({ Name: '/shop/jwt' })],
+    ['ref+gcpsecrets://shop/jwt#/KEY', 'projects/shop/secrets/jwt'],
+    ['ref+gcpsecrets://example.com:shop/jwt', 'projects/example.com:shop/secrets/jwt'],
+    ['ref+azurekeyvault://shop/jwt', 'https://shop.vault.azure.net jwt'],
+    ['ref+azurekeyvault://shop.vault.azure.cn/jwt', 'https://shop.vault.azure.cn jwt'],
+    ['ref+azurekeyvault://localhost:8443/jwt', 'https://localhost:8443 jwt'],
+  ])('is asked for what %s names', async (reference, what) => {
+    await createSources({})(reference).versions()
+
+    expect(asked.mock.calls).toEqual([[what]])
+  })
+
+  test.each([
+    'ref+gcpsecrets://shop',
+    'ref+gcpsecrets://shop/',
+    'ref+gcpsecrets:///jwt',
+    'ref+gcpsecrets://shop//jwt',
+    'ref+gcpsecrets://shop/jwt/versions/1',
+    'ref+gcpsecrets://projects/shop/secrets/jwt',
+    'ref+gcpsecrets://shop/../jwt',
+    'ref+azurekeyvault://shop',
+    'ref+azurekeyvault://shop/',
+    'ref+azurekeyvault:///jwt',
+    'ref+azurekeyvault://shop//jwt',
+    'ref+azurekeyvault://shop/jwt/0123456789abcdef',
+    'ref+azurekeyvault://shop/jwt_access',
+    'ref+azurekeyvault://https://shop.vault.azure.net/jwt',
+    'ref+azurekeyvault://user@shop/jwt',
+  ])('is not asked for %s, which is refused with an example', async (reference) => {
+    const { fault, message } = await failure(() => createSources({})(reference).versions())
+
+    expect(fault).toBe('malformed')
+    expect(message).toMatch(/^must be like ref\+(gcpsecrets:\/\/PROJECT|azurekeyvault:\/\/VAULT)\/SECRET/)
+    expect(asked).not.toHaveBeenCalled()
+  })
+})
+
+describe('two references', () => {
+  const asked: string[] = []
+  const answers: Record<string, object> = {
+    '/v1/auth/token/lookup-self': { ttl: 0 },
+    '/v1/secret/metadata/app': {
+      versions: {
+        1: { created_time: '2026-01-01T00:00:00Z', deletion_time: '', destroyed: false },
+        2: { created_time: '2026-01-02T00:00:00Z', deletion_time: '', destroyed: false },
+      },
+    },
+    '/v1/secret/data/app?version=1': { data: { ACCESS: 'access', REFRESH: 'the old' } },
+    '/v1/secret/data/app?version=2': { data: { ACCESS: 'access', REFRESH: 'the new' } },
+  }
+  const vault = createServer(({ url = '' }, response) => {
+    asked.push(url)
+    response.end(JSON.stringify({ data: answers[url] ?? answers[url.replace('other', 'app')] }))
+  })
+  let env: { VAULT_ADDR: string; VAULT_TOKEN: string }
+  beforeEach(async () => {
+    asked.length = 0
+    if (!vault.listening) await new Promise<void>((resolve) => vault.listen(0, '127.0.0.1', resolve))
+    env = { VAULT_ADDR: `http://127.0.0.1:${(vault.address() as AddressInfo).port}`, VAULT_TOKEN: 'token' }
+  })
+  afterAll(() => {
+    vault.closeAllConnections()
+    vault.close()
+  })
+  const read = (...references: string[]) => {
+    const openSource = createSources(env)
+    return Promise.all(references.map((reference) => openSource(reference).versions()))
+  }
+
+  test('to one place read it once, each its own field', async () => {
+    const [access, refresh] = await read('ref+vault://secret/app#/ACCESS', 'ref+vault://secret/app#/REFRESH')
+
+    expect(asked.toSorted()).toEqual(Object.keys(answers).toSorted())
+    expect(refresh?.map(({ id, value }) => [id, value])).toEqual([
+      ['2', 'the new'],
+      ['1', 'the old'],
+    ])
+    // Its second version changed the other field only.
+    expect(access?.map(({ id, value }) => [id, value])).toEqual([['1', 'access']])
+  })
+
+  test('read later share what was read of a version, and list anew', async () => {
+    const openSource = createSources(env)
+    await openSource('ref+vault://secret/app#/ACCESS').versions()
+    asked.length = 0
+
+    await openSource('ref+vault://secret/app#/REFRESH').versions()
+
+    expect(asked).toEqual(['/v1/secret/metadata/app'])
+  })
+
+  test('to two places of one store share its login', async () => {
+    await read('ref+vault://secret/app#/ACCESS', 'ref+vault://secret/other#/ACCESS')
+
+    expect(asked.filter((url) => url.endsWith('lookup-self'))).toHaveLength(1)
+    expect(asked.filter((url) => url.includes('metadata'))).toHaveLength(2)
+  })
 })
 
 describe('a file', () => {
@@ -142,7 +462,7 @@ describe('a file', () => {
     await failure(() => source.versions())
     replace(at('secret'), secret)
 
-    expect(await source.versions()).toEqual([{ value: secret }])
+    expect(await newest(source)).toBe(secret)
   })
 })
 
@@ -152,11 +472,11 @@ describe('a change', () => {
   test('E2 notices an atomic replacement', async () => {
     writeFileSync(at('secret'), `${first}\n`)
     const source = fileSource(at('secret'))
-    const before = await source.versions()
+    const before = await newest(source)
 
     replace(at('secret'), `${second}\n`)
 
-    expect([before, await source.versions()]).toEqual([[{ value: first }], [{ value: second }]])
+    expect([before, await newest(source)]).toEqual([first, second])
   })
 
   test('E2 notices a file written in place', async () => {
@@ -176,7 +496,7 @@ describe('a change', () => {
 
     replace(at('secret'), `${first}\n`)
 
-    expect(await source.versions()).toEqual([{ value: first }])
+    expect(await newest(source)).toBe(first)
   })
 
   test('E2 notices the swap of a symbolic link, as Kubernetes makes it', async () => {

@@ -1,0 +1,23 @@
+/** What keeps a secret from being read or written; each is mended in another way. */
+export type SourceFault =
+  | 'absent'
+  | 'denied'
+  | 'sealed'
+  | 'withdrawn'
+  | 'malformed'
+  | 'conflict'
+  | 'sdk_missing'
+  | 'unreachable'
+
+/** A source that cannot be read. The message says what is wrong and how to mend it, and never names the secret. */
+export class SourceError extends Error {
+  readonly fault: SourceFault
+  constructor(fault: SourceFault, message: string) {
+    super(message)
+    this.name = 'SourceError'
+    this.fault = fault
+  }
+}
+
+/** Faults that may pass by themselves. */
+export const isOutage = (fault: SourceFault) => fault === 'unreachable' || fault === 'sealed'
