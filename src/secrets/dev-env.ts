@@ -1,12 +1,12 @@
 // Makes `.env` for development: `.env.example` with a fresh secret in the place of each placeholder.
 // One that is there is never touched.
-import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { newSecret } from './generate.ts'
 import { placeholder } from './policy.ts'
 
 const example = readFileSync('.env.example', 'utf8')
 const text = example.replace(/^(\w+)=(.+)$/gm, (line, name, value) =>
-  placeholder.test(value) ? `${name}=${randomBytes(48).toString('base64url')}` : line,
+  placeholder.test(value) ? `${name}=${newSecret()}` : line,
 )
 try {
   writeFileSync('.env', text, { flag: 'wx', mode: 0o600 })

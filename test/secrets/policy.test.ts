@@ -141,6 +141,15 @@ describe('E1 refuses what is publicly known', () => {
   })
 })
 
+test.each(['"', "'", ' x', 'R'])(
+  'E1 refuses a reference behind %j, which would be a secret that others can guess',
+  (start) => {
+    const reference = `${start}ref+awssecrets://prod/7f3a9c1e-5b2d-4e8f-9a6c-1d0e2f3b4c5a`
+
+    expect(secretProblem(reference)).toMatch(/^is a reference with something in front of it/)
+  },
+)
+
 describe('A2 refuses key files', () => {
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' })

@@ -1,0 +1,115 @@
+import { readFile } from 'node:fs/promises'
+import { parse } from 'dotenv'
+import { type Draft, draftFile } from './draft-file.ts'
+import { readSecretFile } from './file.ts'
+import { newPrivateKey, newSecret } from './generate.ts'
+import type { Algorithm } from './key.ts'
+import { SourceError } from './source-error.ts'
+import type { OpenSource } from './sources.ts'
+
+/** The variables whose secrets can be rotated. */
+export const rotatable = ['JWT_ACCESS_SECRET', 'JWT_ACCESS_PRIVATE_KEY', 'JWT_REFRESH_SECRET'] as const
+export type Rotatable = (typeof rotatable)[number]
+
+/**
+ * Makes a new secret and writes it to where the variable says its secret lives: as a new version to a store; into a
+ * file or `.env`, what was there being kept as the `_PREVIOUS`.
+ * @param texts what the variables say; `platform`: those that are set outside of `.env`, where they cannot be written
+ * @returns what happened and what is to be done, in one line
+ * @throws SourceError where it cannot be written; nothing has changed then, or the message says what
+ */
+export async function rotate(
+  name: Rotatable,
+  options: {
+    texts: Readonly<Record<string, string | undefined>>
+    platform: Readonly<Record<string, string | undefined>>
+    algorithm: Algorithm
+    openSource: OpenSource
+  },
+): Promise<string> {
+  const { texts, platform, algorithm, openSource } = options
+  const text = texts[name]
+  if (!text) throw new SourceError('absent', 'is not set; set it to where its secret is to live')
+  const value = name === 'JWT_ACCESS_PRIVATE_KEY' ? newPrivateKey(asymmetric(algorithm)) : newSecret()
+  const path = fileOf(text)
+  if (path) return rotateFile(name, path, fileOf(texts[`${name}_PREVIOUS`]), value)
+  if (text.startsWith('ref+')) {
+    const source = openSource(text)
+    await source.rotate?.(value)
+    return `a new version is in ${source.label}; every server takes it up by itself`
+  }
+  if (platform[name])
+    throw new SourceError(
+      'malformed',
+      `is set on the platform, which only you can change: set ${name}_PREVIOUS to what ${name} is, and ${name} to what "generate" gives; then start anew`,
+    )
+  if (platform[`${name}_PREVIOUS`] || texts[`${name}_PREVIOUS`]?.startsWith('ref+'))
+    throw new SourceError(
+      'malformed',
+      `is in .env, but ${name}_PREVIOUS is not, and would not be what it was; remove it from where it is set`,
+    )
+  return rotateDotenv(name, value)
+}
+
+function asymmetric(algorithm: Algorithm): Exclude<Algorithm, 'HS256'> {
+  if (algorithm !== 'HS256') return algorithm
+  throw new SourceError('malformed', 'is not in use: JWT_ALGORITHM is HS256; set it to RS256 or ES256')
+}
+
+const fileOf = (text?: string) =>
+  text?.startsWith('ref+file://') ? text.slice('ref+file://'.length) : undefined
+
+// The old one first: whoever starts in between finds one secret twice and says so, and none is lost. Both are written
+// before either is put in place, and what was the previous one comes back where that fails halfway.
+async function rotateFile(name: string, path: string, previous: string | undefined, value: string) {
+  const old = await readSecretFile(path)
+  const kept = previous ?? `${path}.previous`
+  const before = await readFile(kept, 'utf8').catch(() => undefined)
+  const drafts: Draft[] = []
+  const draft = async (...file: Parameters<typeof draftFile>) => drafts.push(await draftFile(...file))
+  try {
+    await draft(kept, `${old}\n`, path)
+    await draft(path, `${value}\n`)
+    for (const { commit } of drafts) await commit()
+  } catch (error) {
+    for (const { discard } of drafts) await discard()
+    if (before !== undefined) await (await draftFile(kept, before)).commit()
+    throw notWritten(error)
+  }
+  const setting = previous ? '' : `; for servers that start from now on, set ${name}_PREVIOUS_FILE=${kept}`
+  return `a new secret is in ${path}, the old one in ${kept}; running servers take it up by themselves${setting}`
+}
+
+function notWritten(error: unknown): Error {
+  const { code, path } = error as NodeJS.ErrnoException
+  if (code !== 'EEXIST') return new Error(`nothing was changed, as a file could not be written (${code})`)
+  return new SourceError('conflict', `is being rotated by somebody else; if nobody is, remove ${path}`)
+}
+
+async function rotateDotenv(name: string, value: string): Promise<string> {
+  const text = await readFile('.env', 'utf8')
+  const [found, another] = text.matchAll(assignment(name))
+  const [, start = '', old = ''] = found ?? []
+  const kept = `${name}_PREVIOUS=${old}`
+  const fresh = start + (value.includes('\n') ? JSON.stringify(value) : value)
+  const hasPrevious = assignment(`${name}_PREVIOUS`).test(text)
+  const rotated = text
+    .replace(assignment(`${name}_PREVIOUS`), () => kept)
+    .replace(assignment(name), () => (hasPrevious ? fresh : `${fresh}\n${kept}`))
+  const [before, after] = [parse(text), parse(rotated)]
+  if (another || after[`${name}_PREVIOUS`] !== before[name] || after[name] !== value)
+    throw new SourceError('malformed', 'is not on one line of its own in .env; rotate it by hand')
+  const draft = await draftFile('.env', rotated).catch((error) => {
+    throw notWritten(error)
+  })
+  if ((await readFile('.env', 'utf8')) === text) await draft.commit()
+  else {
+    await draft.discard()
+    throw new SourceError('conflict', 'was written by somebody else meanwhile; run it again')
+  }
+  return `a new secret is in .env, the old one in ${name}_PREVIOUS; start the server anew`
+}
+
+/** What sets a variable in `.env`: what is before its value, and the value as written, over several lines in quotes. */
+const assignment = (name: string) =>
+  new RegExp(`^((?:export\\s+)?${name}[ \\t]*=[ \\t]*)("[^"]*"|'[^']*'|\`[^\`]*\`|[^\\s#]*)`, 'gm')

@@ -1,0 +1,380 @@
+import { createPrivateKey } from 'node:crypto'
+import {
+  chmodSync,
+  lstatSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setImmediate as turn } from 'node:timers/promises'
+import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import { parse } from 'dotenv'
+import { newPrivateKey, newSecret } from '../../src/secrets/generate.ts'
+import { type Rotatable, rotate } from '../../src/secrets/rotate.ts'
+import { SourceError } from '../../src/secrets/source-error.ts'
+import { createSources } from '../../src/secrets/sources.ts'
+
+jest.setTimeout(20_000)
+
+const root = mkdtempSync(join(tmpdir(), 'rotate-'))
+const home = process.cwd()
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(root, 'case-'))
+  process.chdir(folder)
+})
+afterEach(() => process.chdir(home))
+afterAll(() => rmSync(root, { recursive: true }))
+
+const at = (name: string) => join(folder, name)
+const read = (name: string) => readFileSync(at(name), 'utf8')
+const modeOf = (name: string) => statSync(at(name)).mode & 0o7777
+/** Matches what `newSecret` makes. */
+const secret = '[\\w-]{64}'
+
+type Texts = Record<string, string | undefined>
+type Given = { platform?: Texts; algorithm?: 'HS256' | 'RS256' | 'ES256' }
+
+const rotateTexts = (name: Rotatable, texts: Texts, { platform = {}, algorithm = 'HS256' }: Given = {}) =>
+  rotate(name, { texts, platform, algorithm, openSource: createSources({}) })
+
+async function failure(action: Promise<unknown>): Promise<SourceError> {
+  const result = await action.catch((error: unknown) => error)
+  if (result instanceof SourceError) return result
+  throw new Error(`expected a SourceError, got ${result}`)
+}
+
+describe('.env', () => {
+  /** Rotates the refresh secret, or another, of a `.env` of this text. */
+  const rotateIn = (text: string, name: Rotatable = 'JWT_REFRESH_SECRET', given: Given = {}) => {
+    writeFileSync('.env', text)
+    return rotateTexts(name, { ...parse(text), ...given.platform }, given)
+  }
+
+  test('current becomes previous, and all else stays as and where it is', async () => {
+    const old = newSecret()
+    const others = `A=1\n\nJWT_ACCESS_SECRET=${newSecret()}  # the other\n`
+
+    const message = await rotateIn(
+      `# of this machine\n${others}JWT_REFRESH_SECRET=${old} # mine\n# end\nZ='2'\n`,
+    )
+
+    const changed = new RegExp(
+      `^# of this machine\n${others}JWT_REFRESH_SECRET=(${secret})\nJWT_REFRESH_SECRET_PREVIOUS=${old} # mine\n# end\nZ='2'\n$`,
+    )
+    expect(read('.env')).toMatch(changed)
+    expect(read('.env')).not.toContain(`JWT_REFRESH_SECRET=${old}`)
+    expect(message).toMatch(/JWT_REFRESH_SECRET_PREVIOUS; start the server anew$/)
+  })
+
+  test.each([
+    ['without a newline at the end', (old: string) => `A=1\nJWT_REFRESH_SECRET=${old}`],
+    ['with CRLF', (old: string) => `A=1\r\nJWT_REFRESH_SECRET=${old}\r\nB=2\r\n`],
+    ['in single quotes', (old: string) => `A=1\nJWT_REFRESH_SECRET='${old}'\nB=2\n`],
+    ['in double quotes', (old: string) => `A=1\nJWT_REFRESH_SECRET="${old}"\nB=2\n`],
+    ['exported', (old: string) => `export A=1\nexport JWT_REFRESH_SECRET=${old}\nB=2\n`],
+    ['with spaces around the sign', (old: string) => `A=1\nJWT_REFRESH_SECRET = ${old}\nB=2\n`],
+    [
+      'beside a previous one',
+      (old: string) => `JWT_REFRESH_SECRET_PREVIOUS=${newSecret()}\nA=1\nJWT_REFRESH_SECRET=${old}\n`,
+    ],
+    [
+      'before a previous one in quotes',
+      (old: string) => `JWT_REFRESH_SECRET=${old}\nA=1\nJWT_REFRESH_SECRET_PREVIOUS="${newSecret()}"\n`,
+    ],
+  ])('a secret %s', async (_how, text) => {
+    const old = newSecret()
+    const before = parse(text(old))
+
+    const message = await rotateIn(text(old))
+
+    const { JWT_REFRESH_SECRET: fresh = '', ...after } = parse(read('.env'))
+    expect(fresh).toMatch(new RegExp(`^${secret}$`))
+    expect(fresh).not.toBe(old)
+    const { JWT_REFRESH_SECRET: _, ...others } = before
+    expect(after).toEqual({ ...others, JWT_REFRESH_SECRET_PREVIOUS: old })
+    expect(read('.env').match(/_PREVIOUS/g)).toHaveLength(1)
+    expect(message).not.toContain(old)
+    expect(message).not.toContain(fresh)
+  })
+
+  test.each([
+    ['over several lines', (pem: string) => `"${pem}"`],
+    ['on one line', (pem: string) => `"${pem.replaceAll('\n', '\\n')}"`],
+  ])('a private key %s', async (_how, written) => {
+    const old = newPrivateKey('ES256')
+    const refreshSecret = newSecret()
+
+    await rotateIn(
+      `JWT_ACCESS_PRIVATE_KEY=${written(old)}\nJWT_REFRESH_SECRET=${refreshSecret}\n`,
+      'JWT_ACCESS_PRIVATE_KEY',
+      { algorithm: 'ES256' },
+    )
+
+    const after = parse(read('.env'))
+    expect(after.JWT_ACCESS_PRIVATE_KEY_PREVIOUS).toBe(old)
+    expect(after.JWT_ACCESS_PRIVATE_KEY).not.toBe(old)
+    expect(createPrivateKey(after.JWT_ACCESS_PRIVATE_KEY ?? '').asymmetricKeyDetails).toEqual({
+      namedCurve: 'prime256v1',
+    })
+    expect(after.JWT_REFRESH_SECRET).toBe(refreshSecret)
+  })
+
+  test.each([0o600, 0o640, 0o644])('keeps its mode, number %i', async (mode) => {
+    writeFileSync('.env', '')
+    chmodSync('.env', mode)
+
+    await rotateIn(`JWT_REFRESH_SECRET=${newSecret()}\n`)
+
+    expect(modeOf('.env')).toBe(mode)
+    expect(readdirSync(folder)).toEqual(['.env'])
+  })
+
+  test.each([
+    [
+      'is there twice',
+      (old: string) => `JWT_REFRESH_SECRET=${old}\nJWT_REFRESH_SECRET=${newSecret()}\n`,
+      /by hand/,
+    ],
+    [
+      'has its previous there twice',
+      (old: string) =>
+        `JWT_REFRESH_SECRET=${old}\n${`JWT_REFRESH_SECRET_PREVIOUS=${newSecret()}\n`.repeat(2)}`,
+      undefined,
+    ],
+    ['is not at the start of its line', (old: string) => `  JWT_REFRESH_SECRET=${old}\n`, /by hand/],
+    ['is written with a colon', (old: string) => `JWT_REFRESH_SECRET: ${old}\n`, /by hand/],
+  ])('a secret that %s is rotated by hand, or right', async (_how, text, refusal) => {
+    const old = newSecret()
+    const before = text(old)
+    const result = await rotateIn(before).catch((error: Error) => error)
+
+    if (result instanceof Error) {
+      expect(read('.env')).toBe(before)
+      expect(result.message).toMatch(/by hand/)
+      expect(result.message).not.toContain(old)
+    } else {
+      expect(refusal).toBeUndefined()
+      expect(parse(read('.env'))).toEqual({
+        JWT_REFRESH_SECRET: expect.stringMatching(secret),
+        JWT_REFRESH_SECRET_PREVIOUS: old,
+      })
+    }
+  })
+
+  test('what the platform sets stays there, and the advice is how to rotate it', async () => {
+    const old = newSecret()
+    const text = `JWT_REFRESH_SECRET=${newSecret()}\n`
+
+    const { fault, message } = await failure(
+      rotateIn(text, 'JWT_REFRESH_SECRET', { platform: { JWT_REFRESH_SECRET: old } }),
+    )
+
+    expect(read('.env')).toBe(text)
+    expect(fault).toBe('malformed')
+    expect(message).toMatch(/set JWT_REFRESH_SECRET_PREVIOUS to what JWT_REFRESH_SECRET is, and .*"generate"/)
+    expect(message).not.toContain(old)
+  })
+
+  test.each<[what: string, Texts]>([
+    ['set on the platform', { JWT_REFRESH_SECRET_PREVIOUS: newSecret() }],
+    ['a file', { JWT_REFRESH_SECRET_PREVIOUS: 'ref+file:///previous' }],
+  ])('where the previous one is %s it would not be kept, so nothing is done', async (_what, texts) => {
+    const text = `JWT_REFRESH_SECRET=${newSecret()}\n`
+    writeFileSync('.env', text)
+    const platform = texts.JWT_REFRESH_SECRET_PREVIOUS?.startsWith('ref+') ? {} : texts
+
+    const { message } = await failure(
+      rotateTexts('JWT_REFRESH_SECRET', { ...parse(text), ...texts }, { platform }),
+    )
+
+    expect(message).toMatch(/JWT_REFRESH_SECRET_PREVIOUS is not, .*; remove it/)
+    expect(read('.env')).toBe(text)
+  })
+
+  test('of two rotations at once none is lost and said to be done', async () => {
+    const text = `JWT_ACCESS_SECRET=${newSecret()}\nJWT_REFRESH_SECRET=${newSecret()}\n`
+    writeFileSync('.env', text)
+    const before = parse(text)
+
+    const results = await Promise.allSettled(
+      (['JWT_ACCESS_SECRET', 'JWT_REFRESH_SECRET'] as const).map((name) => rotateTexts(name, before)),
+    )
+
+    const after = parse(read('.env'))
+    const done = results.map(({ status }) => status === 'fulfilled')
+    const rotated = (['JWT_ACCESS_SECRET', 'JWT_REFRESH_SECRET'] as const).map(
+      (name) => after[name] !== before[name],
+    )
+    expect(rotated).toEqual(done)
+    expect(readdirSync('.')).toEqual(['.env'])
+  })
+
+  test('what is set nowhere is said to be', async () => {
+    expect((await failure(rotateIn('A=1\n'))).fault).toBe('absent')
+    expect(read('.env')).toBe('A=1\n')
+  })
+
+  test('a private key is not made while JWT_ALGORITHM is HS256', async () => {
+    const text = `JWT_ACCESS_PRIVATE_KEY="${newPrivateKey('ES256')}"\n`
+
+    expect((await failure(rotateIn(text, 'JWT_ACCESS_PRIVATE_KEY'))).message).toMatch(/JWT_ALGORITHM/)
+    expect(read('.env')).toBe(text)
+  })
+
+  test('whoever reads while it is rotated finds a whole file, with the newest or the one before', async () => {
+    writeFileSync('.env', `# first\nJWT_REFRESH_SECRET=${newSecret()}\n# last\n`)
+
+    const { reads, wrong } = await readWhile(
+      '.env',
+      /^# first\nJWT_REFRESH_SECRET=\S{64}\n(.*\n)?# last\n$/,
+      async () => {
+        for (let times = 0; times < 50; times++) await rotateTexts('JWT_REFRESH_SECRET', parse(read('.env')))
+      },
+    )
+
+    expect(wrong).toEqual([])
+    expect(reads).toBeGreaterThan(50)
+  })
+})
+
+describe('files', () => {
+  const reference = (name: string) => `ref+file://${at(name)}`
+
+  test('current becomes previous, in the file that is named for it', async () => {
+    const old = newSecret()
+    writeFileSync('refresh', `${old}\n`)
+    writeFileSync('refresh-before', newSecret())
+
+    const message = await rotateTexts('JWT_REFRESH_SECRET', {
+      JWT_REFRESH_SECRET: reference('refresh'),
+      JWT_REFRESH_SECRET_PREVIOUS: reference('refresh-before'),
+    })
+
+    expect(read('refresh')).toMatch(new RegExp(`^${secret}\n$`))
+    expect(read('refresh')).not.toContain(old)
+    expect(read('refresh-before')).toBe(`${old}\n`)
+    expect(readdirSync(folder).sort()).toEqual(['refresh', 'refresh-before'])
+    expect(message).toMatch(/take it up by themselves$/)
+    for (const value of [old, read('refresh').trim()]) expect(message).not.toContain(value)
+  })
+
+  test('where none is named, it is put beside, for the same users, and the setting to add is said', async () => {
+    const old = newSecret()
+    writeFileSync('access', old)
+    chmodSync('access', 0o640)
+
+    const message = await rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('access') })
+
+    expect(read('access.previous')).toBe(`${old}\n`)
+    expect(modeOf('access.previous')).toBe(0o640)
+    expect(message).toContain(`set JWT_ACCESS_SECRET_PREVIOUS_FILE=${at('access.previous')}`)
+  })
+
+  test.each([0o400, 0o600, 0o640])('keep their mode, number %i', async (mode) => {
+    writeFileSync('access', newSecret())
+    chmodSync('access', mode)
+
+    await rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('access') })
+
+    expect(modeOf('access')).toBe(mode)
+  })
+
+  test('behind a symbolic link are replaced, and the link stays', async () => {
+    const old = newSecret()
+    writeFileSync('target', old)
+    symlinkSync('target', 'link')
+
+    await rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('link') })
+
+    expect(lstatSync('link').isSymbolicLink()).toBe(true)
+    expect(read('target')).toMatch(new RegExp(`^${secret}\n$`))
+    expect(read('target')).not.toContain(old)
+  })
+
+  test('with private keys in them', async () => {
+    const old = newPrivateKey('ES256')
+    writeFileSync('key', old)
+
+    await rotateTexts(
+      'JWT_ACCESS_PRIVATE_KEY',
+      { JWT_ACCESS_PRIVATE_KEY: reference('key') },
+      { algorithm: 'ES256' },
+    )
+
+    expect(read('key')).not.toBe(old)
+    expect(createPrivateKey(read('key')).asymmetricKeyDetails).toEqual({ namedCurve: 'prime256v1' })
+    expect(read('key.previous').trim()).toBe(old.trim())
+  })
+
+  test('where the new one cannot be written, the previous one stays what it was', async () => {
+    const [current, previous] = [newSecret(), newSecret()]
+    const name = 'c'.repeat(253) // Too long to have a draft beside it.
+    writeFileSync(at(name), current)
+    writeFileSync(at('previous'), previous)
+
+    await expect(
+      rotateTexts('JWT_ACCESS_SECRET', {
+        JWT_ACCESS_SECRET: `ref+file://${at(name)}`,
+        JWT_ACCESS_SECRET_PREVIOUS: `ref+file://${at('previous')}`,
+      }),
+    ).rejects.toThrow('nothing was changed, as a file could not be written (ENAMETOOLONG)')
+
+    expect([read(name), read('previous').trimEnd()]).toEqual([current, previous])
+    expect(readdirSync('.').sort()).toEqual([name, 'previous'])
+  })
+
+  test('that are missing are said to be, and nothing is written', async () => {
+    const { fault } = await failure(
+      rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('missing') }),
+    )
+
+    expect(fault).toBe('absent')
+    expect(readdirSync(folder)).toEqual([])
+  })
+
+  test('whoever reads while they are rotated finds a whole secret, and in the end the two newest', async () => {
+    writeFileSync('access', `${newSecret()}\n`)
+    let last = ''
+
+    const { reads, wrong } = await readWhile('access', new RegExp(`^${secret}\n$`), async () => {
+      for (let times = 0; times < 50; times++) {
+        last = read('access')
+        await rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('access') })
+      }
+    })
+
+    expect(wrong).toEqual([])
+    expect(reads).toBeGreaterThan(50)
+    expect(read('access.previous')).toBe(last)
+    expect(readdirSync(folder).sort()).toEqual(['access', 'access.previous'])
+  })
+})
+
+/** Reads a file over and over while something is done. */
+async function readWhile(name: string, whole: RegExp, work: () => Promise<void>) {
+  let over = false
+  const working = work().finally(() => {
+    over = true
+  })
+  const wrong: string[] = []
+  let reads = 0
+  while (!over) {
+    try {
+      const text = read(name)
+      if (!whole.test(text)) wrong.push(text)
+    } catch (error) {
+      wrong.push(String(error))
+    }
+    reads++
+    await turn()
+  }
+  await working
+  return { reads, wrong }
+}
