@@ -7,7 +7,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { testEnvironment } from './environment.ts'
 
-const main = resolve('dist/main.js')
+const builtServer = 'dist/main.js'
 
 /** A server process, built and started as in production, in an empty working directory of its own. */
 export interface ServerProcess {
@@ -51,8 +51,12 @@ export function serverEnvironment(settings: Record<string, string>): Record<stri
 }
 
 /** Starts a server and waits until it listens. Fails with its standard error where it ends instead. */
-export async function startServer(settings: Record<string, string>, cwd?: string): Promise<ServerProcess> {
-  const { child, exit, lines, listening } = launch(settings, cwd)
+export async function startServer(
+  settings: Record<string, string>,
+  cwd?: string,
+  program?: string,
+): Promise<ServerProcess> {
+  const { child, exit, lines, listening } = launch(settings, cwd, program)
   const ended = exit.then(({ code, stderr }) =>
     Promise.reject(new Error(`the server ended with ${code}: ${stderr}`)),
   )
@@ -69,8 +73,8 @@ export async function startServer(settings: Record<string, string>, cwd?: string
 }
 
 /** Starts a server that is expected to end by itself, and waits for that. */
-export function runServer(settings: Record<string, string>, cwd?: string): Promise<Exit> {
-  return launch(settings, cwd).exit
+export function runServer(settings: Record<string, string>, cwd?: string, program?: string): Promise<Exit> {
+  return launch(settings, cwd, program).exit
 }
 
 /** Starts a server and kills it after a while, wherever it stands then. */
@@ -81,8 +85,8 @@ export async function killServerAfter(milliseconds: number, settings: Record<str
   await exit
 }
 
-function launch(settings: Record<string, string>, cwd = temporaryFolder()) {
-  const child = spawn(process.execPath, [main], { cwd, env: serverEnvironment(settings) })
+function launch(settings: Record<string, string>, cwd = temporaryFolder(), program = builtServer) {
+  const child = spawn(process.execPath, [resolve(program)], { cwd, env: serverEnvironment(settings) })
   const lines: string[] = []
   const output = createInterface({ input: child.stdout })
   const listening = new Promise<string>((resolve) => {

@@ -1,0 +1,245 @@
+import { randomBytes, randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterEach, beforeEach, expect, jest, test } from '@jest/globals'
+import { SourceError } from '../../src/secrets/source-error.ts'
+import { createSources } from '../../src/secrets/sources.ts'
+import { type ServerProcess, send } from '../support/server.ts'
+import { runStoreServer, startStoreServer } from './servers.ts'
+import { control } from './store-under-test.ts'
+import { tokenWith, vault, vaultStore } from './vault.ts'
+
+jest.setTimeout(120_000)
+
+const testOnVault = vaultStore.running ? test : test.skip
+const newSecret = () => randomBytes(48).toString('base64url')
+
+let name: string
+let policy: string
+let asked: string[]
+let lastToken: string
+let proxy: Server
+let servers: ServerProcess[]
+beforeEach(async () => {
+  name = `login-${randomUUID()}`
+  policy = `path "secret/metadata/${name}" { capabilities = ["read"] }
+            path "secret/data/${name}" { capabilities = ["read"] }`
+  asked = []
+  servers = []
+  proxy = await countingProxy()
+})
+afterEach(async () => {
+  await Promise.all(servers.map((server) => server.end('SIGTERM')))
+  proxy.close()
+})
+
+/** Passes requests on to Vault, and notes what was asked for. */
+async function countingProxy(): Promise<Server> {
+  const server = createServer(async (req, res) => {
+    asked.push(String(req.url).replace(/^\/v1\//, ''))
+    const body = await new Response(req as never).text()
+    lastToken = String(req.headers['x-vault-token'] ?? '')
+    const headers = { 'X-Vault-Token': lastToken }
+    const init = { method: String(req.method), headers, ...(body && { body }) }
+    try {
+      const answer = await fetch(`${vaultStore.environment.VAULT_ADDR}${req.url}`, init)
+      res.writeHead(answer.status).end(await answer.text())
+    } catch {
+      res.destroy()
+    }
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return server
+}
+
+const counted = (path: string) => asked.filter((other) => other === path).length
+const address = () => `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`
+
+async function approle(settings: Record<string, unknown>) {
+  const role = `role-${randomUUID()}`
+  await vault('POST', 'sys/auth/approle', { type: 'approle' }).catch(() => {}) // There already.
+  await vault('PUT', `sys/policies/acl/${role}`, { policy })
+  await vault('POST', `auth/approle/role/${role}`, { token_policies: role, ...settings })
+  const { data: id } = await vault('GET', `auth/approle/role/${role}/role-id`)
+  const { data: secret } = await vault('POST', `auth/approle/role/${role}/secret-id`)
+  return {
+    VAULT_ADDR: address(),
+    VAULT_ROLE_ID: (id as { role_id: string }).role_id,
+    VAULT_SECRET_ID: (secret as { secret_id: string }).secret_id,
+  }
+}
+
+async function start(
+  settings: Record<string, string>,
+): Promise<ServerProcess & { metrics(): Promise<string> }> {
+  const server = await startStoreServer({
+    JWT_ACCESS_SECRET: `ref+vault://secret/${name}#/ACCESS`,
+    JWT_REFRESH_SECRET: `ref+vault://secret/${name}#/REFRESH`,
+    SECRETS_REFRESH_SECONDS: '1',
+    METRICS_PORT: '0',
+    LOG_LEVEL: 'info',
+    ...settings,
+  })
+  servers.push(server)
+  const { url } = JSON.parse(server.output.find((line) => line.includes('"msg":"metrics"')) ?? '{}')
+  return { ...server, metrics: async () => (await fetch(url)).text() }
+}
+
+const secrets = { ACCESS: newSecret(), REFRESH: newSecret() }
+const putSecrets = () => vaultStore.put(name, JSON.stringify(secrets))
+const keysOf = async (server: ServerProcess) => {
+  const answer = await send('GET', `${server.url}/readyz`)
+  return [answer.status, (answer.body.checks as Record<string, string>).keys]
+}
+const failedLoads = (metrics: string) => /auth_keys_load_failures_total (\d+)/.exec(metrics)?.[1]
+
+testOnVault(
+  'E5 an AppRole login outlives its tokens: renewed before their end, done anew at their maximum',
+  async () => {
+    await putSecrets()
+    const server = await start(await approle({ token_ttl: '5s', token_max_ttl: '15s' }))
+
+    await delay(60_000)
+
+    expect(failedLoads(await server.metrics())).toBe('0')
+    expect(await keysOf(server)).toEqual([200, 'ok'])
+    // 60 s in lives of 15 s at most, each of them renewed.
+    const [logins, renewals] = [counted('auth/approle/login'), counted('auth/token/renew-self')]
+    expect(logins).toBeGreaterThanOrEqual(4)
+    expect(logins).toBeLessThanOrEqual(8)
+    expect(renewals).toBeGreaterThanOrEqual(logins)
+    expect(asked.length).toBeLessThan(60 * 4)
+  },
+)
+
+testOnVault('E5 a token that was given is renewed as long as it can be', async () => {
+  await putSecrets()
+  const token = await tokenWith(policy, { ttl: '15s', renewable: true })
+  const server = await start({ VAULT_ADDR: address(), VAULT_TOKEN: token })
+
+  await delay(35_000)
+
+  expect(failedLoads(await server.metrics())).toBe('0')
+  expect(counted('auth/token/renew-self')).toBeGreaterThanOrEqual(2)
+})
+
+testOnVault(
+  'E4 a refused AppRole login is tried once at the start, and after pauses only later',
+  async () => {
+    await putSecrets()
+    const env = { ...(await approle({})), VAULT_SECRET_ID: 'wrong' }
+    const openSource = createSources(env)
+    const read = async () => {
+      const sources = ['ACCESS', 'REFRESH'].map((field) => openSource(`ref+vault://secret/${name}#/${field}`))
+      return Promise.all(sources.map((source) => source.versions().catch((error: SourceError) => error)))
+    }
+
+    const first = await read()
+    const second = await read()
+
+    const refused = expect.objectContaining({ fault: 'denied', message: expect.stringMatching(/secret-id/) })
+    expect([...first, ...second]).toEqual([refused, refused, refused, refused])
+    expect(first[0]).toBeInstanceOf(SourceError)
+    expect(counted('auth/approle/login')).toBe(1)
+    jest.spyOn(Date, 'now').mockReturnValue(Date.now() + 961_000)
+    await read()
+    expect(counted('auth/approle/login')).toBe(2)
+    jest.restoreAllMocks()
+  },
+)
+
+testOnVault('E5 a token that dies before its time is replaced by a new login', async () => {
+  await putSecrets()
+  const env = await approle({ token_ttl: '1h' })
+  const source = createSources(env)(`ref+vault://secret/${name}#/ACCESS`)
+  const before = await source.versions()
+  await delay(1_100)
+
+  await vault('POST', 'auth/token/revoke', { token: lastToken })
+
+  expect(await source.versions()).toEqual(before)
+  expect(counted('auth/approle/login')).toBe(2)
+})
+
+const outages = control && vaultStore.running ? test : test.skip
+outages(
+  'E4 a store that is sealed, killed and started anew: no request fails, /readyz tells, and it recovers',
+  async () => {
+    await putSecrets()
+    const server = await start({ VAULT_ADDR: address(), VAULT_TOKEN: String(process.env.TEST_VAULT_TOKEN) })
+    const body = { email: `${randomUUID()}@example.com`, password: 'my dog is called rex' }
+    let answer = await send('POST', `${server.url}/auth/register`, { body })
+    const statuses: number[] = []
+    let stop = false
+    const load = (async () => {
+      while (!stop) {
+        answer = await send('POST', `${server.url}/auth/refresh`, {
+          refreshToken: String(answer.refreshToken),
+        })
+        const me = await send('GET', `${server.url}/users/me`, { accessToken: answer.accessToken })
+        statuses.push(answer.status, me.status)
+        await delay(20)
+      }
+    })()
+    const until = async (keys: string) => {
+      for (const deadline = Date.now() + 20_000; Date.now() < deadline; await delay(100))
+        if ((await keysOf(server))[1] === keys) return
+      throw new Error(`/readyz never said ${keys}`)
+    }
+    const eventsAfter = (count: number) => server.output.slice(count).map((line) => JSON.parse(line))
+
+    try {
+      const quiet = server.output.length
+      await vault('PUT', 'sys/seal')
+      await until('unreachable')
+      expect(await keysOf(server)).toEqual([200, 'unreachable'])
+      expect(eventsAfter(quiet)).toContainEqual(
+        expect.objectContaining({
+          event: 'keys_reload_failed',
+          reason: expect.stringMatching(/sealed: bao operator unseal/),
+        }),
+      )
+
+      await control?.('kill', 'openbao')
+      await delay(3_000)
+      expect(await keysOf(server)).toEqual([200, 'unreachable'])
+    } finally {
+      await control?.('up', 'openbao')
+    }
+    await putSecrets() // This one keeps nothing over a start.
+    await until('ok')
+    expect(eventsAfter(0)).toContainEqual(expect.objectContaining({ event: 'keys_loaded' }))
+
+    stop = true
+    await load
+    expect(statuses.length).toBeGreaterThan(100)
+    expect(statuses.filter((status) => status !== 200)).toEqual([])
+  },
+)
+
+testOnVault(
+  'E4 at the start: 78 for a secret that is not there, 1 for a Vault out of reach, both within 30 s',
+  async () => {
+    const settings = {
+      VAULT_TOKEN: String(process.env.TEST_VAULT_TOKEN),
+      JWT_ACCESS_SECRET: `ref+vault://secret/${name}#/ACCESS`,
+      JWT_REFRESH_SECRET: `ref+vault://secret/${name}#/REFRESH`,
+    }
+    const begin = performance.now()
+
+    const [absent, unreachable] = await Promise.all([
+      runStoreServer({ ...settings, VAULT_ADDR: address() }),
+      runStoreServer({ ...settings, VAULT_ADDR: 'http://127.0.0.1:58299' }),
+    ])
+
+    expect(performance.now() - begin).toBeLessThan(30_000)
+    expect(absent.code).toBe(78)
+    expect(absent.stderr).toMatch(/^JWT_ACCESS_SECRET: is not in Vault: bao kv put -mount=secret /m)
+    expect(unreachable.code).toBe(1)
+    expect(unreachable.stderr).toMatch(
+      /^JWT_ACCESS_SECRET: is in Vault, which cannot be reached \(ECONNREFUSED\)/m,
+    )
+  },
+)

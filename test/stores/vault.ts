@@ -1,0 +1,53 @@
+import { randomUUID } from 'node:crypto'
+import type { StoreUnderTest } from './store-under-test.ts'
+
+const address = process.env.TEST_VAULT_ADDR ?? ''
+const root = process.env.TEST_VAULT_TOKEN ?? ''
+
+/** One request to the running Vault or OpenBao, as root. */
+export async function vault(method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
+  const response = await fetch(`${address}/v1/${path}`, {
+    method,
+    headers: { 'X-Vault-Token': root },
+    body: body === undefined ? null : JSON.stringify(body),
+  })
+  const text = await response.text()
+  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`)
+  return text ? JSON.parse(text) : {}
+}
+
+/** A token that may do what `policy` says, and nothing else. */
+export async function tokenWith(policy: string, settings: Record<string, unknown> = {}): Promise<string> {
+  const name = `policy-${randomUUID()}`
+  await vault('PUT', `sys/policies/acl/${name}`, { policy })
+  const { auth } = await vault('POST', 'auth/token/create', { policies: [name], ...settings })
+  return (auth as { client_token: string }).client_token
+}
+
+export const vaultStore: StoreUnderTest = {
+  name: 'Vault / OpenBao',
+  service: 'openbao',
+  running: address !== '',
+  environment: { VAULT_ADDR: address, VAULT_TOKEN: root },
+  deniedEnvironment: async () => ({
+    VAULT_ADDR: address,
+    VAULT_TOKEN: await tokenWith('path "secret/data/other" { capabilities = ["read"] }'),
+  }),
+  reference: (name, field = 'value') => `ref+vault://secret/${name}#/${field}`,
+  async put(name, value) {
+    const data = value instanceof Uint8Array ? { value: [...value] } : asFields(value)
+    await vault('POST', `secret/data/${name}`, { data })
+  },
+  disable: async (name, id) =>
+    void (await vault('POST', `secret/delete/${name}`, { versions: [Number(id)] })),
+  enable: async (name, id) =>
+    void (await vault('POST', `secret/undelete/${name}`, { versions: [Number(id)] })),
+  destroy: async (name, id) =>
+    void (await vault('PUT', `secret/destroy/${name}`, { versions: [Number(id)] })),
+  hasFields: true,
+  tellsAbsence: true,
+  takes: { binary: true, empty: true, big: true },
+}
+
+// What is JSON is the object itself, as other stores' values are.
+const asFields = (value: string) => (value.startsWith('{') ? JSON.parse(value) : { value })
