@@ -61,6 +61,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     atOnce: (passwords.capacity * 3) / 4,
   })
   const audit = createAuditLog({ database })
+  let recorded: Promise<void> = Promise.resolve()
   const keys = await createKeys({
     secrets: config.secrets,
     ...config.keys,
@@ -83,7 +84,10 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   function tellOfKeys({ version, ...event }: KeyEvent) {
     const bad = event.event === 'key_refused' || event.event === 'keys_reload_failed'
     log[bad ? 'error' : 'info']({ ...event, version }, 'keys')
-    audit.record(event).catch(({ message }: Error) => log.warn({ event: 'audit_failed' }, message))
+    // One after the other, as on two connections the second could be recorded first.
+    recorded = recorded
+      .then(() => audit.record(event))
+      .catch(({ message }: Error) => log.warn({ event: 'audit_failed' }, message))
   }
 
   function app(publicUrl: string): RequestListener {
