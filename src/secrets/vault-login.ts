@@ -11,6 +11,7 @@ const longestPauseMs = 2 * 3_600_000
 /** Times in milliseconds; those of a token that never ends are infinite. */
 interface Login {
   token: string
+  loggedInAt: number
   since: number
   renewAt: number
   endsAt: number
@@ -73,7 +74,7 @@ export function createVaultLogin(env: Environment, call: CallVault) {
     if (!body.auth) return undefined
     const renewed = asLogin(old.token, body.auth.lease_duration, body.auth.renewable, startedAt)
     const full = renewed.endsAt - renewed.since > (2 / 3) * (old.endsAt - old.since)
-    return full ? renewed : undefined
+    return full ? { ...renewed, loggedInAt: old.loggedInAt } : undefined
   }
 
   return {
@@ -85,10 +86,10 @@ export function createVaultLogin(env: Environment, call: CallVault) {
       current = await working
       return current.token
     },
-    /** After this token was refused: true where another one may help, as it is not of this very moment. */
+    /** After this token was refused: true where another one may help, as its login is not of this very moment. */
     forget(token: string): boolean {
       if (current?.token !== token) return true
-      if (Date.now() - current.since < 1_000) return false
+      if (Date.now() - current.loggedInAt < 1_000) return false
       current = undefined
       return true
     },
@@ -97,7 +98,14 @@ export function createVaultLogin(env: Environment, call: CallVault) {
 
 function asLogin(token: string, ttlSeconds: number, renewable: boolean, since: number): Login {
   const lifetime = ttlSeconds > 0 ? ttlSeconds * 1000 : Number.POSITIVE_INFINITY
-  return { token, since, renewAt: since + (2 / 3) * lifetime, endsAt: since + lifetime, renewable }
+  return {
+    token,
+    loggedInAt: since,
+    since,
+    renewAt: since + (2 / 3) * lifetime,
+    endsAt: since + lifetime,
+    renewable,
+  }
 }
 
 async function textOf(text: string): Promise<string> {

@@ -330,6 +330,30 @@ describe('E4 a refusal', () => {
     expect(vault.asked.at(-1)?.headers['x-vault-token']).toBe('the new token')
   })
 
+  test('E5 of a token that was renewed a moment ago, and died at its maximum: a new login', async () => {
+    const lease = (client_token: string) =>
+      json(200, { auth: { client_token, lease_duration: 9, renewable: true } })
+    const vault = await startVault({
+      'POST auth/approle/login': lease('the first token'),
+      'POST auth/token/renew-self': lease('the first token'),
+    })
+    const start = Date.now()
+    const now = jest.spyOn(Date, 'now').mockReturnValue(start)
+    const source = open(vault, byRole)
+    await source.versions()
+    now.mockReturnValue(start + 7_000)
+    await source.versions() // It is renewed, and Vault says for how long again.
+
+    vault.answers['POST auth/approle/login'] = lease('the second token')
+    vault.answers[list] = (request, response) => {
+      const isNew = request.headers['x-vault-token'] === 'the second token'
+      ;(isNew ? listed({ 1: made(1) }) : forbidden)(request, response)
+    }
+    now.mockReturnValue(start + 7_500)
+
+    expect(await values(source)).toEqual(['the first'])
+  })
+
   test('of a token that is refused with the new one too ends after that one', async () => {
     const vault = await startVault()
     const now = Date.now()
