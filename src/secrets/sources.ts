@@ -1,4 +1,5 @@
-import { connectParameterStore, connectSecretsManager } from './aws.ts'
+import { connectParameterStore } from './aws-parameter-store.ts'
+import { connectSecretsManager } from './aws-secrets-manager.ts'
 import { connectKeyVault } from './azure.ts'
 import { readSecretFile } from './file.ts'
 import { connectGoogle } from './google.ts'

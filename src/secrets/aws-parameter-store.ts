@@ -1,0 +1,61 @@
+import { type AwsSdk, clientSettings, pages, sender } from './aws.ts'
+import { SourceError } from './source-error.ts'
+import { importSdk, type OpenStore } from './store.ts'
+
+interface Parameter {
+  Version: number
+  Type: string
+  Value: string
+  LastModifiedDate: Date
+  KeyId?: string
+}
+
+/** AWS Systems Manager Parameter Store, parameters of the type SecureString: `a/b` means `/a/b`. */
+export async function connectParameterStore(): Promise<OpenStore> {
+  const sdk: AwsSdk<
+    'SSMClient',
+    'GetParameterHistoryCommand' | 'GetParameterCommand' | 'PutParameterCommand'
+  > = await importSdk('@aws-sdk/client-ssm')
+  const client = new sdk.SSMClient(clientSettings)
+
+  return (place) => {
+    const Name = `/${place.replace(/^\//, '')}`
+    const send = sender(client, {
+      create: `aws ssm put-parameter --type SecureString --name ${Name} --value …`,
+      grant: `ssm:GetParameterHistory and ssm:GetParameter on ${Name}, and kms:Decrypt on its key (to rotate: ssm:PutParameter, kms:Encrypt)`,
+    })
+
+    // Without it, a new version would be encrypted with the key of the account and not with its own.
+    let keyId: string | undefined
+
+    return {
+      async list(signal) {
+        const versions = await pages(async (NextToken) => {
+          const page = await send<{ Parameters?: Parameter[]; NextToken?: string }>(
+            new sdk.GetParameterHistoryCommand({ Name, MaxResults: 50, NextToken }),
+            signal,
+          )
+          return [page.Parameters ?? [], page.NextToken]
+        })
+        keyId = versions.at(-1)?.KeyId
+        return versions.map(({ Version, LastModifiedDate }) => ({
+          id: String(Version),
+          createdAt: LastModifiedDate.getTime(),
+          state: 'enabled',
+        }))
+      },
+      async read(id, signal) {
+        const { Parameter } = await send<{ Parameter: Parameter }>(
+          new sdk.GetParameterCommand({ Name: `${Name}:${id}`, WithDecryption: true }),
+          signal,
+        )
+        if (Parameter.Type === 'SecureString') return Parameter.Value
+        throw new SourceError('malformed', `is a ${Parameter.Type}; write it as a SecureString`)
+      },
+      async write(Value, signal) {
+        const input = { Name, Value, Type: 'SecureString', KeyId: keyId, Overwrite: true }
+        await send(new sdk.PutParameterCommand(input), signal)
+      },
+    }
+  }
+}
