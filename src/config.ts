@@ -8,6 +8,9 @@ import { isOutage, SourceError, type SourceFault } from './secrets/source-error.
 import { createSources, type OpenSource } from './secrets/sources.ts'
 import type { Environment } from './secrets/store.ts'
 
+/** What a process exits with for a ConfigError: EX_CONFIG of sysexits.h. */
+export const exitConfig = 78
+
 /** Settings or secrets that are not valid: one line a problem, `NAME: what is wrong and how to mend it`. */
 export class ConfigError extends Error {
   readonly problems: readonly string[]
@@ -307,6 +310,9 @@ function deepFreeze<T extends object>(value: T): T {
   return Object.freeze(value)
 }
 
+/** What is set outside of `.env`, which that does not change. To be asked for before `takeEnvironment`. */
+export const platformEnvironment = (): Environment => ({ ...process.env })
+
 // What the SDKs of stores read, which look into `process.env` by themselves and whenever they like.
 const ofSdks = /^(AWS|AZURE|GOOGLE|GCLOUD|IDENTITY)_/
 
@@ -329,7 +335,7 @@ function readDotenv(): Environment {
     const values = parseDotenv(text)
     // dotenv takes what follows # for a comment. In a reference it names a field.
     for (const [, name = '', reference] of text.matchAll(/^\s*(?:export\s+)?(\w+)\s*=\s*(ref\+\S+)/gm))
-      if (reference?.startsWith(values[name] || ' ')) values[name] = reference
+      if (reference && values[name] === reference.split('#')[0]) values[name] = reference
     return values
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException

@@ -4,11 +4,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { pino } from 'pino'
 import { compose } from './compose.ts'
-import { ConfigError, loadConfig, takeEnvironment } from './config.ts'
+import { ConfigError, exitConfig, loadConfig, takeEnvironment } from './config.ts'
 import { operatorListener } from './http/metrics.ts'
 import { errorInBrief } from './http/request-log.ts'
 
-const exitConfig = 78 // EX_CONFIG of sysexits.h
 const drainSeconds = 10
 const maxConnections = 10_000
 

@@ -14,7 +14,7 @@ export interface CheckedVersion {
 
 /**
  * Reads every secret as the server would, and says of each version where it stands.
- * @returns lines for people, without anything of a secret, and whether a server would start with all of them
+ * @returns lines for people, without anything of a secret, and what is wrong
  */
 export async function checkSecrets({ values, texts, openSource, secrets }: ReturnType<typeof readSettings>) {
   const algorithm = values.JWT_ALGORITHM ?? 'HS256'
@@ -32,14 +32,14 @@ export async function checkSecrets({ values, texts, openSource, secrets }: Retur
     const source = openSource(texts[name] ?? '')
     const history = await source.history()
     const states = statesOf(name)
-    const lines = history.length > 0 ? history : [{ id: '', createdAt: Number.NaN, state: 'enabled' }]
+    const lines = history.length > 0 ? history : [{ id: '', createdAt: undefined, state: 'enabled' }]
     for (const [index, { id, createdAt, state }] of lines.entries()) {
       const key = states.find(({ version = '' }) => version === id)
       rows.push({
         variable: index === 0 ? name : '',
         source: index === 0 ? source.label : '',
         version: id || '-',
-        created: Number.isNaN(createdAt) ? '-' : new Date(createdAt).toISOString().slice(0, 19),
+        created: timeText(createdAt),
         state: key?.state ?? (state === 'enabled' ? 'not used' : state),
         result: index === 0 ? result : '',
       })
@@ -61,3 +61,7 @@ export async function checkSecrets({ values, texts, openSource, secrets }: Retur
     return ring.states()
   }
 }
+
+/** A time in UTC, to the second; a dash where there is none. */
+export const timeText = (time: number | undefined) =>
+  time === undefined ? '-' : new Date(time).toISOString().slice(0, 19)

@@ -1,8 +1,15 @@
 #!/usr/bin/env node
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { ConfigError, loadConfig, readSettings, takeEnvironment } from '../config.ts'
-import { checkSecrets } from './check.ts'
+import {
+  ConfigError,
+  exitConfig,
+  loadConfig,
+  platformEnvironment,
+  readSettings,
+  takeEnvironment,
+} from '../config.ts'
+import { checkSecrets, timeText } from './check.ts'
 import { newPrivateKey, newSecret } from './generate.ts'
 import type { KeyStatus } from './keyring.ts'
 import type { KeysReport } from './keys.ts'
@@ -33,7 +40,6 @@ Exit codes: 0 done; 64 no such command or option; 78 a setting or secret is wron
 `
 
 const exitUsage = 64 // EX_USAGE of sysexits.h
-const exitConfig = 78 // EX_CONFIG
 
 class UsageError extends Error {}
 
@@ -124,7 +130,7 @@ async function rotateVariable(args: string[]): Promise<number> {
   const [name, ...others] = options(args, {}).positionals
   const variable = rotatable.find((other) => other === name)
   if (!variable || others.length > 0) throw new UsageError(`rotate needs one of ${rotatable.join(', ')}`)
-  const platform = { ...process.env }
+  const platform = platformEnvironment()
   const { values, texts, openSource } = readSettings(takeEnvironment())
   try {
     const done = await rotate(variable, {
@@ -166,8 +172,7 @@ async function keys(args: string[]): Promise<number> {
 }
 
 function keyRow(token: string, { kid, state, source, version, createdAt }: KeyStatus) {
-  const created = createdAt ? new Date(createdAt).toISOString().slice(0, 19) : '-'
-  return { token, kid, state, source, version: version ?? '-', created }
+  return { token, kid, state, source, version: version ?? '-', created: timeText(createdAt) }
 }
 
 type Options = NonNullable<Parameters<typeof parseArgs>[0]>['options'] & {}

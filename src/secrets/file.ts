@@ -4,6 +4,12 @@ import { open } from 'node:fs/promises'
 import { SourceError } from './source-error.ts'
 
 const maxFileBytes = 16 * 1024
+const scheme = 'ref+file://'
+
+/** The path that a reference to a file names; undefined of what is none. */
+export function pathIn(text: string | undefined): string | undefined {
+  return text?.startsWith(scheme) ? text.slice(scheme.length) : undefined
+}
 
 /**
  * The secret in a file, without one trailing newline. By the path at every read, so that an atomic replacement or the

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { AuthError } from '../auth/errors.ts'
 import type { Algorithm, Key } from './key.ts'
 import { createKeyring, type Keyring, type KeyState, type KeyStatus } from './keyring.ts'
-import type { LoadedSecrets, SecretName, Secrets } from './secrets.ts'
+import { accessSecretOf, type LoadedSecrets, type SecretName, type Secrets } from './secrets.ts'
 
 /** What `/readyz` says of the keys. Only `stale` stops the service: there are none, or the last good ones are too old. */
 export type KeysStatus = 'ok' | 'refused' | 'unreachable' | 'stale'
@@ -66,13 +66,12 @@ export async function createKeys(options: {
   onEvent: (event: KeyEvent) => void
 }): Promise<Keys> {
   const { secrets, refreshSeconds, clock, accessAlgorithm, onEvent } = options
-  const accessName = accessAlgorithm === 'HS256' ? 'JWT_ACCESS_SECRET' : 'JWT_ACCESS_PRIVATE_KEY'
   const ring = (algorithm: Algorithm, tokenSeconds: number) =>
     createKeyring({ refreshSeconds, tokenSeconds, clock, algorithm })
   const access = ring(accessAlgorithm, options.accessTokenSeconds)
   const refresh = ring('HS256', options.refreshTokenSeconds)
   const rings = [
-    [accessName, access],
+    [accessSecretOf(accessAlgorithm), access],
     ['JWT_REFRESH_SECRET', refresh],
   ] as const
   const lastGood: LoadedSecrets['versions'] = {}

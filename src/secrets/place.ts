@@ -13,6 +13,7 @@ export interface ReadVersion {
   createdAt: number
   value: string
   problem?: string
+  /** The refusal, where `problem` is one. */
   denied?: SourceError
 }
 
@@ -44,8 +45,7 @@ export function createPlace(open: () => Promise<SecretStore>) {
     for (const name of known.keys())
       if (!enabled.some((version) => nameOf(version) === name)) known.delete(name)
     const versions = (await Promise.all(enabled.map(readOnce))).filter((version) => version !== undefined)
-    const [refused, ...others] = versions
-    if (refused?.denied && others.every(({ denied }) => denied)) throw refused.denied
+    if (versions[0] && versions.every(({ denied }) => denied)) throw versions[0].denied
     return versions
   }
 

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { parse } from 'dotenv'
 import { type Draft, draftFile } from './draft-file.ts'
-import { readSecretFile } from './file.ts'
+import { pathIn, readSecretFile } from './file.ts'
 import { newPrivateKey, newSecret } from './generate.ts'
 import type { Algorithm } from './key.ts'
 import { SourceError } from './source-error.ts'
@@ -31,8 +31,8 @@ export async function rotate(
   const text = texts[name]
   if (!text) throw new SourceError('absent', 'is not set; set it to where its secret is to live')
   const value = name === 'JWT_ACCESS_PRIVATE_KEY' ? newPrivateKey(asymmetric(algorithm)) : newSecret()
-  const path = fileOf(text)
-  if (path) return rotateFile(name, path, fileOf(texts[`${name}_PREVIOUS`]), value)
+  const path = pathIn(text)
+  if (path) return rotateFile(name, path, pathIn(texts[`${name}_PREVIOUS`]), value)
   if (text.startsWith('ref+')) {
     const source = openSource(text)
     await source.rotate?.(value)
@@ -55,9 +55,6 @@ function asymmetric(algorithm: Algorithm): Exclude<Algorithm, 'HS256'> {
   if (algorithm !== 'HS256') return algorithm
   throw new SourceError('malformed', 'is not in use: JWT_ALGORITHM is HS256; set it to RS256 or ES256')
 }
-
-const fileOf = (text?: string) =>
-  text?.startsWith('ref+file://') ? text.slice('ref+file://'.length) : undefined
 
 // The old one first: whoever starts in between finds one secret twice and says so, and none is lost. Both are written
 // before either is put in place, and what was the previous one comes back where that fails halfway.

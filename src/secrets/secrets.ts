@@ -40,9 +40,13 @@ export interface Secrets {
 
 /** The variables needed, which is by the algorithm of access tokens: of those shared secrets or private keys. */
 export const neededSecrets = (accessAlgorithm: Algorithm): SecretName[] =>
-  secretNames.filter(
-    (name) => !name.startsWith(accessAlgorithm === 'HS256' ? 'JWT_ACCESS_P' : 'JWT_ACCESS_S'),
+  secretNames.filter((name) =>
+    [accessSecretOf(accessAlgorithm), 'JWT_REFRESH_SECRET'].some((needed) => name.startsWith(needed)),
   )
+
+/** The variable that the key for access tokens comes from. */
+export const accessSecretOf = (algorithm: Algorithm) =>
+  algorithm === 'HS256' ? 'JWT_ACCESS_SECRET' : 'JWT_ACCESS_PRIVATE_KEY'
 
 /**
  * Opens the sources of the secrets that are needed; every load reads them again and judges them together.

@@ -30,6 +30,7 @@ export type Environment = Readonly<Record<string, string | undefined>>
 /**
  * Imports a store's SDK, which only those have who use the store.
  * @param packages with the versions that are known to work here
+ * @returns the module, as whatever the caller declares of it: its own types are not there to be imported
  */
 export async function importSdk(name: string, packages = name): Promise<never> {
   try {

@@ -1,4 +1,4 @@
-import { readSecretFile } from './file.ts'
+import { pathIn, readSecretFile } from './file.ts'
 import { SourceError } from './source-error.ts'
 import type { Environment } from './store.ts'
 import type { CallVault } from './vault.ts'
@@ -109,12 +109,13 @@ function asLogin(token: string, ttlSeconds: number, renewable: boolean, since: n
 }
 
 async function textOf(text: string): Promise<string> {
-  if (text.startsWith('ref+') && !text.startsWith('ref+file://'))
+  const path = pathIn(text)
+  if (text.startsWith('ref+') && path === undefined)
     throw new SourceError(
       'malformed',
       'is in Vault, whose own credentials may be a value or ref+file:// only',
     )
-  const value = text.startsWith('ref+') ? await readSecretFile(text.slice('ref+file://'.length)) : text
+  const value = path === undefined ? text : await readSecretFile(path)
   if (/[^ -~]/.test(value))
     throw new SourceError(
       'malformed',
