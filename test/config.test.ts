@@ -5,13 +5,13 @@ import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { afterAll, describe, expect, test } from '@jest/globals'
 import { type Config, ConfigError, loadConfig, ownOrigins, settings, takeEnvironment } from '../src/config.ts'
+import { newSecret } from '../src/secrets/generate.ts'
 
 type Environment = Record<string, string | undefined>
 
 const folder = mkdtempSync(join(tmpdir(), 'config-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
-const newSecret = () => randomBytes(48).toString('base64url')
 const base = {
   PUBLIC_URL: 'https://auth.example.com',
   JWT_ACCESS_SECRET: newSecret(),

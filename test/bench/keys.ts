@@ -3,6 +3,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createAccessTokens } from '../../src/auth/access-token.ts'
 import { loadConfig } from '../../src/config.ts'
+import { newSecret } from '../../src/secrets/generate.ts'
 import { createKeys } from '../../src/secrets/keys.ts'
 import { vaultStore } from '../stores/vault.ts'
 import { median } from './statistics.ts'
@@ -15,7 +16,6 @@ if (!vaultStore.running) {
   process.exit()
 }
 
-const newSecret = () => randomBytes(48).toString('base64url')
 const [access, refresh] = [newSecret(), newSecret()]
 const name = `bench-${randomUUID()}`
 await vaultStore.put(name, JSON.stringify({ ACCESS: access, REFRESH: refresh }))

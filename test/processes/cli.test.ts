@@ -51,6 +51,13 @@ async function run(args: string, settings: Settings = {}, cwd = newFolder()): Pr
   return { code, ...result, seconds: (performance.now() - startedAt) / 1000 }
 }
 
+/** The cells of a table as it is printed. */
+const cellsOf = (table: string) =>
+  table
+    .trim()
+    .split('\n')
+    .map((line) => line.split(/ {2,}/))
+
 const good = (): Settings => ({
   PUBLIC_URL: 'https://auth.example.com',
   JWT_ACCESS_SECRET: newSecret(),
@@ -305,13 +312,9 @@ describe('keys', () => {
 
   test.each(['byPort', 'byUrl'] as const)('prints what the running server says: %s', (name) => {
     const { code, stdout, stderr } = results[name]
-    const rows = stdout
-      .trim()
-      .split('\n')
-      .map((line) => line.split(/ {2,}/))
 
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(rows).toEqual([
+    expect(cellsOf(stdout)).toEqual([
       ['TOKEN', 'KID', 'STATE', 'SOURCE', 'VERSION', 'CREATED'],
       ['access', 'new', 'published', 'ref+vault://secret/auth#/A', '2', '2023-11-14T22:13:20'],
       ['access', 'old', 'signing', 'ref+vault://secret/auth#/A', '1', '2020-09-13T12:26:40'],
@@ -376,13 +379,9 @@ describe('check', () => {
 
   test('of good settings prints where each secret comes from and stands', () => {
     const { code, stdout, stderr } = results.good as Result
-    const rows = stdout
-      .trim()
-      .split('\n')
-      .map((line) => line.split(/ {2,}/))
 
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    expect(rows).toEqual([
+    expect(cellsOf(stdout)).toEqual([
       ['VARIABLE', 'SOURCE', 'VERSION', 'CREATED', 'STATE', 'RESULT'],
       ['JWT_ACCESS_SECRET', 'environment', '-', '-', 'signing', 'ok'],
       ['JWT_ACCESS_SECRET_PREVIOUS', `ref+file://${join(folder, 'previous')}`, '-', '-', 'verifying', 'ok'],

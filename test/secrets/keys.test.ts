@@ -1,9 +1,9 @@
-import { randomBytes } from 'node:crypto'
 import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { AuthError } from '../../src/auth/errors.ts'
+import { newSecret } from '../../src/secrets/generate.ts'
 import { createKeys, type KeyEvent, type Keys, type TokenKeys } from '../../src/secrets/keys.ts'
 import { type LoadedSecrets, openSecrets, type Secrets } from '../../src/secrets/secrets.ts'
 import { createSources } from '../../src/secrets/sources.ts'
@@ -15,8 +15,6 @@ const stagingMs = (refreshSeconds + 2) * 1000
 
 const root = mkdtempSync(join(tmpdir(), 'keys-'))
 afterAll(() => rmSync(root, { recursive: true }))
-
-const newSecret = () => randomBytes(48).toString('base64url')
 
 let now: number
 let open: Keys[]

@@ -1,10 +1,10 @@
-import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import { newSecret } from '../../src/secrets/generate.ts'
 import { SourceError } from '../../src/secrets/source-error.ts'
 import { createSources } from '../../src/secrets/sources.ts'
 
@@ -20,7 +20,6 @@ afterEach(() => {
 })
 afterAll(() => rmSync(root, { recursive: true }))
 
-const newSecret = () => randomBytes(32).toString('base64url')
 const at = (name: string) => join(folder, name)
 const fileSource = (path: string) => openSource(`ref+file://${path}`)
 const newest = async (source: ReturnType<typeof openSource>) => (await source.versions())[0]?.value

@@ -1,5 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import { newSecret } from '../../src/secrets/generate.ts'
 import { SourceError, type SourceFault } from '../../src/secrets/source-error.ts'
 import { createSources, type SecretSource } from '../../src/secrets/sources.ts'
 import { control } from './store-under-test.ts'
@@ -7,11 +9,13 @@ import { stores } from './stores.ts'
 
 jest.setTimeout(30_000)
 
+/** Some stores date versions by whole seconds. */
+const nextSecond = () => delay(1_100)
+
 // What a store has not got, there is nothing to test of.
 type Case = (name: string, run: () => Promise<void>) => void
 const ifIt = (can: unknown): Case => (can ? test : () => {})
 
-const newSecret = () => randomBytes(48).toString('base64url')
 const values = async (source: SecretSource) => (await source.versions()).map(({ value }) => value)
 const ids = async (source: SecretSource) => (await source.history()).map(({ id }) => id)
 const states = async (source: SecretSource) => (await source.history()).map(({ state }) => state)
@@ -46,7 +50,6 @@ describe.each(stores)('$name', (store) => {
         id: expect.any(String),
         createdAt: expect.any(Number),
       })
-      // Stores give whole seconds.
       expect(version?.createdAt).toBeGreaterThan(before - 1_000)
       expect(version?.createdAt).toBeLessThan(Date.now() + 1_000)
       expect(await source.history()).toEqual([
@@ -75,7 +78,7 @@ describe.each(stores)('$name', (store) => {
       const [first, second] = [newSecret(), newSecret()]
       await store.put(name, first)
       await source.versions()
-      await new Promise((resolve) => setTimeout(resolve, 1_100))
+      await nextSecond()
       await store.put(name, second)
 
       expect(await values(source)).toEqual([second, first])
@@ -84,7 +87,7 @@ describe.each(stores)('$name', (store) => {
     test('rotate writes the newest version, and leaves the others', async () => {
       const [first, second] = [newSecret(), newSecret()]
       await store.put(name, first)
-      await new Promise((resolve) => setTimeout(resolve, 1_100))
+      await nextSecond()
 
       await source.rotate?.(second)
 
@@ -96,7 +99,7 @@ describe.each(stores)('$name', (store) => {
     describe('E3 withdrawn versions', () => {
       beforeEach(async () => {
         await store.put(name, 'the older')
-        await new Promise((resolve) => setTimeout(resolve, 1_100))
+        await nextSecond()
         await store.put(name, 'the newer')
       })
 
@@ -132,7 +135,7 @@ describe.each(stores)('$name', (store) => {
       ifIt(store.disable)('rotate works on top of a disabled one', async () => {
         const [newer = ''] = await ids(source)
         await store.disable?.(name, newer)
-        await new Promise((resolve) => setTimeout(resolve, 1_100))
+        await nextSecond()
 
         await source.rotate?.('the newest')
 
@@ -146,7 +149,7 @@ describe.each(stores)('$name', (store) => {
 
       test('is read by its name, and rotated without touching the others', async () => {
         await store.put(name, JSON.stringify({ ACCESS: 'first', REFRESH: 'other' }))
-        await new Promise((resolve) => setTimeout(resolve, 1_100))
+        await nextSecond()
         const access = field('ACCESS')
 
         await access.rotate?.('second')
@@ -158,7 +161,7 @@ describe.each(stores)('$name', (store) => {
       test('that did not change keeps the age it has', async () => {
         await store.put(name, JSON.stringify({ ACCESS: 'first', REFRESH: 'other' }))
         const [before] = await field('REFRESH').versions()
-        await new Promise((resolve) => setTimeout(resolve, 1_100))
+        await nextSecond()
         await field('ACCESS').rotate?.('second')
 
         expect(await field('REFRESH').versions()).toEqual([before])
@@ -181,7 +184,7 @@ describe.each(stores)('$name', (store) => {
 
       test('of an older version that had none yet does not keep the newer one from being used', async () => {
         await store.put(name, JSON.stringify({ OTHER: 'x' }))
-        await new Promise((resolve) => setTimeout(resolve, 1_100))
+        await nextSecond()
         await store.put(name, JSON.stringify({ OTHER: 'x', ACCESS: 'secret' }))
 
         expect(await field('ACCESS').versions()).toEqual([
@@ -208,7 +211,7 @@ describe.each(stores)('$name', (store) => {
 
       async function expectUnusable() {
         expect(await values(source)).toEqual([''])
-        await new Promise((resolve) => setTimeout(resolve, 1_100))
+        await nextSecond()
         await store.put(name, 'good')
         expect(await values(source)).toEqual(['good', ''])
       }

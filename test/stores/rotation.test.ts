@@ -1,9 +1,10 @@
-import { randomBytes, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
 import jwt from 'jsonwebtoken'
+import { newSecret } from '../../src/secrets/generate.ts'
 import { createPostgresDatabase } from '../support/database.ts'
 import { describeOnPostgres, postgresServer } from '../support/require-postgres.ts'
 import { type ServerProcess, send, temporaryFolder } from '../support/server.ts'
@@ -12,7 +13,6 @@ import { stores } from './stores.ts'
 
 jest.setTimeout(90_000)
 
-const newSecret = () => randomBytes(48).toString('base64url')
 const seconds = (count: number) => delay(count * 1000)
 
 const loadSeconds = 30

@@ -30,6 +30,12 @@ export interface StoreUnderTest {
 
 const run = promisify(execFile)
 
+if (!process.env.TEST_SERVICES) {
+  const message = 'TEST_SERVICES is not set, so outages are left out; see docs/CONTRIBUTING.md'
+  if (process.env.CI) throw new Error(message)
+  process.stderr.write(`${message}\n`)
+}
+
 /** Stops, freezes and starts the services of a suite; undefined where they are not ours to stop. */
 export const control = process.env.TEST_SERVICES
   ? (command: 'up' | 'freeze' | 'thaw' | 'kill', service: string) =>
