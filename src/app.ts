@@ -7,6 +7,7 @@ import type { createAuthHandlers } from './http/auth-routes.ts'
 import type { createBearer } from './http/bearer.ts'
 import { credentialsBody, emptyBody, passwordChangeBody, readBody } from './http/body.ts'
 import { refuseCrossSite } from './http/cross-site.ts'
+import { demoFile, demoPage } from './http/demo.ts'
 import { docsFile, docsPage } from './http/docs.ts'
 import { jwks } from './http/jwks.ts'
 import { notFound, problemHandler } from './http/problem.ts'
@@ -17,6 +18,7 @@ export interface Services {
   publicUrl: string
   ownOrigins: readonly string[]
   corsOrigins: readonly string[]
+  demo: boolean
   trustProxy: number | readonly string[] | undefined
   requestLog: RequestHandler
   publicKeys: () => JsonWebKey[]
@@ -89,6 +91,10 @@ export function createApp(services: Services): express.Express {
   route('/openapi.json', { get: [services.openapi] })
   route('/docs', { get: [docsPage] })
   route('/docs/:file', { get: [docsFile] })
+  if (services.demo) {
+    route('/', { get: [demoPage] })
+    route('/demo/:file', { get: [demoFile] })
+  }
 
   app.use(notFound)
   app.use(problemHandler)

@@ -117,6 +117,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       publicUrl,
       ownOrigins: ownOrigins(publicUrl),
       corsOrigins: config.http.corsOrigins,
+      demo: config.http.demo,
       trustProxy: config.http.trustProxy,
       requestLog: requestLog(log),
       publicKeys: keys.publicKeys,

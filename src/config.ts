@@ -145,6 +145,7 @@ export const settings = z.object({
   LIMIT_REGISTER_ADDRESS: limit.prefault('20/3600'),
   AUDIT_DAYS: integer(1, 3650).default(90),
   METRICS_PORT: integer(0, 65535).optional(),
+  DEMO: boolean.optional(),
   LOG_LEVEL: z
     .enum(
       ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
@@ -273,6 +274,7 @@ export async function loadConfig(env: Environment, settings = readSettings(env))
       corsOrigins: values.CORS_ORIGINS,
       secureCookies: values.COOKIE_SECURE ?? values.NODE_ENV === 'production',
       trustProxy: values.TRUST_PROXY,
+      demo: values.DEMO ?? values.NODE_ENV === 'development',
     },
     // A function, as it has a password in it: what is printed or logged of the settings must not show it.
     database: { url: () => url, folder: values.DATA_DIR },

@@ -16,7 +16,8 @@ export function createOpenapi(server: { publicUrl: string; cookieName: string })
   }
 }
 
-const contentSecurityPolicy = [
+/** Content-Security-Policy of a page from this server alone. */
+export const pagePolicy = [
   "default-src 'none'",
   "script-src 'self'",
   "style-src 'self'",
@@ -47,7 +48,7 @@ const start = "SwaggerUIBundle({ url: '/openapi.json', dom_id: '#api', validator
 
 /** A page to read and try the API: Swagger UI, from this server alone. */
 export const docsPage: RequestHandler = (_req, res) => {
-  res.set('Content-Security-Policy', contentSecurityPolicy).type('html').send(page)
+  res.set('Content-Security-Policy', pagePolicy).type('html').send(page)
 }
 
 let files: Map<string, Buffer | string> | undefined

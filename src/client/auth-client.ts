@@ -1,0 +1,456 @@
+/** The account, as the server tells of it. */
+export interface User {
+  id: string
+  email: string
+  role: string
+  emailVerified: boolean
+  /** ISO 8601, UTC. */
+  createdAt: string
+}
+
+/**
+ * Another user, or none, and why: `login`; `restored` by the cookie; `elsewhere`, in another tab; `logout`; or the code
+ * of the server's refusal, such as `session_ended`, or `refresh_token_reused`: somebody else may have used a copy of it.
+ */
+export interface Change {
+  user: User | undefined
+  reason: string
+}
+
+/** The server refused; or, with a `status` of 0, could not be asked. */
+export class AuthClientError extends Error {
+  /**
+   * The server's own; or `unreachable`, `unexpected_answer` (HTML, half a JSON, an error of somebody in between),
+   * `overtaken` (by another login or a logout).
+   */
+  readonly code: string
+  readonly status: number
+  /** What to mend in the request: the path of a member, and what is wrong with it. */
+  readonly errors: readonly { path: string; message: string }[]
+  /** The server's wish to be left alone (milliseconds). */
+  readonly retryAfter: number
+  constructor(
+    message: string,
+    code: string,
+    status = 0,
+    errors: AuthClientError['errors'] = [],
+    retryAfter = 0,
+  ) {
+    super(message)
+    this.name = 'AuthClientError'
+    this.code = code
+    this.status = status
+    this.errors = errors
+    this.retryAfter = retryAfter
+  }
+}
+
+export interface AuthClientOptions {
+  /** The server's; where it is that of the page, `/`. */
+  url: string
+  /** More origins whose requests get the access token; the server's always do. */
+  origins?: readonly string[]
+  /** What requests are made with, in the place of the global `fetch`. */
+  fetch?: typeof fetch
+}
+
+/** A point in time. A clock may be set, and another may stand still while the machine sleeps: the larger one is right. */
+interface Moment {
+  wall: number
+  running: number
+}
+
+interface Grant {
+  accessToken: string
+  user: User
+  asked: Moment
+  /** Milliseconds, from `asked`. */
+  lifetime: number
+}
+
+/** What tabs tell each other. Moments are of one tab, so they travel as ages. */
+type News =
+  | { asking: number }
+  | { at: number; reason: string; grant?: Omit<Grant, 'asked'> & { age: number } }
+
+// Two tries, and a pause between them, fit into the ten seconds in which the server forgives a lost answer.
+const refreshMs = 4_000
+const requestMs = 15_000
+const lockMs = 5_000
+const firstPauseMs = 500
+const longestPauseMs = 15_000
+const wayOfNewsMs = 250
+const electionMs = 60
+
+const refreshable = ['access_token_expired', 'access_token_invalid', 'session_ended']
+
+/**
+ * Keeps a login for a page. The access token stays in this closure, the refresh token in a cookie that no script sees.
+ * Call `refresh()` when the page has loaded: it brings back the login that the cookie stands for.
+ */
+export function createAuthClient(options: AuthClientOptions) {
+  const server = new URL(options.url, globalThis.location?.href).origin
+  const trusted = [server, ...(options.origins ?? [])]
+  const send = options.fetch ?? ((input, init) => fetch(input, init))
+  const name = `auth ${server}`
+  const id = Math.random()
+  const listeners = new Set<(change: Change) => void>()
+  let channel = openChannel(name)
+
+  let grant: Grant | undefined
+  // When what is known now became true. 0: nothing is known, as nobody has asked yet.
+  let asOf = 0
+  let leftAt = 0
+  // Counts the changes of user: an answer to a request of the one before belongs to nobody here.
+  let epoch = 0
+  let refreshing: Promise<User | undefined> | undefined
+  let turn: Promise<unknown> = Promise.resolve()
+  // Why refreshing has to wait for its timer; and for how many times now.
+  let trouble: AuthClientError | undefined
+  let failures = 0
+  let timer: ReturnType<typeof setTimeout> | undefined
+  // Of tabs without locks: another one that is about to refresh; and whether this one has said that it is.
+  let rival: Moment | undefined
+  let announced = false
+  let closed = false
+  if (channel) channel.onmessage = hear
+
+  const stamp = () => Math.max(Date.now(), asOf + 1)
+  const say = (news: News) => channel?.postMessage(news)
+
+  function tell(reason: string): void {
+    for (const listener of [...listeners])
+      try {
+        listener({ user: grant?.user, reason })
+      } catch (error) {
+        reportError(error)
+      }
+  }
+
+  // Tabs hear of logins, refreshes and logouts late and in any order. In all of them the newest one is what counts:
+  // an answer that was asked for before a logout brings nothing back.
+  function apply(at: number, next: Grant | undefined, reason: string): boolean {
+    if (next ? at <= asOf : at < asOf) return false
+    const changed = grant?.user.id !== next?.user.id
+    asOf = at
+    grant = next
+    rival = trouble = undefined
+    failures = 0
+    clearTimeout(timer)
+    if (reason === 'logout') leftAt = at
+    if (changed) {
+      epoch++
+      tell(reason)
+    }
+    return true
+  }
+
+  const share = (at: number, reason: string) =>
+    say({ at, reason, ...(grant && { grant: { ...grant, age: since(grant.asked) } }) })
+
+  function hear({ data }: MessageEvent<News>): void {
+    if ('asking' in data) {
+      if (!announced || data.asking < id) rival = now()
+      return
+    }
+    if (!data.grant) return void apply(data.at, undefined, data.reason)
+    const { age, ...rest } = data.grant
+    const { wall, running } = now()
+    apply(data.at, { ...rest, asked: { wall: wall - age, running: running - age } }, 'elsewhere')
+  }
+
+  async function ask(
+    path: string,
+    ms: number,
+    body?: object,
+    fetching = send,
+  ): Promise<Record<string, unknown>> {
+    const init: RequestInit = { method: 'POST', credentials: 'include', cache: 'no-store', redirect: 'error' }
+    // What the server has done must reach the cookies, though the tab may be closed meanwhile.
+    init.keepalive = true
+    if (body)
+      Object.assign(init, { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) })
+    let answer: Response
+    let text: string
+    try {
+      answer = await fetching(server + path, { ...init, signal: AbortSignal.timeout(ms) })
+      text = await answer.text()
+    } catch (error) {
+      if (error instanceof AuthClientError) throw error
+      throw new AuthClientError(`The server cannot be reached (${error}).`, 'unreachable')
+    }
+    const content = parse(text)
+    if (answer.status === 204 || (answer.ok && content)) return content ?? {}
+    if (!answer.ok && typeof content?.code === 'string') throw refusal(answer, content)
+    throw unexpected(`Not an answer of the auth server: ${answer.status} ${text.slice(0, 60)}`, answer.status)
+  }
+
+  async function askForGrant(path: string, ms: number, body?: object): Promise<Grant> {
+    const asked = now()
+    const { accessToken, expiresIn, user } = await ask(path, ms, body)
+    if (typeof accessToken !== 'string' || typeof (user as User | undefined)?.id !== 'string')
+      throw unexpected('The answer has no token or no user in it.')
+    if (typeof expiresIn !== 'number' || !(expiresIn > 0))
+      throw unexpected('The answer has a token that has expired.')
+    return { accessToken, user: user as User, asked, lifetime: expiresIn * 1000 }
+  }
+
+  const enter = (path: string, email: string, password: string) =>
+    inTurn(async () => {
+      const asked = stamp()
+      const next = await askForGrant(path, requestMs, { email, password })
+      if (leftAt >= asked) {
+        // Or the next page would find a login that nobody wants any more.
+        await ask('/auth/logout', requestMs)
+        throw overtaken()
+      }
+      const at = stamp()
+      apply(at, next, 'login')
+      share(at, 'login')
+      return next.user
+    })
+
+  async function logout(): Promise<void> {
+    const at = stamp()
+    // Before anybody is asked: who logs out must not see the login again.
+    apply(at, undefined, 'logout')
+    share(at, 'logout')
+    const told = ask('/auth/logout', requestMs)
+    turn = Promise.allSettled([turn, told])
+    await told
+  }
+
+  async function logoutAll(): Promise<void> {
+    await ask('/auth/logout-all', requestMs, undefined, authFetch)
+    const at = stamp()
+    apply(at, undefined, 'logout')
+    share(at, 'logout')
+  }
+
+  function refresh(): Promise<User | undefined> {
+    const known = asOf
+    refreshing ??= inTurn(async (lock) => {
+      if (lock === 'waited for') await until(() => asOf !== known, wayOfNewsMs)
+      if (lock === 'none') await standBack(known)
+      return asOf === known ? refreshNow() : grant?.user
+    }).finally(() => {
+      refreshing = undefined
+      announced = false
+    })
+    return refreshing
+  }
+
+  async function refreshNow(): Promise<User | undefined> {
+    const at = stamp()
+    try {
+      const next = await askForGrant('/auth/refresh', refreshMs)
+      if (apply(at, next, grant ? 'elsewhere' : 'restored')) share(at, 'refresh')
+    } catch (error) {
+      const { status, code } = error as AuthClientError
+      if (asOf >= at) return grant?.user
+      if (status !== 401 || code === 'unexpected_answer') {
+        tryLater(error as AuthClientError)
+        throw error
+      }
+      const had = grant
+      apply(at, undefined, code)
+      // A tab that had nothing cannot say whose end this is.
+      if (had) share(at, code)
+      else if (code !== 'refresh_token_missing') tell(code)
+    }
+    return grant?.user
+  }
+
+  // While there is a login to keep, or nobody knows yet whether there is one. What is refused for good is not asked again.
+  function tryLater(error: AuthClientError): void {
+    const passing = error.status === 0 || error.status === 429 || error.status >= 500
+    if (!passing || closed || !(grant || asOf === 0)) return
+    const pause = Math.max(error.retryAfter, Math.min(longestPauseMs, firstPauseMs * 2 ** failures++))
+    trouble = error
+    clearTimeout(timer)
+    timer = setTimeout(() => refresh().catch(() => {}), pause * (1 + Math.random() / 2))
+  }
+
+  /** One at a time: logins and refreshes of this tab, and of all tabs where the browser has locks. */
+  function inTurn<T>(work: (lock: 'free' | 'waited for' | 'none') => Promise<T>): Promise<T> {
+    const mine = turn.then(() => locked(work))
+    turn = mine.catch(() => {})
+    return mine
+  }
+
+  // A wait that takes too long is no obstacle: of two refreshes at once the server gives both the same token.
+  async function locked<T>(work: (lock: 'free' | 'waited for' | 'none') => Promise<T>): Promise<T> {
+    const { locks } = globalThis.navigator ?? {}
+    let begun = false
+    const begin = (lock: 'free' | 'waited for') => {
+      begun = true
+      return work(lock)
+    }
+    try {
+      const done = await locks?.request(
+        name,
+        { ifAvailable: true },
+        async (lock) => lock && { result: await begin('free') },
+      )
+      if (done) return done.result
+      if (locks)
+        return await locks.request(name, { signal: AbortSignal.timeout(lockMs) }, () => begin('waited for'))
+    } catch (error) {
+      if (begun) throw error
+    }
+    return work('none')
+  }
+
+  // Without locks a tab says that it is about to ask, waits for whether others are too, and leaves it to one of them.
+  async function standBack(known: number): Promise<void> {
+    const news = () => asOf !== known
+    const others = () => rival && since(rival) < refreshMs
+    if (channel && !others()) {
+      announced = true
+      say({ asking: id })
+      await until(() => news() || others(), electionMs)
+    }
+    if (others()) await until(news, refreshMs)
+  }
+
+  const isStale = ({ asked, lifetime }: Grant) => since(asked) > lifetime - Math.min(30_000, lifetime / 5)
+  const due = () => trouble !== undefined || (grant !== undefined && isStale(grant))
+
+  async function tokenNow(): Promise<string | undefined> {
+    if (asOf === 0 || due())
+      try {
+        // Its timer is running: no request more than that.
+        if (trouble) throw trouble
+        await refresh()
+      } catch (error) {
+        if (!grant || since(grant.asked) > grant.lifetime) throw error
+      }
+    return grant?.accessToken
+  }
+
+  async function authFetch(input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> {
+    const request = input instanceof Request ? input : undefined
+    const headers = new Headers(init.headers ?? request?.headers)
+    const { origin } = new URL(request?.url ?? String(input), globalThis.location?.href)
+    if (!trusted.includes(origin) || headers.has('Authorization')) return send(input, init)
+    let again = true
+    const signal = init.signal ?? request?.signal
+    for (;;) {
+      const token = await Promise.race([tokenNow(), aborted(signal)])
+      const mine = epoch
+      if (token) headers.set('Authorization', `Bearer ${token}`)
+      const answer = await send(input, { ...init, headers })
+      if (token && answer.status === 401 && refreshable.includes(await codeOf(answer))) {
+        if (grant?.accessToken === token && !trouble) await refresh().catch(() => {})
+        // A stream is gone once it is sent; and whether the body of a Request was one, nobody can tell.
+        again &&= !request?.bodyUsed && !(init.body instanceof ReadableStream)
+        if (again && mine === epoch && grant && grant.accessToken !== token) {
+          again = false
+          continue
+        }
+      } else if (token && mine !== epoch) throw overtaken()
+      return answer
+    }
+  }
+
+  // Back online, in view again, or out of the back/forward cache, where a page hears nothing of other tabs.
+  function wake(event: Event): void {
+    const cached = event.type === 'pageshow' && (event as PageTransitionEvent).persisted
+    if (cached || (due() && document.visibilityState === 'visible')) refresh().catch(() => {})
+  }
+  for (const type of wakers) globalThis.addEventListener?.(type, wake, true)
+
+  return {
+    /** Makes an account and logs in. @throws AuthClientError `email_taken`, `password_rejected`, `invalid_request`, … */
+    register: (email: string, password: string): Promise<User> => enter('/auth/register', email, password),
+    /** @throws AuthClientError `invalid_credentials`, `too_many_attempts`, … */
+    login: (email: string, password: string): Promise<User> => enter('/auth/login', email, password),
+    /** Here, and in the other tabs. @throws AuthClientError where the server could not be told: its session goes on */
+    logout,
+    /** On every device. @throws AuthClientError where the server could not do it: then nobody has been logged out */
+    logoutAll,
+    /**
+     * Gets a new access token by the cookie.
+     * @returns the user; undefined where nobody is logged in
+     * @throws AuthClientError where the server cannot tell: the login stays what it was, and it is tried again
+     */
+    refresh,
+    /**
+     * `fetch`, with an access token that is good for a while. After a 401 that a new token mends, it sends the request
+     * once more, but for a body that was a stream or in a Request.
+     * @throws AuthClientError where the token has expired and there is no new one for now; or `overtaken`, where by now
+     * another user is logged in, or none; otherwise as `fetch` does
+     */
+    fetch: authFetch as typeof fetch,
+    /** Who is logged in, as far as this tab knows. */
+    user: (): User | undefined => grant?.user,
+    /** @returns a function that ends it */
+    onChange(listener: (change: Change) => void): () => void {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+    /** Lets go of timers, listeners and the channel to other tabs. The login stays, for them and for the next page. */
+    close(): void {
+      closed = true
+      clearTimeout(timer)
+      channel?.close()
+      channel = undefined
+      listeners.clear()
+      for (const type of wakers) globalThis.removeEventListener?.(type, wake, true)
+    },
+  }
+}
+
+export type AuthClient = ReturnType<typeof createAuthClient>
+
+const wakers = ['online', 'pageshow', 'visibilitychange']
+
+const now = (): Moment => ({ wall: Date.now(), running: performance.now() })
+const since = ({ wall, running }: Moment) => Math.max(Date.now() - wall, performance.now() - running)
+
+async function until(done: () => unknown, ms: number): Promise<void> {
+  for (const begun = now(); !done() && since(begun) < ms; )
+    await new Promise((resolve) => setTimeout(resolve, 10))
+}
+
+const aborted = (signal: AbortSignal | null | undefined) =>
+  new Promise<never>((_, reject) => {
+    if (signal?.aborted) reject(signal.reason)
+    signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+
+const unexpected = (message: string, status = 0) => new AuthClientError(message, 'unexpected_answer', status)
+const overtaken = () => new AuthClientError('There was another login, or a logout, meanwhile.', 'overtaken')
+
+function refusal({ status, headers }: Response, { code, detail, errors }: Record<string, unknown>) {
+  const retryAfter = Number(headers.get('Retry-After')) * 1000 || 0
+  return new AuthClientError(
+    String(detail),
+    String(code),
+    status,
+    errors as AuthClientError['errors'],
+    retryAfter,
+  )
+}
+
+async function codeOf(answer: Response): Promise<string> {
+  if (!answer.headers.get('Content-Type')?.includes('json')) return ''
+  return String(parse(await answer.clone().text())?.code)
+}
+
+function parse(text: string): Record<string, unknown> | undefined {
+  try {
+    const content: unknown = JSON.parse(text)
+    return typeof content === 'object' && content !== null ? { ...content } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function openChannel(name: string): BroadcastChannel | undefined {
+  try {
+    return new BroadcastChannel(name)
+  } catch {
+    return undefined // Switched off, or of a browser without.
+  }
+}

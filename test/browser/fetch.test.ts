@@ -1,0 +1,322 @@
+// The client's fetch in Chromium: where the token goes, when it is refreshed, and that all else is as in plain fetch.
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
+import type { Page } from 'playwright-core'
+import { boot, emailOf, eventually, hasBrowser, logIn, me, newUser, openTab, useStage } from './browser.ts'
+
+const inBrowser = hasBrowser ? describe : describe.skip
+
+inBrowser('fetch', () => {
+  const stage = useStage()
+  /** What another API has been sent, and what it answers with at first. */
+  let seen: { method: string | undefined; authorization: string | undefined; body: string }[] = []
+  let refusals: string[] = []
+  let api: Server
+  let apiUrl: string
+  let tab: Page
+  let email: string
+
+  beforeAll(async () => {
+    api = createServer(async (req, res) => {
+      res.setHeader('Access-Control-Allow-Origin', '*')
+      if (req.method === 'OPTIONS')
+        return void res
+          .setHeader('Access-Control-Allow-Headers', 'authorization, content-type')
+          .setHeader('Access-Control-Allow-Methods', 'DELETE')
+          .end()
+      let body = ''
+      req.setEncoding('utf8').on('data', (text) => {
+        body += text
+      })
+      await once(req, 'end')
+      seen.push({ method: req.method, authorization: req.headers.authorization, body })
+      const code = refusals.shift()
+      res.statusCode = code ? 401 : 200
+      res.setHeader('Content-Type', code ? 'application/problem+json' : 'text/plain')
+      if (code) return void res.end(JSON.stringify({ code }))
+      res.write('first ')
+      setTimeout(() => res.end('last'), req.url === '/slow' ? 2_000 : 20)
+    }).listen(0, '127.0.0.1')
+    await once(api, 'listening')
+    apiUrl = `http://localhost:${(api.address() as AddressInfo).port}`
+  })
+  afterAll(() => {
+    api?.close()
+    api?.closeAllConnections()
+  })
+  beforeEach(async () => {
+    email = await newUser(stage)
+    tab = await openTab(stage)
+    await tab.evaluate(async (api) => {
+      const { createAuthClient } = await import('/auth-client.js' as string)
+      globalThis.auth.close()
+      globalThis.auth = createAuthClient({ url: globalThis.api, origins: [api] })
+    }, apiUrl)
+    await logIn(tab, email)
+    seen = []
+    refusals = []
+  })
+
+  test('the token goes to the server and to listed origins, and to no other', async () => {
+    const strange = apiUrl.replace('localhost', '127.0.0.1')
+    await tab.evaluate(
+      async (urls) => {
+        for (const url of urls) await globalThis.auth.fetch(url)
+      },
+      [`${apiUrl}/listed`, `${strange}/strange`],
+    )
+
+    expect(seen.map(({ authorization }) => authorization)).toEqual([
+      expect.stringMatching(/^Bearer ey/),
+      undefined,
+    ])
+    expect(await me(tab)).toEqual({ status: 200, email })
+  })
+
+  test('an Authorization header of the page stays as it is', async () => {
+    await tab.evaluate(
+      (url) => globalThis.auth.fetch(url, { headers: { Authorization: 'Basic eA==' } }).then(() => {}),
+      apiUrl,
+    )
+
+    expect(seen).toEqual([{ method: 'GET', authorization: 'Basic eA==', body: '' }])
+  })
+
+  test.each(['access_token_expired', 'access_token_invalid'])(
+    'after a 401 %s it refreshes, and sends the request once more',
+    async (code) => {
+      refusals = [code]
+      const before = stage.gate.count('/auth/refresh')
+
+      const status = await tab.evaluate(
+        (url) => globalThis.auth.fetch(url, { method: 'POST', body: 'text' }).then(({ status }) => status),
+        apiUrl,
+      )
+
+      expect(status).toBe(200)
+      expect(seen.map(({ method, body }) => [method, body])).toEqual([
+        ['POST', 'text'],
+        ['POST', 'text'],
+      ])
+      expect(seen[0]?.authorization).not.toBe(seen[1]?.authorization)
+      expect(stage.gate.count('/auth/refresh') - before).toBe(1)
+    },
+  )
+
+  test('a second 401 is the answer: there is no loop', async () => {
+    refusals = ['access_token_expired', 'access_token_expired', 'access_token_expired']
+
+    const status = await tab.evaluate(
+      (url) => globalThis.auth.fetch(url).then(({ status }) => status),
+      apiUrl,
+    )
+
+    expect(status).toBe(401)
+    expect(seen).toHaveLength(2)
+    expect(await emailOf(tab)).toBe(email)
+  })
+
+  test('a 401 that no new token mends is the answer, and nothing is refreshed', async () => {
+    refusals = ['wrong_password']
+    const before = stage.gate.count('/auth/refresh')
+
+    const answer = await tab.evaluate(
+      (url) => globalThis.auth.fetch(url).then(async (answer) => [answer.status, await answer.text()]),
+      apiUrl,
+    )
+
+    expect(answer).toEqual([401, '{"code":"wrong_password"}'])
+    expect([seen.length, stage.gate.count('/auth/refresh') - before]).toEqual([1, 0])
+  })
+
+  test.each([
+    ['text', () => 'a=1'],
+    ['URLSearchParams', () => new URLSearchParams({ a: '1' })],
+    ['a Blob', () => new Blob(['a=1'])],
+    ['bytes', () => new TextEncoder().encode('a=1')],
+    ['FormData', () => Object.assign(new FormData(), {})],
+  ])('a body that is %s can be sent again', async (_what, body) => {
+    refusals = ['access_token_expired']
+
+    const status = await tab.evaluate(
+      ([url, body]) =>
+        globalThis.auth
+          .fetch(String(url), { method: 'POST', body: new Function(`return (${body})()`)() })
+          .then(({ status }) => status),
+      [apiUrl, String(body)],
+    )
+
+    expect(status).toBe(200)
+    // Multipart bodies have a new boundary each time.
+    const bodies = seen.map(({ body }) => body.replace(/------\w+/g, ''))
+    expect(bodies).toHaveLength(2)
+    expect(bodies[0]).toBe(bodies[1])
+  })
+
+  test('the body of a Request is sent once; the next request has the new token', async () => {
+    refusals = ['access_token_expired']
+
+    const statuses = await tab.evaluate(async (url) => {
+      const first = await globalThis.auth.fetch(new Request(url, { method: 'POST', body: 'a=1' }))
+      const second = await globalThis.auth.fetch(new Request(url, { method: 'POST', body: 'a=1' }))
+      return [first.status, second.status]
+    }, apiUrl)
+
+    expect(statuses).toEqual([401, 200])
+    expect(seen.map(({ body }) => body)).toEqual(['a=1', 'a=1'])
+    expect(seen[0]?.authorization).not.toBe(seen[1]?.authorization)
+  })
+
+  test('a Request without a body, its headers and its method', async () => {
+    refusals = ['access_token_expired']
+
+    const status = await tab.evaluate(
+      (url) =>
+        globalThis.auth
+          .fetch(new Request(url, { method: 'DELETE', headers: { 'Content-Type': 'text/x' } }))
+          .then(({ status }) => status),
+      apiUrl,
+    )
+
+    expect(status).toBe(200)
+    expect(seen.map(({ method }) => method)).toEqual(['DELETE', 'DELETE'])
+  })
+
+  test('an answer is a stream, as it comes', async () => {
+    const [first, all] = await tab.evaluate(async (url) => {
+      const answer = await globalThis.auth.fetch(`${url}/slow`)
+      const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader()
+      const began = performance.now()
+      const part = await reader?.read()
+      const early = performance.now() - began < 1_000
+      const rest = await reader?.read()
+      return [early && part?.value, rest?.value]
+    }, apiUrl)
+
+    expect([first, all]).toEqual(['first ', 'last'])
+  })
+
+  test('a stream to be sent is treated as plain fetch treats it', async () => {
+    const [plain, ours] = await tab.evaluate(async (url) => {
+      const streaming = () =>
+        ({ method: 'POST', duplex: 'half', body: new Blob(['a=1']).stream() }) as RequestInit
+      return [
+        await globalThis.failure(fetch(url, streaming())),
+        await globalThis.failure(globalThis.auth.fetch(url, streaming())),
+      ]
+    }, apiUrl)
+
+    // Chromium streams over HTTP/2 only.
+    expect(plain?.name).toBe('TypeError')
+    expect(ours).toEqual(plain)
+  })
+
+  test.each([
+    ['before the request', 0],
+    ['while it waits for a new token', 100],
+  ])('AbortSignal: %s', async (_when, ms) => {
+    await tab.evaluate(() => {
+      globalThis.skew += 900_000
+    })
+    stage.gate.play('/auth/refresh', 1_500, 1)
+
+    const { failed, took } = await tab.evaluate(
+      async ([url, ms]) => {
+        const began = performance.now()
+        const signal = ms ? AbortSignal.timeout(Number(ms)) : AbortSignal.abort()
+        const failed = await globalThis.failure(globalThis.auth.fetch(String(url), { signal }))
+        return { failed, took: performance.now() - began }
+      },
+      [apiUrl, ms],
+    )
+
+    expect(failed?.name).toBe(ms ? 'TimeoutError' : 'AbortError')
+    expect(took).toBeLessThan(1_000)
+    expect(seen).toEqual([])
+    // The refresh goes on for the others.
+    expect((await boot(tab))?.email).toBe(email)
+  })
+
+  test('AbortSignal of a Request, while the answer comes', async () => {
+    const failed = await tab.evaluate(async (url) => {
+      const { signal } = Object.assign(globalThis, { control: new AbortController() }).control
+      const answer = await globalThis.auth.fetch(new Request(`${url}/slow`, { signal }))
+      setTimeout(() => (Reflect.get(globalThis, 'control') as AbortController).abort(), 100)
+      return globalThis.failure(answer.text())
+    }, apiUrl)
+
+    expect(failed?.name).toBe('AbortError')
+  })
+
+  test('what is no URL fails as in plain fetch, and a server that is not there too', async () => {
+    const failures = await tab.evaluate(async () => [
+      await globalThis.failure(globalThis.auth.fetch('http://[')),
+      await globalThis.failure(globalThis.auth.fetch('http://localhost:1/')),
+    ])
+
+    expect(failures.map((failed) => failed?.name)).toEqual(['TypeError', 'TypeError'])
+  })
+
+  test('requests at once with a token that has run out make one refresh', async () => {
+    await tab.evaluate(() => {
+      globalThis.skew += 900_000
+    })
+    const before = stage.gate.count('/auth/refresh')
+
+    await tab.evaluate(
+      (url) => Promise.all(Array.from({ length: 20 }, () => globalThis.auth.fetch(url))).then(() => {}),
+      apiUrl,
+    )
+
+    expect(stage.gate.count('/auth/refresh') - before).toBe(1)
+    expect(new Set(seen.map(({ authorization }) => authorization)).size).toBe(1)
+  })
+
+  test('the first request of a page asks who is logged in, where nobody has asked yet', async () => {
+    const later = await openTab(stage)
+
+    expect(await me(later)).toEqual({ status: 200, email })
+  })
+
+  test('after close it hears of no other tab, and starts nothing by itself', async () => {
+    const other = await openTab(stage)
+    await boot(other)
+    await other.evaluate(() => globalThis.auth.close())
+
+    await tab.evaluate(() => globalThis.auth.logout())
+    await new Promise((resolve) => setTimeout(resolve, 300))
+
+    expect(await emailOf(other)).toBe(email)
+    expect(await me(other)).toMatchObject({ status: 401 })
+  })
+})
+
+inBrowser('tokens that live for three seconds', () => {
+  const stage = useStage({ ACCESS_TOKEN_SECONDS: '3' })
+
+  test('are renewed before they end, and where a clock that stands still hides their age, afterwards', async () => {
+    const email = await newUser(stage)
+    const tab = await openTab(stage)
+    await logIn(tab, email)
+    const answers: number[] = []
+    const until = Date.now() + 8_000
+    while (Date.now() < until) answers.push((await me(tab)).status)
+    const renewed = stage.gate.refreshes.length
+
+    await tab.evaluate(() => {
+      const [wall, running] = [Date.now(), performance.now()]
+      Date.now = () => wall
+      performance.now = () => running
+    })
+    await eventually(async () => {
+      answers.push((await me(tab)).status)
+      return stage.gate.refreshes.length > renewed
+    })
+
+    expect(new Set(answers)).toEqual(new Set([200]))
+    expect(renewed).toBeGreaterThanOrEqual(2)
+    expect(renewed).toBeLessThanOrEqual(6)
+  })
+})

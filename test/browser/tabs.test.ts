@@ -1,0 +1,232 @@
+// The browser client in Chromium: real cookies, locks and tabs, on a real server.
+import { describe, expect, test } from '@jest/globals'
+import type { Page } from 'playwright-core'
+import { send } from '../support/server.ts'
+import {
+  boot,
+  emailOf,
+  eventually,
+  hasBrowser,
+  logIn,
+  me,
+  newUser,
+  openTab,
+  reasonsOf,
+  userOf,
+  useStage,
+} from './browser.ts'
+
+const inBrowser = hasBrowser ? describe : describe.skip
+
+/** Runs in all tabs at the same moment, as well as clocks tell. */
+const atOnce = <T>(tabs: Page[], work: () => Promise<T>): Promise<T[]> => {
+  const at = Date.now() + 150
+  return Promise.all(
+    tabs.map(async (tab) => {
+      const handle = await tab.evaluateHandle(
+        (at) => new Promise((resolve) => setTimeout(resolve, at - Date.now())),
+        at,
+      )
+      await handle.dispose()
+      return tab.evaluate(work)
+    }),
+  )
+}
+
+inBrowser('a login and its tabs', () => {
+  const stage = useStage()
+
+  async function openTabs(count: number, before?: () => void): Promise<Page[]> {
+    const email = await newUser(stage)
+    const tabs = await Promise.all(Array.from({ length: count }, () => openTab(stage, before && { before })))
+    await logIn(tabs[0] as Page, email)
+    // One after the other: at the first load there is no news to share.
+    for (const tab of tabs) if (!(await userOf(tab))) await boot(tab)
+    return tabs
+  }
+
+  test('a reload restores the login, and so does a new tab', async () => {
+    const email = await newUser(stage)
+    const tab = await openTab(stage)
+    await logIn(tab, email)
+
+    const reloaded = await openTab(stage)
+    const restored = await boot(reloaded)
+    await tab.close()
+    const later = await openTab(stage)
+
+    expect(restored?.email).toBe(email)
+    expect(await reasonsOf(reloaded)).toEqual(['restored'])
+    expect((await boot(later))?.email).toBe(email)
+    expect(await me(later)).toEqual({ status: 200, email })
+  })
+
+  test('where nobody is logged in, the boot says so, and nothing changes', async () => {
+    const tab = await openTab(stage)
+
+    expect(await boot(tab)).toBeUndefined()
+    expect(await reasonsOf(tab)).toEqual([])
+    expect(await me(tab)).toMatchObject({ status: 401 })
+  })
+
+  /** All tabs call the server, so many times, after their clocks have passed the end of their tokens. */
+  async function wakeUp(tabs: Page[], rounds: number): Promise<number[]> {
+    const rotations: number[] = []
+    const email = await emailOf(tabs[0] as Page)
+    for (let round = 0; round < rounds; round++) {
+      stage.gate.refreshes.length = 0
+      await atOnce(tabs, async () => {
+        globalThis.skew += 900_000
+      })
+      const answers = await atOnce(tabs, async () => {
+        const answer = await globalThis.auth.fetch(`${globalThis.api}/users/me`)
+        return { status: answer.status, email: (await answer.json()).email }
+      })
+      expect(answers).toEqual(tabs.map(() => ({ status: 200, email })))
+      expect(stage.gate.refreshes.filter(({ status }) => status !== 200)).toEqual([])
+      rotations.push(new Set(stage.gate.refreshes.map(({ generation }) => generation)).size)
+    }
+    return rotations
+  }
+
+  test('ten tabs wake at once with expired tokens, 50 times: one rotation each time, nobody is logged out', async () => {
+    const tabs = await openTabs(10)
+
+    const rotations = await wakeUp(tabs, 50)
+
+    expect(rotations).toEqual(rotations.map(() => 1))
+    expect(await Promise.all(tabs.map(reasonsOf))).toEqual(tabs.map(() => [expect.any(String)]))
+  })
+
+  test('likewise without Web Locks', async () => {
+    const tabs = await openTabs(10, () => Object.defineProperty(navigator, 'locks', { value: undefined }))
+
+    const rotations = await wakeUp(tabs, 50)
+
+    expect(rotations).toEqual(rotations.map(() => 1))
+    expect(await Promise.all(tabs.map(reasonsOf))).toEqual(tabs.map(() => [expect.any(String)]))
+  })
+
+  test('without BroadcastChannel each tab rotates once at most, and nobody is logged out', async () => {
+    const tabs = await openTabs(10, () =>
+      Object.defineProperty(globalThis, 'BroadcastChannel', { value: undefined }),
+    )
+
+    const rotations = await wakeUp(tabs, 5)
+
+    expect(Math.max(...rotations)).toBeLessThanOrEqual(10)
+    expect(await Promise.all(tabs.map(reasonsOf))).toEqual(tabs.map(() => [expect.any(String)]))
+  })
+
+  test('logout in one tab shows in nine others within a second, and each of them is refused afterwards', async () => {
+    const tabs = await openTabs(10)
+    const [first, ...others] = tabs as [Page, ...Page[]]
+
+    const began = Date.now()
+    await first.evaluate(() => globalThis.auth.logout())
+    await Promise.all(others.map((tab) => eventually(async () => (await userOf(tab)) === undefined, 1_000)))
+
+    expect(Date.now() - began).toBeLessThan(1_000)
+    expect(await Promise.all(others.map((tab) => reasonsOf(tab).then((reasons) => reasons.at(-1))))).toEqual(
+      others.map(() => 'logout'),
+    )
+    expect(await boot(others[0] as Page)).toBeUndefined()
+  })
+
+  test('a refresh that is under way at a logout, in this tab and in another, does not bring the login back', async () => {
+    const [first, second] = (await openTabs(2)) as [Page, Page]
+    for (const tab of [first, second]) {
+      const email = await newUser(stage)
+      await logIn(first, email)
+      await eventually(async () => (await emailOf(second)) === email)
+      stage.gate.play('/auth/refresh', 400, 1)
+      const refreshing = tab.evaluate(() => globalThis.auth.refresh())
+      const before = stage.gate.count('/auth/refresh')
+      await eventually(() => stage.gate.count('/auth/refresh') > before || stage.gate.refreshes.length > 0)
+      await first.evaluate(() => globalThis.auth.logout())
+
+      expect(await refreshing).toBeUndefined()
+      expect(await Promise.all([userOf(first), userOf(second)])).toEqual([undefined, undefined])
+      expect(await boot(await openTab(stage))).toBeUndefined()
+    }
+  })
+
+  test('a login that a logout overtakes is none, on the server either', async () => {
+    const email = await newUser(stage)
+    const tab = await openTab(stage)
+    stage.gate.play('/auth/login', 300, 1)
+
+    const failed = await tab.evaluate(async (email) => {
+      const login = globalThis.failure(globalThis.auth.login(email, 'my dog is called rex'))
+      await new Promise((resolve) => setTimeout(resolve, 100))
+      await globalThis.auth.logout()
+      return login
+    }, email)
+
+    expect(failed).toMatchObject({ name: 'AuthClientError', code: 'overtaken' })
+    expect(await userOf(tab)).toBeUndefined()
+    expect(await boot(await openTab(stage))).toBeUndefined()
+  })
+
+  test('another user logs in in one tab: all others change, and none shows a mix', async () => {
+    const tabs = await openTabs(5)
+    const [first, ...others] = tabs as [Page, ...Page[]]
+    const before = String(await emailOf(first))
+    const after = await newUser(stage)
+    stage.gate.play('/users/me', 40)
+    await Promise.all(
+      others.map((tab) =>
+        tab.evaluate(() => {
+          const seen: [string | undefined, string | undefined][] = []
+          Object.assign(globalThis, { seen, running: true })
+          const poll = async () => {
+            const answer = await globalThis.auth.fetch(`${globalThis.api}/users/me`).catch((error) => error)
+            // What a page would render: who is logged in now, and what the server has told about them.
+            if (answer.code !== 'overtaken')
+              seen.push([globalThis.auth.user()?.email, (await answer.json()).email])
+            if (Reflect.get(globalThis, 'running')) setTimeout(poll, 5)
+          }
+          for (let i = 0; i < 4; i++) void poll()
+        }),
+      ),
+    )
+
+    const seenBy = (tab: Page): Promise<[string?, string?][]> =>
+      tab.evaluate(() => Reflect.get(globalThis, 'seen'))
+    const enough = async (email: string) => {
+      const seen = await Promise.all(others.map(seenBy))
+      return seen.every((all) => all.filter(([, told]) => told === email).length > 10)
+    }
+    await eventually(() => enough(before))
+    await logIn(first, after)
+    await eventually(() => enough(after))
+
+    for (const tab of others) {
+      await tab.evaluate(() => Reflect.set(globalThis, 'running', false))
+      const seen = await seenBy(tab)
+      expect(seen.filter(([shown, told]) => told !== undefined && shown !== told)).toEqual([])
+      expect(new Set(seen.map(([shown]) => shown))).toEqual(new Set([before, after]))
+      expect((await reasonsOf(tab)).slice(-1)).toEqual(['elsewhere'])
+    }
+  })
+
+  test('logoutAll ends the sessions of other devices too; where it fails nobody has been logged out', async () => {
+    const [tab] = (await openTabs(1)) as [Page]
+    const email = String(await emailOf(tab))
+    const other = await send('POST', `${stage.server.url}/auth/login`, {
+      body: { email, password: 'my dog is called rex' },
+    })
+    stage.gate.play('/auth/logout-all', { status: 503, type: 'text/html', body: 'busy' }, 1)
+
+    const failed = await tab.evaluate(() => globalThis.failure(globalThis.auth.logoutAll()))
+    expect(failed).toMatchObject({ code: 'unexpected_answer', status: 503 })
+    expect(await emailOf(tab)).toBe(email)
+    await tab.evaluate(() => globalThis.auth.logoutAll())
+
+    expect(await userOf(tab)).toBeUndefined()
+    const refreshed = await send('POST', `${stage.server.url}/auth/refresh`, {
+      refreshToken: String(other.refreshToken),
+    })
+    expect(refreshed.code).toBe('session_ended')
+  })
+})
