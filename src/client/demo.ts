@@ -49,16 +49,18 @@ function showClaims(token: string, end?: number): void {
   shown = payload
   const claims = JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/')))
   expiresAt = end ?? claims.exp * 1000
+  count()
   element('claims').replaceChildren(
     ...Object.entries(claims).flatMap(([name, value]) => [text('dt', name), text('dd', String(value))]),
   )
 }
 
-setInterval(() => {
+function count(): void {
   const seconds = Math.round((expiresAt - Date.now()) / 1000)
   countdown.textContent =
     seconds > 0 ? `${Math.floor(seconds / 60)} min ${seconds % 60} s` : '0 s: it has expired'
-}, 500)
+}
+setInterval(count, 500)
 
 function text(tag: string, content: string): HTMLElement {
   const made = document.createElement(tag)
@@ -70,6 +72,8 @@ function show(user: User | undefined, reason = ''): void {
   status.textContent = `${user ? `Logged in as ${user.email}.` : 'Nobody is logged in.'} ${reasons[reason] ?? ''}`
   for (const id of ['token', 'sessions', 'exit']) element(id).hidden = !user
   element('entrance').hidden = user !== undefined
+  // What had the focus may be hidden now: go on where the page does.
+  if (reason && document.hasFocus()) element(user ? 'token-title' : 'entrance-title').focus()
   if (user) void attempt(listSessions)
   else {
     shown = ''

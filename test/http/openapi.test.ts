@@ -99,7 +99,8 @@ function ask(documented: Documented, client: Client, more: Presented & { id?: st
 /** Enough to build the routes with, to see which there are. */
 const servicesOfNothing = new Proxy({} as Services, {
   get: (_services, name) =>
-    ({ publicUrl: '', trustProxy: undefined, ownOrigins: [], corsOrigins: [] })[String(name)] ?? handlers,
+    ({ publicUrl: '', demo: false, trustProxy: undefined, ownOrigins: [], corsOrigins: [] })[String(name)] ??
+    handlers,
 })
 const handlers: unknown = new Proxy(() => {}, { get: () => () => {} })
 
