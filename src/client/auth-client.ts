@@ -46,7 +46,7 @@ export class AuthClientError extends Error {
 }
 
 export interface AuthClientOptions {
-  /** The server's; where it is that of the page, `/`. */
+  /** The server's origin; where it is that of the page, `/`. */
   url: string
   /** More origins whose requests get the access token; the server's always do. */
   origins?: readonly string[]
@@ -68,6 +68,9 @@ interface Grant {
   lifetime: number
 }
 
+/** How it came to be one's turn: in browsers without locks, or after too long a wait, without one. */
+type Lock = 'free' | 'waited for' | 'none'
+
 /** What tabs tell each other. Moments are of one tab, so they travel as ages. */
 type News =
   | { asking: number }
@@ -87,14 +90,17 @@ const refreshable = ['access_token_expired', 'access_token_invalid', 'session_en
 /**
  * Keeps a login for a page. The access token stays in this closure, the refresh token in a cookie that no script sees.
  * Call `refresh()` when the page has loaded: it brings back the login that the cookie stands for.
+ * @throws TypeError where `url` or one of `origins` is no origin
  */
 export function createAuthClient(options: AuthClientOptions) {
-  const server = new URL(options.url, globalThis.location?.href).origin
-  const trusted = [server, ...(options.origins ?? [])]
+  const server = originOf(options.url)
+  const trusted = [server, ...(options.origins ?? []).map(originOf)]
   const send = options.fetch ?? ((input, init) => fetch(input, init))
-  const name = `auth ${server}`
+  // Of tabs that are still open with another version of this file, nothing is understood.
+  const name = `auth-client 1 ${server}`
   const id = Math.random()
   const listeners = new Set<(change: Change) => void>()
+  const watchers = new Set<() => void>()
   let channel = openChannel(name)
 
   let grant: Grant | undefined
@@ -145,18 +151,21 @@ export function createAuthClient(options: AuthClientOptions) {
     return true
   }
 
-  const share = (at: number, reason: string) =>
-    say({ at, reason, ...(grant && { grant: { ...grant, age: since(grant.asked) } }) })
+  /** Applies what this tab has found out, and tells the others. */
+  function settle(at: number, next: Grant | undefined, reason: string): void {
+    if (apply(at, next, reason))
+      say({ at, reason, ...(next && { grant: { ...next, age: since(next.asked) } }) })
+  }
 
   function hear({ data }: MessageEvent<News>): void {
     if ('asking' in data) {
       if (!announced || data.asking < id) rival = now()
-      return
-    }
-    if (!data.grant) return void apply(data.at, undefined, data.reason)
-    const { age, ...rest } = data.grant
-    const { wall, running } = now()
-    apply(data.at, { ...rest, asked: { wall: wall - age, running: running - age } }, 'elsewhere')
+    } else if (data.grant) {
+      const { age, ...rest } = data.grant
+      const { wall, running } = now()
+      apply(data.at, { ...rest, asked: { wall: wall - age, running: running - age } }, 'elsewhere')
+    } else apply(data.at, undefined, data.reason)
+    for (const watcher of [...watchers]) watcher()
   }
 
   async function ask(
@@ -165,15 +174,19 @@ export function createAuthClient(options: AuthClientOptions) {
     body?: object,
     fetching = send,
   ): Promise<Record<string, unknown>> {
-    const init: RequestInit = { method: 'POST', credentials: 'include', cache: 'no-store', redirect: 'error' }
-    // What the server has done must reach the cookies, though the tab may be closed meanwhile.
-    init.keepalive = true
-    if (body)
-      Object.assign(init, { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) })
     let answer: Response
     let text: string
     try {
-      answer = await fetching(server + path, { ...init, signal: AbortSignal.timeout(ms) })
+      answer = await fetching(server + path, {
+        method: 'POST',
+        credentials: 'include',
+        cache: 'no-store',
+        redirect: 'error',
+        // What the server has done must reach the cookies, though the tab may be closed meanwhile.
+        keepalive: true,
+        signal: AbortSignal.timeout(ms),
+        ...(body && { headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) }),
+      })
       text = await answer.text()
     } catch (error) {
       if (error instanceof AuthClientError) throw error
@@ -182,7 +195,8 @@ export function createAuthClient(options: AuthClientOptions) {
     const content = parse(text)
     if (answer.status === 204 || (answer.ok && content)) return content ?? {}
     if (!answer.ok && typeof content?.code === 'string') throw refusal(answer, content)
-    throw unexpected(`Not an answer of the auth server: ${answer.status} ${text.slice(0, 60)}`, answer.status)
+    const type = answer.headers.get('Content-Type')
+    throw unexpected(`Not an answer of the auth server: status ${answer.status}, ${type}.`, answer.status)
   }
 
   async function askForGrant(path: string, ms: number, body?: object): Promise<Grant> {
@@ -204,17 +218,13 @@ export function createAuthClient(options: AuthClientOptions) {
         await ask('/auth/logout', requestMs)
         throw overtaken()
       }
-      const at = stamp()
-      apply(at, next, 'login')
-      share(at, 'login')
+      settle(stamp(), next, 'login')
       return next.user
     })
 
   async function logout(): Promise<void> {
-    const at = stamp()
     // Before anybody is asked: who logs out must not see the login again.
-    apply(at, undefined, 'logout')
-    share(at, 'logout')
+    settle(stamp(), undefined, 'logout')
     const told = ask('/auth/logout', requestMs)
     turn = Promise.allSettled([turn, told])
     await told
@@ -222,9 +232,7 @@ export function createAuthClient(options: AuthClientOptions) {
 
   async function logoutAll(): Promise<void> {
     await ask('/auth/logout-all', requestMs, undefined, authFetch)
-    const at = stamp()
-    apply(at, undefined, 'logout')
-    share(at, 'logout')
+    settle(stamp(), undefined, 'logout')
   }
 
   function refresh(): Promise<User | undefined> {
@@ -244,7 +252,7 @@ export function createAuthClient(options: AuthClientOptions) {
     const at = stamp()
     try {
       const next = await askForGrant('/auth/refresh', refreshMs)
-      if (apply(at, next, grant ? 'elsewhere' : 'restored')) share(at, 'refresh')
+      settle(at, next, grant ? 'elsewhere' : 'restored')
     } catch (error) {
       const { status, code } = error as AuthClientError
       if (asOf >= at) return grant?.user
@@ -252,11 +260,9 @@ export function createAuthClient(options: AuthClientOptions) {
         tryLater(error as AuthClientError)
         throw error
       }
-      const had = grant
-      apply(at, undefined, code)
-      // A tab that had nothing cannot say whose end this is.
-      if (had) share(at, code)
-      else if (code !== 'refresh_token_missing') tell(code)
+      if (grant) settle(at, undefined, code)
+      // A tab that had nothing cannot tell the others whose end this is.
+      else if (apply(at, undefined, code) && code !== 'refresh_token_missing') tell(code)
     }
     return grant?.user
   }
@@ -272,17 +278,17 @@ export function createAuthClient(options: AuthClientOptions) {
   }
 
   /** One at a time: logins and refreshes of this tab, and of all tabs where the browser has locks. */
-  function inTurn<T>(work: (lock: 'free' | 'waited for' | 'none') => Promise<T>): Promise<T> {
+  function inTurn<T>(work: (lock: Lock) => Promise<T>): Promise<T> {
     const mine = turn.then(() => locked(work))
     turn = mine.catch(() => {})
     return mine
   }
 
   // A wait that takes too long is no obstacle: of two refreshes at once the server gives both the same token.
-  async function locked<T>(work: (lock: 'free' | 'waited for' | 'none') => Promise<T>): Promise<T> {
+  async function locked<T>(work: (lock: Lock) => Promise<T>): Promise<T> {
     const { locks } = globalThis.navigator ?? {}
     let begun = false
-    const begin = (lock: 'free' | 'waited for') => {
+    const begin = (lock: Lock) => {
       begun = true
       return work(lock)
     }
@@ -313,6 +319,21 @@ export function createAuthClient(options: AuthClientOptions) {
     if (others()) await until(news, refreshMs)
   }
 
+  // Waits for news of other tabs, and looks at no clock meanwhile: in tabs that nobody sees, timers may run once a minute.
+  function until(done: () => unknown, ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timeout)
+        watchers.delete(check)
+        resolve()
+      }
+      const check = () => done() && end()
+      const timeout = setTimeout(end, ms)
+      watchers.add(check)
+      check()
+    })
+  }
+
   const isStale = ({ asked, lifetime }: Grant) => since(asked) > lifetime - Math.min(30_000, lifetime / 5)
   const due = () => trouble !== undefined || (grant !== undefined && isStale(grant))
 
@@ -335,8 +356,11 @@ export function createAuthClient(options: AuthClientOptions) {
     if (!trusted.includes(origin) || headers.has('Authorization')) return send(input, init)
     let again = true
     const signal = init.signal ?? request?.signal
+    const asker = grant?.user.id
     for (;;) {
       const token = await Promise.race([tokenNow(), aborted(signal)])
+      // What one user has asked for is not done as another.
+      if (asker && grant && grant.user.id !== asker) throw overtaken()
       const mine = epoch
       if (token) headers.set('Authorization', `Bearer ${token}`)
       const answer = await send(input, { ...init, headers })
@@ -408,9 +432,10 @@ const wakers = ['online', 'pageshow', 'visibilitychange']
 const now = (): Moment => ({ wall: Date.now(), running: performance.now() })
 const since = ({ wall, running }: Moment) => Math.max(Date.now() - wall, performance.now() - running)
 
-async function until(done: () => unknown, ms: number): Promise<void> {
-  for (const begun = now(); !done() && since(begun) < ms; )
-    await new Promise((resolve) => setTimeout(resolve, 10))
+function originOf(url: string): string {
+  const { origin, pathname } = new URL(url, globalThis.location?.href)
+  if (pathname !== '/') throw new TypeError(`${url} is no origin: give scheme, host and port, and no path`)
+  return origin
 }
 
 const aborted = (signal: AbortSignal | null | undefined) =>

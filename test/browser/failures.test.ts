@@ -353,7 +353,7 @@ inBrowser('failures', () => {
     const { tab, email } = await openLoggedIn()
     const other = await openTab(stage)
     await other.evaluate(
-      () => void navigator.locks.request(`auth ${globalThis.api}`, () => new Promise(() => {})),
+      () => void navigator.locks.request(`auth-client 1 ${globalThis.api}`, () => new Promise(() => {})),
     )
 
     const began = Date.now()

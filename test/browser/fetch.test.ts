@@ -259,6 +259,23 @@ inBrowser('fetch', () => {
     expect(failures.map((failed) => failed?.name)).toEqual(['TypeError', 'TypeError'])
   })
 
+  test.each(['http://localhost:3000/auth', '/api', 'nothing://'])(
+    'the url %s is refused: it is no origin',
+    async (url) => {
+      const failed = await tab.evaluate(async (url) => {
+        const { createAuthClient } = await import('/auth-client.js' as string)
+        try {
+          createAuthClient({ url })
+          return 'taken'
+        } catch (error) {
+          return String(error)
+        }
+      }, url)
+
+      expect(failed).toMatch(/^TypeError: .*is no origin: give scheme, host and port, and no path$/)
+    },
+  )
+
   test('requests at once with a token that has run out make one refresh', async () => {
     await tab.evaluate(() => {
       globalThis.skew += 900_000

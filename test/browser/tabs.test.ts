@@ -210,6 +210,31 @@ inBrowser('a login and its tabs', () => {
     }
   })
 
+  test('what one user has asked for is not done as another, who has logged in meanwhile', async () => {
+    const withoutLocks = () => Object.defineProperty(navigator, 'locks', { value: undefined })
+    const [tab, other] = (await openTabs(2, withoutLocks)) as [Page, Page]
+    const second = await newUser(stage)
+    // All tabs of a machine have the same clock.
+    for (const page of [tab, other])
+      await page.evaluate(() => {
+        globalThis.skew += 900_000
+      })
+    stage.gate.refreshes.length = 0
+    stage.gate.play('/auth/refresh', 800, 1)
+    const before = stage.gate.count('/auth/sessions')
+
+    const asked = tab.evaluate(() =>
+      globalThis.failure(globalThis.auth.fetch(`${globalThis.api}/auth/sessions`)),
+    )
+    await eventually(() => stage.gate.refreshes.length === 1)
+    await logIn(other, second)
+
+    expect(await asked).toMatchObject({ name: 'AuthClientError', code: 'overtaken' })
+    expect(stage.gate.count('/auth/sessions')).toBe(before)
+    await eventually(async () => (await emailOf(tab)) === second)
+    expect((await boot(tab))?.email).toBe(second)
+  })
+
   test('logoutAll ends the sessions of other devices too; where it fails nobody has been logged out', async () => {
     const [tab] = (await openTabs(1)) as [Page]
     const email = String(await emailOf(tab))
