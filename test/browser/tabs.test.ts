@@ -232,7 +232,21 @@ inBrowser('a login and its tabs', () => {
     expect(await asked).toMatchObject({ name: 'AuthClientError', code: 'overtaken' })
     expect(stage.gate.count('/auth/sessions')).toBe(before)
     await eventually(async () => (await emailOf(tab)) === second)
-    expect((await boot(tab))?.email).toBe(second)
+  })
+
+  test('a login in one tab waits for the refresh of another, whose late answer would put the old cookie back', async () => {
+    const [tab, other] = (await openTabs(2)) as [Page, Page]
+    const second = await newUser(stage)
+    stage.gate.refreshes.length = 0
+    stage.gate.play('/auth/refresh', 800, 1)
+
+    const refreshed = boot(tab)
+    await eventually(() => stage.gate.refreshes.length === 1)
+    await logIn(other, second)
+    await refreshed
+
+    await eventually(async () => (await emailOf(tab)) === second)
+    expect((await boot(await openTab(stage)))?.email).toBe(second)
   })
 
   test('logoutAll ends the sessions of other devices too; where it fails nobody has been logged out', async () => {
