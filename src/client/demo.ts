@@ -27,7 +27,10 @@ async function logged(input: RequestInfo | URL, init?: RequestInit): Promise<Res
   if (token) showClaims(token)
   try {
     const answer = await fetch(input, init)
-    const content = answer.status === 204 ? {} : await answer.clone().json()
+    const content = await answer
+      .clone()
+      .json()
+      .catch(() => ({}))
     entry.textContent = `${line} → ${answer.status} ${content.code ?? ''}`
     entry.classList.toggle('refused', !answer.ok)
     if (content.accessToken) showClaims(content.accessToken, Date.now() + content.expiresIn * 1000)
@@ -105,7 +108,7 @@ async function listSessions(): Promise<void> {
 function sessionItem({ id, current, createdAt, userAgent }: Session): HTMLElement {
   const item = document.createElement('li')
   const since = new Date(createdAt).toLocaleString()
-  const browser = /(Firefox|Edg|Chrome|Safari)\/[\d.]+/.exec(userAgent ?? '')?.[0] ?? 'another client'
+  const browser = /(Firefox|Edg|Chrome|Safari)\/[\d.]+/.exec(userAgent ?? '')?.[0] ?? 'Another client'
   item.append(text('span', `${current ? 'This one' : browser}, since ${since}`))
   const end = text('button', 'End')
   end.className = 'quiet'
@@ -125,11 +128,11 @@ async function attempt(work: () => Promise<unknown>): Promise<void> {
   try {
     await work()
   } catch (failure) {
-    // What has been overtaken is of no interest any more, and what ended the login the status says.
-    if (!(failure instanceof AuthClientError)) throw failure
-    const { code, message, errors } = failure
-    if (code !== 'overtaken' && auth.user() === undefined && code === 'session_ended') return
-    if (code !== 'overtaken') error.textContent = [message, ...errors.map((one) => one.message)].join(' ')
+    const { code, message, errors = [] } = failure as Partial<AuthClientError> & Error
+    // What has been overtaken is of no interest any more, and why the login is over the status says.
+    if (code === 'overtaken' || code === 'session_ended') return
+    const said = failure instanceof TypeError ? 'The server cannot be reached.' : message
+    error.textContent = [said, ...errors.map((one) => one.message)].join(' ')
   }
 }
 

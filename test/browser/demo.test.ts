@@ -168,6 +168,22 @@ inBrowser('the page to try the server', () => {
     expect(await page.textContent('#log')).toMatch(/POST \/auth\/login → 401 invalid_credentials/)
   })
 
+  test('a server that is gone is said aloud too, and nobody is logged out', async () => {
+    const email = await newUser(stage)
+    const page = await open()
+    await enter(page, email)
+
+    await stage.context.setOffline(true)
+    for (const name of ['Refresh', 'Call GET /users/me']) {
+      await page.getByRole('button', { name }).click()
+      await eventually(async () =>
+        /cannot be reached/.test(String(await page.getByRole('alert').textContent())),
+      )
+    }
+
+    expect(await status(page)).toContain(`Logged in as ${email}`)
+  })
+
   test('all of it by the keyboard', async () => {
     const email = newEmail()
     const page = await open()
