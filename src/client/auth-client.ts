@@ -9,8 +9,9 @@ export interface User {
 }
 
 /**
- * Another user, or none, and why: `login`; `restored` by the cookie; `elsewhere`, in another tab; `logout`; or the code
- * of the server's refusal, such as `session_ended`, or `refresh_token_reused`: somebody else may have used a copy of it.
+ * Who is logged in: told when it is known at first, and when it changes; and why: `login`; `restored` by the cookie;
+ * `elsewhere`, in another tab; `logout`; or the code of the server's refusal, such as `refresh_token_missing`,
+ * `session_ended`, or `refresh_token_reused`: somebody else may have used a copy of the refresh token.
  */
 export interface Change {
   user: User | undefined
@@ -71,10 +72,8 @@ interface Grant {
 /** How it came to be one's turn: in browsers without locks, or after too long a wait, without one. */
 type Lock = 'free' | 'waited for' | 'none'
 
-/** What tabs tell each other. Moments are of one tab, so they travel as ages. */
-type News =
-  | { asking: number }
-  | { at: number; reason: string; grant?: Omit<Grant, 'asked'> & { age: number } }
+/** What tabs tell each other. The running clock is of one tab, so its time travels as an age. */
+type News = { asking: number } | { at: number; reason: string; grant?: Grant & { age: number } }
 
 // Two tries, and a pause between them, fit into the ten seconds in which the server forgives a lost answer.
 const refreshMs = 4_000
@@ -82,10 +81,13 @@ const requestMs = 15_000
 const lockMs = 5_000
 const firstPauseMs = 500
 const longestPauseMs = 15_000
+const longestRetryAfterMs = 60_000
 const wayOfNewsMs = 250
 const electionMs = 60
 
+// What a new access token may mend; and what ends a login. A 401 of somebody in between does not.
 const refreshable = ['access_token_expired', 'access_token_invalid', 'session_ended']
+const endings = ['refresh_token_missing', 'refresh_token_invalid', 'refresh_token_reused', 'session_ended']
 
 /**
  * Keeps a login for a page. The access token stays in this closure, the refresh token in a cookie that no script sees.
@@ -137,7 +139,7 @@ export function createAuthClient(options: AuthClientOptions) {
   // an answer that was asked for before a logout brings nothing back.
   function apply(at: number, next: Grant | undefined, reason: string): boolean {
     if (next ? at <= asOf : at < asOf) return false
-    const changed = grant?.user.id !== next?.user.id
+    const changed = !asOf || grant?.user.id !== next?.user.id
     asOf = at
     grant = next
     rival = trouble = undefined
@@ -160,11 +162,13 @@ export function createAuthClient(options: AuthClientOptions) {
   function hear({ data }: MessageEvent<News>): void {
     if ('asking' in data) {
       if (!announced || data.asking < id) rival = now()
-    } else if (data.grant) {
-      const { age, ...rest } = data.grant
-      const { wall, running } = now()
-      apply(data.at, { ...rest, asked: { wall: wall - age, running: running - age } }, 'elsewhere')
-    } else apply(data.at, undefined, data.reason)
+    } else {
+      const { at, reason, grant: next } = data
+      // After the clock was set back, everything that is known would seem to be newer than any news.
+      if (asOf > Date.now() + 1_000) asOf = 1
+      if (next) next.asked.running = performance.now() - next.age
+      apply(at, next, next ? 'elsewhere' : reason)
+    }
     for (const watcher of [...watchers]) watcher()
   }
 
@@ -215,7 +219,8 @@ export function createAuthClient(options: AuthClientOptions) {
       const next = await askForGrant(path, requestMs, { email, password })
       if (leftAt >= asked) {
         // Or the next page would find a login that nobody wants any more.
-        await ask('/auth/logout', requestMs)
+        const undo = () => ask('/auth/logout', requestMs)
+        await undo().catch(undo)
         throw overtaken()
       }
       settle(stamp(), next, 'login')
@@ -226,7 +231,8 @@ export function createAuthClient(options: AuthClientOptions) {
     // Before anybody is asked: who logs out must not see the login again.
     settle(stamp(), undefined, 'logout')
     const told = ask('/auth/logout', requestMs)
-    turn = Promise.allSettled([turn, told])
+    // It waits for nobody; but whoever logs in or refreshes now waits until the cookie is cleared.
+    turn = Promise.allSettled([turn, locked(() => told)])
     await told
   }
 
@@ -254,23 +260,22 @@ export function createAuthClient(options: AuthClientOptions) {
       const next = await askForGrant('/auth/refresh', refreshMs)
       settle(at, next, grant ? 'elsewhere' : 'restored')
     } catch (error) {
-      const { status, code } = error as AuthClientError
+      const { code } = error as AuthClientError
       if (asOf >= at) return grant?.user
-      if (status !== 401 || code === 'unexpected_answer') {
+      if (!endings.includes(code)) {
         tryLater(error as AuthClientError)
         throw error
       }
-      if (grant) settle(at, undefined, code)
       // A tab that had nothing cannot tell the others whose end this is.
-      else if (apply(at, undefined, code) && code !== 'refresh_token_missing') tell(code)
+      const end = grant ? settle : apply
+      end(at, undefined, code)
     }
     return grant?.user
   }
 
-  // While there is a login to keep, or nobody knows yet whether there is one. What is refused for good is not asked again.
+  // While there is a login to keep, or nobody knows yet whether there is one.
   function tryLater(error: AuthClientError): void {
-    const passing = error.status === 0 || error.status === 429 || error.status >= 500
-    if (!passing || closed || !(grant || asOf === 0)) return
+    if (closed || (asOf && !grant)) return
     const pause = Math.max(error.retryAfter, Math.min(longestPauseMs, firstPauseMs * 2 ** failures++))
     trouble = error
     clearTimeout(timer)
@@ -337,50 +342,55 @@ export function createAuthClient(options: AuthClientOptions) {
   const isStale = ({ asked, lifetime }: Grant) => since(asked) > lifetime - Math.min(30_000, lifetime / 5)
   const due = () => trouble !== undefined || (grant !== undefined && isStale(grant))
 
-  async function tokenNow(): Promise<string | undefined> {
-    if (asOf === 0 || due())
-      try {
-        // Its timer is running: no request more than that.
-        if (trouble) throw trouble
-        await refresh()
-      } catch (error) {
-        if (!grant || since(grant.asked) > grant.lifetime) throw error
-      }
-    return grant?.accessToken
+  /** Waits until there is a token that is good for a while, where there is a login. */
+  async function ready(): Promise<void> {
+    if (asOf && !due()) return
+    try {
+      // Its timer is running: no request more than that.
+      if (trouble) throw trouble
+      await refresh()
+    } catch (error) {
+      if (!grant || since(grant.asked) > grant.lifetime) throw error
+    }
   }
 
   async function authFetch(input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> {
-    const request = input instanceof Request ? input : undefined
+    // By its shape: a Request may be that of another window.
+    const request = typeof input === 'object' && 'url' in input ? input : undefined
     const headers = new Headers(init.headers ?? request?.headers)
-    const { origin } = new URL(request?.url ?? String(input), globalThis.location?.href)
-    if (!trusted.includes(origin) || headers.has('Authorization')) return send(input, init)
-    let again = true
+    const { href, origin } = new URL(request?.url ?? String(input), globalThis.document?.baseURI)
+    if (!trusted.includes(origin) || !href.startsWith(origin) || headers.has('Authorization'))
+      return send(input, init)
     const signal = init.signal ?? request?.signal
     const asker = grant?.user.id
-    for (;;) {
-      const token = await Promise.race([tokenNow(), aborted(signal)])
-      // What one user has asked for is not done as another.
-      if (asker && grant && grant.user.id !== asker) throw overtaken()
+    for (let again = true; ; again = false) {
+      await unlessAborted(ready(), signal)
+      // What one user has asked for is not done as another, or as nobody.
+      if (asker && grant?.user.id !== asker) throw overtaken()
       const mine = epoch
+      const token = grant?.accessToken
       if (token) headers.set('Authorization', `Bearer ${token}`)
       const answer = await send(input, { ...init, headers })
-      if (token && answer.status === 401 && refreshable.includes(await codeOf(answer))) {
-        if (grant?.accessToken === token && !trouble) await refresh().catch(() => {})
+      if (!token) return answer
+      if (answer.status === 401) {
+        if (!again || !refreshable.includes(await codeOf(answer))) return answer
+        if (grant?.accessToken === token && !trouble)
+          await unlessAborted(
+            refresh().catch(() => {}),
+            signal,
+          )
         // A stream is gone once it is sent; and whether the body of a Request was one, nobody can tell.
-        again &&= !request?.bodyUsed && !(init.body instanceof ReadableStream)
-        if (again && mine === epoch && grant && grant.accessToken !== token) {
-          again = false
-          continue
-        }
-      } else if (token && mine !== epoch) throw overtaken()
-      return answer
+        const gone = request?.bodyUsed || init.body instanceof ReadableStream
+        if (gone || mine !== epoch || grant?.accessToken === token) return answer
+      } else if (mine !== epoch) throw overtaken()
+      else return answer
     }
   }
 
   // Back online, in view again, or out of the back/forward cache, where a page hears nothing of other tabs.
   function wake(event: Event): void {
     const cached = event.type === 'pageshow' && (event as PageTransitionEvent).persisted
-    if (cached || (due() && document.visibilityState === 'visible')) refresh().catch(() => {})
+    if (cached || (due() && globalThis.document?.visibilityState !== 'hidden')) refresh().catch(() => {})
   }
   for (const type of wakers) globalThis.addEventListener?.(type, wake, true)
 
@@ -433,29 +443,35 @@ const now = (): Moment => ({ wall: Date.now(), running: performance.now() })
 const since = ({ wall, running }: Moment) => Math.max(Date.now() - wall, performance.now() - running)
 
 function originOf(url: string): string {
+  // Not by the base of the document, which injected HTML may have set.
   const { origin, pathname } = new URL(url, globalThis.location?.href)
-  if (pathname !== '/') throw new TypeError(`${url} is no origin: give scheme, host and port, and no path`)
+  if (pathname !== '/' || !origin.startsWith('http'))
+    throw new TypeError(`${url} is no origin: give scheme, host and port, and no path`)
   return origin
 }
 
-const aborted = (signal: AbortSignal | null | undefined) =>
-  new Promise<never>((_, reject) => {
-    if (signal?.aborted) reject(signal.reason)
-    signal?.addEventListener('abort', () => reject(signal.reason), { once: true })
+/** Waits for `work`, or rejects as `fetch` does when the signal is given. */
+async function unlessAborted(work: Promise<unknown>, signal?: AbortSignal | null): Promise<void> {
+  let abort = () => {}
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal?.reason)
+    if (signal?.aborted) abort()
+    signal?.addEventListener('abort', abort)
   })
+  try {
+    await Promise.race([work, aborted])
+  } finally {
+    signal?.removeEventListener('abort', abort)
+  }
+}
 
 const unexpected = (message: string, status = 0) => new AuthClientError(message, 'unexpected_answer', status)
 const overtaken = () => new AuthClientError('There was another login, or a logout, meanwhile.', 'overtaken')
 
 function refusal({ status, headers }: Response, { code, detail, errors }: Record<string, unknown>) {
-  const retryAfter = Number(headers.get('Retry-After')) * 1000 || 0
-  return new AuthClientError(
-    String(detail),
-    String(code),
-    status,
-    errors as AuthClientError['errors'],
-    retryAfter,
-  )
+  const retryAfter = Math.min(longestRetryAfterMs, Number(headers.get('Retry-After')) * 1000 || 0)
+  const list = Array.isArray(errors) ? errors : []
+  return new AuthClientError(String(detail ?? code), String(code), status, list, retryAfter)
 }
 
 async function codeOf(answer: Response): Promise<string> {
@@ -474,7 +490,8 @@ function parse(text: string): Record<string, unknown> | undefined {
 
 function openChannel(name: string): BroadcastChannel | undefined {
   try {
-    return new BroadcastChannel(name)
+    // On a server that renders pages it would keep the process running.
+    return globalThis.document && new BroadcastChannel(name)
   } catch {
     return undefined // Switched off, or of a browser without.
   }

@@ -71,12 +71,14 @@ function text(tag: string, content: string): HTMLElement {
   return made
 }
 
-function show(user: User | undefined, reason = ''): void {
+let known = false
+function show(user: User | undefined, reason: string): void {
   status.textContent = `${user ? `Logged in as ${user.email}.` : 'Nobody is logged in.'} ${reasons[reason] ?? ''}`
   for (const id of ['token', 'sessions', 'exit']) element(id).hidden = !user
   element('entrance').hidden = user !== undefined
   // What had the focus may be hidden now: go on where the page does.
-  if (reason && document.hasFocus()) element(user ? 'token-title' : 'entrance-title').focus()
+  if (known && document.hasFocus()) element(user ? 'token-title' : 'entrance-title').focus()
+  known = true
   if (user) void attempt(listSessions)
   else {
     shown = ''
@@ -155,6 +157,4 @@ element('logout-all').onclick = () => attempt(auth.logoutAll)
 
 auth.onChange(({ user, reason }) => show(user, reason))
 // Every page load: the token is gone, the cookie brings it back.
-void attempt(async () => {
-  if (!(await auth.refresh())) show(undefined)
-})
+void attempt(auth.refresh)

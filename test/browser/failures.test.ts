@@ -85,13 +85,11 @@ inBrowser('failures', () => {
       )
 
     await tokensRunOut(tab)
-    const answer = await tab.evaluate(() =>
-      globalThis.failure(
-        globalThis.auth.fetch(`${globalThis.api}/users/me`).then(({ status }) => ({ status })),
-      ),
+    const failed = await tab.evaluate(() =>
+      globalThis.failure(globalThis.auth.fetch(`${globalThis.api}/users/me`)),
     )
 
-    expect(answer).toBeUndefined()
+    expect(failed).toMatchObject({ code: 'overtaken' })
     expect(await userOf(tab)).toBeUndefined()
     expect(await reasonsOf(tab)).toEqual(['login', 'refresh_token_reused'])
     expect(await boot(reloaded)).toBeUndefined()
@@ -206,6 +204,21 @@ inBrowser('failures', () => {
       'no user',
       { status: 200, type: 'application/json', body: '{"accessToken":"x","expiresIn":9}' },
       'unexpected_answer',
+    ],
+    [
+      'a 401 of a gateway',
+      { status: 401, type: 'application/json', body: '{"code":"UNAUTHORIZED"}' },
+      'UNAUTHORIZED',
+    ],
+    [
+      'a Retry-After of a month',
+      {
+        status: 503,
+        type: 'application/json',
+        body: '{"code":"unavailable"}',
+        headers: { 'Retry-After': '2592000', 'Access-Control-Expose-Headers': 'Retry-After' },
+      },
+      'unavailable',
     ],
     [
       'expiresIn of 0',

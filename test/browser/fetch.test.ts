@@ -75,6 +75,35 @@ inBrowser('fetch', () => {
     expect(await me(tab)).toEqual({ status: 200, email })
   })
 
+  test('the token follows no base of the document, which injected HTML may set', async () => {
+    const strange = apiUrl.replace('localhost', '127.0.0.1')
+    await tab.evaluate(async (strange) => {
+      const base = document.createElement('base')
+      base.href = `${strange}/`
+      document.head.append(base)
+      await globalThis.auth.fetch('users/me')
+      base.remove()
+    }, strange)
+
+    expect(seen).toEqual([{ method: 'GET', authorization: undefined, body: '' }])
+  })
+
+  test('a Request of another window is one', async () => {
+    await tab.evaluate(async (url) => {
+      const frame = document.createElement('iframe')
+      document.body.append(frame)
+      const request: Request = Reflect.construct(Reflect.get(Object(frame.contentWindow), 'Request'), [
+        url,
+        { method: 'POST', body: 'a=1' },
+      ])
+      await globalThis.auth.fetch(request)
+    }, apiUrl)
+
+    expect(seen).toEqual([
+      { method: 'POST', authorization: expect.stringMatching(/^Bearer ey/), body: 'a=1' },
+    ])
+  })
+
   test('an Authorization header of the page stays as it is', async () => {
     await tab.evaluate(
       (url) => globalThis.auth.fetch(url, { headers: { Authorization: 'Basic eA==' } }).then(() => {}),
@@ -107,6 +136,7 @@ inBrowser('fetch', () => {
 
   test('a second 401 is the answer: there is no loop', async () => {
     refusals = ['access_token_expired', 'access_token_expired', 'access_token_expired']
+    const before = stage.gate.count('/auth/refresh')
 
     const status = await tab.evaluate(
       (url) => globalThis.auth.fetch(url).then(({ status }) => status),
@@ -115,6 +145,7 @@ inBrowser('fetch', () => {
 
     expect(status).toBe(401)
     expect(seen).toHaveLength(2)
+    expect(stage.gate.count('/auth/refresh') - before).toBe(1)
     expect(await emailOf(tab)).toBe(email)
   })
 
@@ -237,6 +268,19 @@ inBrowser('fetch', () => {
     expect(seen).toEqual([])
     // The refresh goes on for the others.
     expect((await boot(tab))?.email).toBe(email)
+  })
+
+  test('AbortSignal: while it waits for a new token after a 401', async () => {
+    refusals = ['access_token_expired']
+    stage.gate.play('/auth/refresh', 1_500, 1)
+
+    const failed = await tab.evaluate(
+      (url) => globalThis.failure(globalThis.auth.fetch(url, { signal: AbortSignal.timeout(300) })),
+      apiUrl,
+    )
+
+    expect(failed?.name).toBe('TimeoutError')
+    expect(seen).toHaveLength(1)
   })
 
   test('AbortSignal of a Request, while the answer comes', async () => {

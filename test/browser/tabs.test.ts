@@ -65,7 +65,7 @@ inBrowser('a login and its tabs', () => {
     const tab = await openTab(stage)
 
     expect(await boot(tab)).toBeUndefined()
-    expect(await reasonsOf(tab)).toEqual([])
+    expect(await reasonsOf(tab)).toEqual(['refresh_token_missing'])
     expect(await me(tab)).toMatchObject({ status: 401 })
   })
 
@@ -247,6 +247,55 @@ inBrowser('a login and its tabs', () => {
 
     await eventually(async () => (await emailOf(tab)) === second)
     expect((await boot(await openTab(stage)))?.email).toBe(second)
+  })
+
+  test('a login in one tab waits for the slow logout of another, whose answer would clear the new cookie', async () => {
+    const [tab, other] = (await openTabs(2)) as [Page, Page]
+    const second = await newUser(stage)
+    stage.gate.play('/auth/logout', 800, 1)
+
+    const loggedOut = tab.evaluate(() => globalThis.auth.logout())
+    await eventually(async () => (await userOf(other)) === undefined)
+    await logIn(other, second)
+    await loggedOut
+
+    expect((await boot(await openTab(stage)))?.email).toBe(second)
+    await eventually(async () => (await emailOf(tab)) === second)
+  })
+
+  test('what waits for a token when its user logs out is not sent at all', async () => {
+    const [tab] = (await openTabs(1)) as [Page]
+    const before = stage.gate.count('/auth/sessions')
+    stage.gate.refreshes.length = 0
+    stage.gate.play('/auth/refresh', 400, 1)
+    const asked = tab.evaluate(() => {
+      globalThis.skew += 900_000
+      return globalThis.failure(globalThis.auth.fetch(`${globalThis.api}/auth/sessions`))
+    })
+    await eventually(() => stage.gate.refreshes.length === 1)
+    await tab.evaluate(() => globalThis.auth.logout())
+
+    expect(await asked).toMatchObject({ code: 'overtaken' })
+    expect(stage.gate.count('/auth/sessions')).toBe(before)
+  })
+
+  test('after the clock was set back by an hour tabs still follow each other', async () => {
+    const [tab, other] = (await openTabs(2)) as [Page, Page]
+    const [first, second] = [await newUser(stage), await newUser(stage)]
+    await tab.evaluate(() => {
+      globalThis.skew = 3_600_000
+    })
+    await logIn(tab, first)
+    await tab.evaluate(() => {
+      globalThis.skew = 0
+    })
+
+    const fresh = await openTab(stage)
+    await logIn(fresh, second)
+    await eventually(async () => (await emailOf(tab)) === second)
+    await fresh.evaluate(() => globalThis.auth.logout())
+    await eventually(async () => (await userOf(tab)) === undefined)
+    await eventually(async () => (await userOf(other)) === undefined)
   })
 
   test('logoutAll ends the sessions of other devices too; where it fails nobody has been logged out', async () => {

@@ -80,6 +80,19 @@ describe('the client', () => {
     expect(built.toString()).not.toMatch(/\bimport\b/)
   })
 
+  test('keeps no process running, on a server that renders pages', () => {
+    const code = `
+      const { createAuthClient } = await import('express-auth-server/client')
+      console.log(createAuthClient({ url: 'https://auth.example.com' }).user())`
+
+    const printed = execFileSync(process.execPath, ['--input-type=module', '-e', code], {
+      encoding: 'utf8',
+      timeout: 10_000,
+    })
+
+    expect(printed.trim()).toBe('undefined')
+  })
+
   test('can be imported as express-auth-server/client, with its types', () => {
     const exported = execFileSync(
       process.execPath,
