@@ -7,14 +7,15 @@ import { generationOf, type ServerProcess, send, startServer, temporaryFolder } 
 const clients = 4
 const rounds = 100
 
+// Both at once, as each of them mostly waits for one start after the other.
 describe('the embedded database', () => {
-  test(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
+  test.concurrent(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
     await killAndContinue({ DATA_DIR: temporaryFolder() })
   }, 900_000)
 })
 
 describeOnPostgres('PostgreSQL', () => {
-  test(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
+  test.concurrent(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
     const { url, drop } = await createPostgresDatabase(postgresServer)
     await killAndContinue({ DATABASE_URL: url })
     await drop()
