@@ -24,12 +24,12 @@ export class AuthClientError extends Error {
    * The server's own; or `unreachable`, `unexpected_answer` (HTML, half a JSON, an error of somebody in between),
    * `overtaken` (by another login or a logout).
    */
-  readonly code: string
-  readonly status: number
+  declare readonly code: string
+  declare readonly status: number
   /** What to mend in the request: the path of a member, and what is wrong with it. */
-  readonly errors: readonly { path: string; message: string }[]
+  declare readonly errors: readonly { path: string; message: string }[]
   /** The server's wish to be left alone (milliseconds). */
-  readonly retryAfter: number
+  declare readonly retryAfter: number
   constructor(
     message: string,
     code: string,
@@ -38,11 +38,7 @@ export class AuthClientError extends Error {
     retryAfter = 0,
   ) {
     super(message)
-    this.name = 'AuthClientError'
-    this.code = code
-    this.status = status
-    this.errors = errors
-    this.retryAfter = retryAfter
+    Object.assign(this, { name: 'AuthClientError', code, status, errors, retryAfter })
   }
 }
 
@@ -199,17 +195,14 @@ export function createAuthClient(options: AuthClientOptions) {
     const content = parse(text)
     if (answer.status === 204 || (answer.ok && content)) return content ?? {}
     if (!answer.ok && typeof content?.code === 'string') throw refusal(answer, content)
-    const type = answer.headers.get('Content-Type')
-    throw unexpected(`Not an answer of the auth server: status ${answer.status}, ${type}.`, answer.status)
+    throw unexpected(answer.status)
   }
 
   async function askForGrant(path: string, ms: number, body?: object): Promise<Grant> {
     const asked = now()
     const { accessToken, expiresIn, user } = await ask(path, ms, body)
-    if (typeof accessToken !== 'string' || typeof (user as User | undefined)?.id !== 'string')
-      throw unexpected('The answer has no token or no user in it.')
-    if (typeof expiresIn !== 'number' || !(expiresIn > 0))
-      throw unexpected('The answer has a token that has expired.')
+    const whole = typeof accessToken === 'string' && typeof (user as User | undefined)?.id === 'string'
+    if (!whole || typeof expiresIn !== 'number' || !(expiresIn > 0)) throw unexpected(200)
     return { accessToken, user: user as User, asked, lifetime: expiresIn * 1000 }
   }
 
@@ -465,8 +458,13 @@ async function unlessAborted(work: Promise<unknown>, signal?: AbortSignal | null
   }
 }
 
-const unexpected = (message: string, status = 0) => new AuthClientError(message, 'unexpected_answer', status)
-const overtaken = () => new AuthClientError('There was another login, or a logout, meanwhile.', 'overtaken')
+const unexpected = (status: number) =>
+  new AuthClientError(
+    `The answer, with status ${status}, is not the auth server's.`,
+    'unexpected_answer',
+    status,
+  )
+const overtaken = () => new AuthClientError('Overtaken by another login or a logout.', 'overtaken')
 
 function refusal({ status, headers }: Response, { code, detail, errors }: Record<string, unknown>) {
   const retryAfter = Math.min(longestRetryAfterMs, Number(headers.get('Retry-After')) * 1000 || 0)

@@ -2,7 +2,7 @@
 import { AuthClientError, createAuthClient, type User } from './auth-client.ts'
 
 const reasons: Record<string, string> = {
-  login: 'You have logged in.',
+  login: 'This page has just logged in.',
   restored: 'The login has come back by the cookie.',
   elsewhere: 'Another tab has logged in.',
   logout: 'Logged out.',
@@ -31,8 +31,9 @@ async function logged(input: RequestInfo | URL, init?: RequestInit): Promise<Res
       .clone()
       .json()
       .catch(() => ({}))
-    entry.textContent = `${line} → ${answer.status} ${content.code ?? ''}`
-    entry.classList.toggle('refused', !answer.ok)
+    const nobody = content.code === 'refresh_token_missing'
+    entry.textContent = `${line} → ${answer.status} ${content.code ?? ''}${nobody ? ': nobody is logged in' : ''}`
+    entry.classList.toggle('refused', !answer.ok && !nobody)
     if (content.accessToken) showClaims(content.accessToken, Date.now() + content.expiresIn * 1000)
     return answer
   } catch (failure) {
@@ -131,10 +132,11 @@ async function attempt(work: () => Promise<unknown>): Promise<void> {
     await work()
   } catch (failure) {
     const { code, message, errors = [] } = failure as Partial<AuthClientError> & Error
+    const rules = errors.map((rule) => `${rule.path} ${rule.message}`)
     // What has been overtaken is of no interest any more, and why the login is over the status says.
     if (code === 'overtaken' || code === 'session_ended') return
-    const said = failure instanceof TypeError ? 'The server cannot be reached.' : message
-    error.textContent = [said, ...errors.map((one) => one.message)].join(' ')
+    const gone = code === 'unreachable' || failure instanceof TypeError
+    error.textContent = gone ? 'The server cannot be reached.' : rules.join('; ') || message
   }
 }
 
@@ -152,7 +154,14 @@ element('credentials').onsubmit = (event) => {
 element('refresh').onclick = () => attempt(auth.refresh)
 element('me').onclick = () => attempt(() => call('GET', '/users/me'))
 element('show').onclick = () => attempt(listSessions)
-element('logout').onclick = () => attempt(auth.logout)
+element('logout').onclick = () =>
+  attempt(async () => {
+    await auth.logout().finally(() => {
+      // Where the server does not know of it, the next page would be logged in again.
+      element('exit').hidden = false
+    })
+    element('exit').hidden = true
+  })
 element('logout-all').onclick = () => attempt(auth.logoutAll)
 
 auth.onChange(({ user, reason }) => show(user, reason))

@@ -184,6 +184,26 @@ inBrowser('the page to try the server', () => {
     expect(await status(page)).toContain(`Logged in as ${email}`)
   })
 
+  test('a logout that the server does not hear of can be tried again', async () => {
+    const page = await open()
+    await enter(page, await newUser(stage))
+    const logOut = page.getByRole('button', { name: 'Here' })
+
+    await stage.context.setOffline(true)
+    await logOut.click()
+    await shows(page, 'Nobody is logged in')
+    await eventually(async () =>
+      /cannot be reached/.test(String(await page.getByRole('alert').textContent())),
+    )
+    await stage.context.setOffline(false)
+    await logOut.click()
+    await eventually(async () => !(await logOut.isVisible()))
+    await page.reload()
+
+    await shows(page, 'Nobody is logged in')
+    expect(await page.textContent('#log')).toContain('401 refresh_token_missing: nobody is logged in')
+  })
+
   test('all of it by the keyboard', async () => {
     const email = newEmail()
     const page = await open()

@@ -2,7 +2,7 @@
 import { describe, expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
 import { password } from '../support/app.ts'
-import { send } from '../support/server.ts'
+import { generationOf, send } from '../support/server.ts'
 import {
   boot,
   emailOf,
@@ -69,6 +69,12 @@ inBrowser('failures', () => {
       await eventually(() => stage.gate.count('/auth/refresh') > before)
       await closing.close()
 
+      // An answer that comes reaches the cookies, though nobody is there any more.
+      if (trick !== 'lose')
+        await eventually(async () => {
+          const [cookie] = (await stage.context.cookies()).filter(({ name }) => name === 'refresh_token')
+          return generationOf(cookie?.value) === stage.gate.refreshes.at(-1)?.generation
+        }, 2_000)
       expect((await boot(await openTab(stage)))?.email).toBe(email)
     }
     expect(await me(tab)).toEqual({ status: 200, email })
@@ -167,6 +173,26 @@ inBrowser('failures', () => {
     expect(failed).toMatchObject({ code: 'unavailable', status: 503 })
     expect(meanwhile).toMatchObject({ code: 'unavailable', status: 503 })
     expect(await reasonsOf(loading)).toEqual(['restored'])
+  })
+
+  test('requests at once while there is no new token make one try, and all of them say why', async () => {
+    const { tab } = await openLoggedIn()
+    await tokensRunOut(tab)
+    stage.gate.play('/auth/refresh', {
+      status: 503,
+      type: 'application/json',
+      body: '{"code":"unavailable"}',
+    })
+    const before = stage.gate.count('/auth/refresh')
+
+    const codes = await tab.evaluate(async () => {
+      const request = () => globalThis.failure(globalThis.auth.fetch(`${globalThis.api}/users/me`))
+      const failed = await Promise.all(Array.from({ length: 20 }, request))
+      return failed.map((one) => one?.code)
+    })
+
+    expect(codes).toEqual(codes.map(() => 'unavailable'))
+    expect(stage.gate.count('/auth/refresh') - before).toBe(1)
   })
 
   test('it leaves the server alone for as long as Retry-After says', async () => {

@@ -78,11 +78,15 @@ inBrowser('fetch', () => {
   test('the token follows no base of the document, which injected HTML may set', async () => {
     const strange = apiUrl.replace('localhost', '127.0.0.1')
     await tab.evaluate(async (strange) => {
+      const { createAuthClient } = await import('/auth-client.js' as string)
+      const client = createAuthClient({ url: globalThis.api, origins: [location.origin] })
+      await client.refresh()
       const base = document.createElement('base')
       base.href = `${strange}/`
       document.head.append(base)
-      await globalThis.auth.fetch('users/me')
+      await client.fetch('users/me')
       base.remove()
+      client.close()
     }, strange)
 
     expect(seen).toEqual([{ method: 'GET', authorization: undefined, body: '' }])

@@ -42,12 +42,12 @@ const blocks = [
   ...readFileSync('docs/frontend.md', 'utf8').matchAll(/```\w+\n(?:\/\/|<!--) (\S+?)(?: -->)?\n(.*?)```/gs),
 ].map(([, path = '', code = '']) => ({ path, code }))
 
-const page = (script: string) =>
-  `<!doctype html><title>recipe</title><div id="app"></div><script type="module">${script}</script>`
+const page = (script: string, id = 'app') =>
+  `<!doctype html><title>recipe</title><div id="${id}"></div><script type="module">${script}</script>`
 
 /** Pages around the recipes: two that are mounted by themselves, and some that tests call. */
 const pages: Record<string, string> = {
-  'react.html': page("import './src/main.tsx'"),
+  'react.html': page("import './src/main.tsx'", 'root'),
   'vue.html': page("import './src/main-vue.ts'"),
   'svelte.html': page("import './src/main-svelte.ts'"),
   'axios.html': page(
@@ -158,7 +158,7 @@ inBrowser('docs/frontend.md', () => {
   }
 
   const says = (page: Page, text: string) =>
-    eventually(async () => Boolean((await page.textContent('#app'))?.includes(text)), 30_000)
+    eventually(async () => Boolean((await page.textContent('div'))?.includes(text)), 30_000)
 
   test.each([
     ['React', () => `${direct}/react.html`],

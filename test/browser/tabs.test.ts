@@ -173,7 +173,7 @@ inBrowser('a login and its tabs', () => {
     const [first, ...others] = tabs as [Page, ...Page[]]
     const before = String(await emailOf(first))
     const after = await newUser(stage)
-    stage.gate.play('/users/me', 40)
+    stage.gate.play('/users/me', 200)
     await Promise.all(
       others.map((tab) =>
         tab.evaluate(() => {

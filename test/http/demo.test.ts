@@ -76,7 +76,7 @@ describe('the client', () => {
     const bytes = gzipSync(built, { level: 9 }).length
     process.stderr.write(`the browser client: ${bytes} bytes gzipped\n`)
 
-    expect(bytes).toBeLessThan(4_096)
+    expect(bytes).toBeLessThan(4_000)
     expect(built.toString()).not.toMatch(/\bimport\b/)
   })
 
