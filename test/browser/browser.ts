@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, jest } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 import type { AuthClient, Change, User } from '../../src/client/auth-client.ts'
 import { newEmail, password } from '../support/app.ts'
@@ -14,8 +14,8 @@ const missing = 'TEST_CHROMIUM is not set: nothing can be tried in a browser; do
 if (!executablePath && process.env.CI) throw new Error(missing)
 if (!executablePath) process.stderr.write(`${missing}\n`)
 
-/** `describe` where there is a browser; where there is none it says so, and skips. */
-export const hasBrowser = executablePath !== undefined
+/** `describe` where there is a browser. */
+export const inBrowser = executablePath ? describe : describe.skip
 
 export interface Stage {
   browser: Browser

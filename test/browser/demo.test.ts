@@ -1,13 +1,12 @@
 // The page at `/`, as built and served by the server itself, in Chromium.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, test } from '@jest/globals'
+import { expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
 import { newEmail, password } from '../support/app.ts'
 import { temporaryFolder } from '../support/server.ts'
-import { eventually, hasBrowser, newUser, useStage } from './browser.ts'
+import { eventually, inBrowser, newUser, useStage } from './browser.ts'
 
-const inBrowser = hasBrowser ? describe : describe.skip
 const axe = readFileSync('node_modules/axe-core/axe.min.js', 'utf8')
 
 /** Where in a page one of these secrets is. */

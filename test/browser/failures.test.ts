@@ -1,5 +1,5 @@
 // What the browser client does when things go wrong: in Chromium, with a gate before a real server.
-import { describe, expect, test } from '@jest/globals'
+import { expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
 import { password } from '../support/app.ts'
 import { generationOf, send } from '../support/server.ts'
@@ -7,7 +7,7 @@ import {
   boot,
   emailOf,
   eventually,
-  hasBrowser,
+  inBrowser,
   logIn,
   me,
   newUser,
@@ -16,8 +16,6 @@ import {
   userOf,
   useStage,
 } from './browser.ts'
-
-const inBrowser = hasBrowser ? describe : describe.skip
 
 inBrowser('failures', () => {
   const stage = useStage()

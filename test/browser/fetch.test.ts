@@ -2,11 +2,9 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
-import { boot, emailOf, eventually, hasBrowser, logIn, me, newUser, openTab, useStage } from './browser.ts'
-
-const inBrowser = hasBrowser ? describe : describe.skip
+import { boot, emailOf, eventually, inBrowser, logIn, me, newUser, openTab, useStage } from './browser.ts'
 
 inBrowser('fetch', () => {
   const stage = useStage()

@@ -1,17 +1,16 @@
 // The recipes of docs/frontend.md, as they stand there, built and served by Vite on a port of its own, in Chromium.
-import { execFileSync, spawn } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
+import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { newEmail, password } from '../support/app.ts'
+import { installAside } from '../support/install.ts'
 import { type ServerProcess, startServer, temporaryFolder } from '../support/server.ts'
-import { eventually, hasBrowser } from './browser.ts'
+import { eventually, inBrowser } from './browser.ts'
 
-const inBrowser = hasBrowser ? describe : describe.skip
-
-/** What the recipes are tried with. Who clones the project has none of it. */
+/** What the recipes are tried with. */
 const packages = {
   '@sveltejs/vite-plugin-svelte': '7.3.1',
   '@vitejs/plugin-vue': '6.0.11',
@@ -23,19 +22,6 @@ const packages = {
   vue: '3.5.45',
 }
 const packageFolder = resolve('node_modules/.frontends')
-
-function install(): void {
-  const wanted = JSON.stringify({ private: true, type: 'module', dependencies: packages })
-  const manifest = join(packageFolder, 'package.json')
-  if (existsSync(manifest) && readFileSync(manifest, 'utf8') === wanted) return
-  rmSync(packageFolder, { recursive: true, force: true })
-  mkdirSync(packageFolder, { recursive: true })
-  const names = Object.entries(packages).map(([name, version]) => `${name}@${version}`)
-  execFileSync('npm', ['install', '--prefix', packageFolder, '--no-save', '--no-audit', ...names], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-  })
-  writeFileSync(manifest, wanted)
-}
 
 /** Every block of the page that begins with the path of a file. */
 const blocks = [
@@ -122,7 +108,7 @@ inBrowser('docs/frontend.md', () => {
     export default { plugins: [vue(), svelte()], ${more} }`
 
   beforeAll(async () => {
-    install()
+    installAside(packageFolder, packages)
     const ports = [await freePort(), await freePort()] as const
     const origins = ports.map((port) => `http://localhost:${port}`)
     server = await startServer({ CORS_ORIGINS: origins.join(), ACCESS_TOKEN_SECONDS: '3' })

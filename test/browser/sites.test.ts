@@ -2,12 +2,10 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
 import { password } from '../support/app.ts'
-import { boot, emailOf, hasBrowser, logIn, me, newUser, openTab, reasonsOf, useStage } from './browser.ts'
-
-const inBrowser = hasBrowser ? describe : describe.skip
+import { boot, emailOf, inBrowser, logIn, me, newUser, openTab, reasonsOf, useStage } from './browser.ts'
 
 inBrowser('sites', () => {
   const stage = useStage()

@@ -1,12 +1,12 @@
 // The browser client in Chromium: real cookies, locks and tabs, on a real server.
-import { describe, expect, test } from '@jest/globals'
+import { expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
 import { send } from '../support/server.ts'
 import {
   boot,
   emailOf,
   eventually,
-  hasBrowser,
+  inBrowser,
   logIn,
   me,
   newUser,
@@ -15,8 +15,6 @@ import {
   userOf,
   useStage,
 } from './browser.ts'
-
-const inBrowser = hasBrowser ? describe : describe.skip
 
 /** Runs in all tabs at the same moment, as well as clocks tell. */
 const atOnce = <T>(tabs: Page[], work: () => Promise<T>): Promise<T[]> => {
