@@ -5,17 +5,16 @@ import { describeOnPostgres, postgresServer } from '../support/require-postgres.
 import { generationOf, type ServerProcess, send, startServer, temporaryFolder } from '../support/server.ts'
 
 const clients = 4
-const rounds = 100
+const rounds = Number(process.env.KILL_ROUNDS || 100)
 
-// Both at once, as each of them mostly waits for one start after the other.
 describe('the embedded database', () => {
-  test.concurrent(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
+  test(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
     await killAndContinue({ DATA_DIR: temporaryFolder() })
   }, 900_000)
 })
 
 describeOnPostgres('PostgreSQL', () => {
-  test.concurrent(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
+  test(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
     const { url, drop } = await createPostgresDatabase(postgresServer)
     await killAndContinue({ DATABASE_URL: url })
     await drop()
