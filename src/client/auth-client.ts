@@ -405,7 +405,7 @@ export function createAuthClient(options: AuthClientOptions) {
     /**
      * `fetch`, with an access token that is good for a while. After a 401 that a new token mends, it sends the request
      * once more, but for a body that was a stream or in a Request.
-     * @throws AuthClientError where the token has expired and there is no new one for now; or `overtaken`, where by now
+     * @throws AuthClientError where the token has expired and the server gives no new one; or `overtaken`, where by now
      * another user is logged in, or none; otherwise as `fetch` does
      */
     fetch: authFetch as typeof fetch,

@@ -156,10 +156,10 @@ element('me').onclick = () => attempt(() => call('GET', '/users/me'))
 element('show').onclick = () => attempt(listSessions)
 element('logout').onclick = () =>
   attempt(async () => {
-    await auth.logout().finally(() => {
-      // Where the server does not know of it, the next page would be logged in again.
-      element('exit').hidden = false
-    })
+    const told = auth.logout()
+    // Until the server knows of it the next page would be logged in again: it can be tried again.
+    element('exit').hidden = false
+    await told
     element('exit').hidden = true
   })
 element('logout-all').onclick = () => attempt(auth.logoutAll)

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 import type { AuthClient, Change, User } from '../../src/client/auth-client.ts'
@@ -88,14 +89,11 @@ export function useStage(settings: Record<string, string> = {}): Stage {
   return stage
 }
 
-/** A tab with a client in it, as `globalThis.auth`. */
-export async function openTab(
-  { context, pages, gate }: Stage,
-  more: { before?: () => void } = {},
-): Promise<Page> {
+/** A tab with a client in it, as `globalThis.auth`; `before` runs in the page before anything else. */
+export async function openTab({ context, pages, gate }: Stage, before?: () => void): Promise<Page> {
   const page = await context.newPage()
   await page.addInitScript(preparePage)
-  if (more.before) await page.addInitScript(more.before)
+  if (before) await page.addInitScript(before)
   await page.goto(pages)
   await page.evaluate(async (url) => {
     const { createAuthClient } = await import('/auth-client.js' as string)
@@ -134,6 +132,22 @@ export const logIn = (page: Page, email: string) =>
     [email, password],
   )
 
+/** A new user, and a tab where they have logged in. */
+export async function openLoggedIn(stage: Stage, before?: () => void): Promise<{ tab: Page; email: string }> {
+  const email = await newUser(stage)
+  const tab = await openTab(stage, before)
+  await logIn(tab, email)
+  return { tab, email }
+}
+
+/** Sets the clocks of pages forward by the lifetime of an access token. */
+export async function passLifetime(...tabs: Page[]): Promise<void> {
+  for (const tab of tabs)
+    await tab.evaluate(() => {
+      globalThis.skew += 900_000
+    })
+}
+
 export const boot = (page: Page) => page.evaluate(() => globalThis.auth.refresh())
 export const userOf = (page: Page): Promise<User | undefined> => page.evaluate(() => globalThis.auth.user())
 export const emailOf = async (page: Page) => (await userOf(page))?.email
@@ -151,6 +165,6 @@ export async function eventually(check: () => Promise<boolean> | boolean, ms = 1
   const end = Date.now() + ms
   while (!(await check())) {
     if (Date.now() > end) throw new Error(`not within ${ms} ms: ${check}`)
-    await new Promise((resolve) => setTimeout(resolve, 20))
+    await delay(20)
   }
 }

@@ -259,7 +259,7 @@ inBrowser('the page to try the server', () => {
     },
   )
 
-  test('its pictures in the README are of this page: light and dark', async () => {
+  test('its pictures are in the README, light and dark, as large as the page and under 200 KB', async () => {
     const folder = process.env.SCREENSHOTS === 'update' ? 'docs' : temporaryFolder()
     const page = await open()
     await page.setViewportSize({ width: 1000, height: 980 })

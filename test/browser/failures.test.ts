@@ -1,4 +1,5 @@
 // What the browser client does when things go wrong: in Chromium, with a gate before a real server.
+import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
 import { password } from '../support/app.ts'
@@ -11,7 +12,9 @@ import {
   logIn,
   me,
   newUser,
+  openLoggedIn,
   openTab,
+  passLifetime,
   reasonsOf,
   userOf,
   useStage,
@@ -20,26 +23,10 @@ import {
 inBrowser('failures', () => {
   const stage = useStage()
 
-  async function openLoggedIn(before?: () => void): Promise<{ tab: Page; email: string }> {
-    const email = await newUser(stage)
-    const tab = await openTab(stage, before && { before })
-    await logIn(tab, email)
-    return { tab, email }
-  }
-
   const refreshFails = (tab: Page) => tab.evaluate(() => globalThis.failure(globalThis.auth.refresh()))
-  const tokensRunOut = (...tabs: Page[]) =>
-    Promise.all(
-      tabs.map((tab) =>
-        tab.evaluate(() => {
-          globalThis.skew += 900_000
-        }),
-      ),
-    )
-  const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
   test('the answer of a refresh is lost, the server having rotated: the next try goes on with the session', async () => {
-    const { tab, email } = await openLoggedIn()
+    const { tab, email } = await openLoggedIn(stage)
     stage.gate.refreshes.length = 0
     // Chromium itself asks once more where a connection that it had kept is cut.
     stage.gate.play('/auth/refresh', 'lose', 3)
@@ -57,7 +44,7 @@ inBrowser('failures', () => {
   })
 
   test('the tab is closed in the middle of a refresh: the next tab goes on with the session', async () => {
-    const { tab, email } = await openLoggedIn()
+    const { tab, email } = await openLoggedIn(stage)
     for (const trick of [300, 'lose'] as const) {
       const closing = await openTab(stage)
       await boot(closing)
@@ -79,7 +66,7 @@ inBrowser('failures', () => {
   })
 
   test('a stolen copy of the cookie is used elsewhere: the next refresh tells why the login is over', async () => {
-    const { tab } = await openLoggedIn()
+    const { tab } = await openLoggedIn(stage)
     const reloaded = await openTab(stage)
     const [cookie] = (await stage.context.cookies()).filter(({ name }) => name === 'refresh_token')
     let stolen = String(cookie?.value)
@@ -88,7 +75,7 @@ inBrowser('failures', () => {
         (await send('POST', `${stage.server.url}/auth/refresh`, { refreshToken: stolen })).refreshToken,
       )
 
-    await tokensRunOut(tab)
+    await passLifetime(tab)
     const failed = await tab.evaluate(() =>
       globalThis.failure(globalThis.auth.fetch(`${globalThis.api}/users/me`)),
     )
@@ -102,7 +89,7 @@ inBrowser('failures', () => {
   })
 
   test('a session that was ended on another device: the next request is refused, and the page is told', async () => {
-    const { tab, email } = await openLoggedIn()
+    const { tab, email } = await openLoggedIn(stage)
     const other = await send('POST', `${stage.server.url}/auth/login`, { body: { email, password } })
     await send('POST', `${stage.server.url}/auth/logout-all`, { accessToken: other.accessToken })
 
@@ -139,8 +126,8 @@ inBrowser('failures', () => {
       Promise.all(tabs.map((tab) => tab.evaluate((name) => Reflect.get(globalThis, name), name)))
 
     stage.gate.shut()
-    await tokensRunOut(...tabs)
-    await pause(30_000)
+    await passLifetime(...tabs)
+    await delay(30_000)
     const asked = await numbers('refreshes')
     stage.gate.open()
     const before = await numbers('good')
@@ -153,7 +140,7 @@ inBrowser('failures', () => {
   })
 
   test('a page that loads while the server is down gets its login back by itself', async () => {
-    const { tab, email } = await openLoggedIn()
+    const { tab, email } = await openLoggedIn(stage)
     await tab.close()
     const loading = await openTab(stage)
     stage.gate.play(
@@ -174,8 +161,8 @@ inBrowser('failures', () => {
   })
 
   test('requests at once while there is no new token make one try, and all of them say why', async () => {
-    const { tab } = await openLoggedIn()
-    await tokensRunOut(tab)
+    const { tab } = await openLoggedIn(stage)
+    await passLifetime(tab)
     stage.gate.play('/auth/refresh', {
       status: 503,
       type: 'application/json',
@@ -194,14 +181,14 @@ inBrowser('failures', () => {
   })
 
   test('it leaves the server alone for as long as Retry-After says', async () => {
-    const { tab } = await openLoggedIn()
+    const { tab } = await openLoggedIn(stage)
     const body = '{"code":"unavailable"}'
     const headers = { 'Retry-After': '3', 'Access-Control-Expose-Headers': 'Retry-After' }
     stage.gate.play('/auth/refresh', { status: 503, type: 'application/problem+json', body, headers }, 1)
 
     const before = stage.gate.count('/auth/refresh')
     await refreshFails(tab)
-    await pause(2_500)
+    await delay(2_500)
     const early = stage.gate.count('/auth/refresh') - before
     await eventually(() => stage.gate.count('/auth/refresh') - before === 2)
 
@@ -267,12 +254,12 @@ inBrowser('failures', () => {
   ])(
     'a refresh that is answered with %s: still logged in, it says why, and asks seldom',
     async (_what, trick, code) => {
-      const { tab, email } = await openLoggedIn()
+      const { tab, email } = await openLoggedIn(stage)
       stage.gate.play('/auth/refresh', trick)
       const before = stage.gate.count('/auth/refresh')
 
       const failed = await refreshFails(tab)
-      await pause(1_500)
+      await delay(1_500)
 
       expect(failed).toMatchObject({ name: 'AuthClientError', code })
       expect(failed?.message).toMatch(/\w/)
@@ -323,7 +310,7 @@ inBrowser('failures', () => {
   })
 
   test('what the server refuses, it says: a wrong password, an address that is taken, one that is none', async () => {
-    const { tab, email } = await openLoggedIn()
+    const { tab, email } = await openLoggedIn(stage)
     const tryIt = (how: 'login' | 'register', email: string, password: string) =>
       tab.evaluate(
         ([how, email, password]) =>
@@ -348,7 +335,7 @@ inBrowser('failures', () => {
   })
 
   test('a logout that the server does not hear of is one here, and says that the session goes on', async () => {
-    const { tab, email } = await openLoggedIn()
+    const { tab, email } = await openLoggedIn(stage)
     stage.gate.play(
       '/auth/logout',
       { status: 503, type: 'application/problem+json', body: '{"code":"unavailable"}' },
@@ -365,7 +352,7 @@ inBrowser('failures', () => {
   })
 
   test('without storage, BroadcastChannel and locks, as in private modes: a login, a refresh, a logout', async () => {
-    const { tab, email } = await openLoggedIn(() => {
+    const { tab, email } = await openLoggedIn(stage, () => {
       for (const name of ['localStorage', 'sessionStorage', 'indexedDB'])
         Object.defineProperty(globalThis, name, {
           get() {
@@ -387,7 +374,7 @@ inBrowser('failures', () => {
   })
 
   test('a tab that holds the lock and does nothing stops nobody', async () => {
-    const { tab, email } = await openLoggedIn()
+    const { tab, email } = await openLoggedIn(stage)
     const other = await openTab(stage)
     await other.evaluate(
       () => void navigator.locks.request(`auth-client 1 ${globalThis.api}`, () => new Promise(() => {})),
@@ -399,14 +386,14 @@ inBrowser('failures', () => {
   })
 
   test('offline and back: still logged in, and asked again as soon as there is a network', async () => {
-    const { tab, email } = await openLoggedIn()
+    const { tab, email } = await openLoggedIn(stage)
     await stage.context.setOffline(true)
-    await tokensRunOut(tab)
+    await passLifetime(tab)
 
     const failed = await tab.evaluate(() =>
       globalThis.failure(globalThis.auth.fetch(`${globalThis.api}/users/me`)),
     )
-    await pause(4_000)
+    await delay(4_000)
     const before = stage.gate.count('/auth/refresh')
     await stage.context.setOffline(false)
     await eventually(() => stage.gate.count('/auth/refresh') > before, 1_000)
@@ -421,7 +408,7 @@ inBrowser('failures', () => {
     ['only the wall clock', { wall: true, running: false }],
     ['only the running clock, the other having been set back', { wall: false, running: true }],
   ])('after a sleep in which %s went on, it refreshes before the token is used', async (_what, clocks) => {
-    const { tab, email } = await openLoggedIn()
+    const { tab, email } = await openLoggedIn(stage)
     await tab.evaluate(({ wall, running }) => {
       const { now } = Date
       const current = performance.now.bind(performance)
@@ -437,14 +424,14 @@ inBrowser('failures', () => {
   })
 
   test('a page that comes into view refreshes what has run out, and only that', async () => {
-    const { tab } = await openLoggedIn()
+    const { tab } = await openLoggedIn(stage)
     const before = stage.gate.count('/auth/refresh')
     const comeIntoView = () => tab.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
 
     await comeIntoView()
-    await pause(300)
+    await delay(300)
     const early = stage.gate.count('/auth/refresh') - before
-    await tokensRunOut(tab)
+    await passLifetime(tab)
     await comeIntoView()
     await eventually(() => stage.gate.count('/auth/refresh') - before === 1)
 
@@ -452,7 +439,7 @@ inBrowser('failures', () => {
   })
 
   test('a page out of the back/forward cache finds out that the login has ended meanwhile', async () => {
-    const { tab, email } = await openLoggedIn()
+    const { tab, email } = await openLoggedIn(stage)
     await tab.goto(stage.pages.replace('localhost', 'elsewhere.test'))
     const other = await send('POST', `${stage.server.url}/auth/login`, { body: { email, password } })
     await send('POST', `${stage.server.url}/auth/logout-all`, { accessToken: other.accessToken })

@@ -2,9 +2,22 @@
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
-import { boot, emailOf, eventually, inBrowser, logIn, me, newUser, openTab, useStage } from './browser.ts'
+import {
+  boot,
+  emailOf,
+  eventually,
+  inBrowser,
+  logIn,
+  me,
+  newUser,
+  openLoggedIn,
+  openTab,
+  passLifetime,
+  useStage,
+} from './browser.ts'
 
 inBrowser('fetch', () => {
   const stage = useStage()
@@ -250,9 +263,7 @@ inBrowser('fetch', () => {
     ['before the request', 0],
     ['while it waits for a new token', 100],
   ])('AbortSignal: %s', async (_when, ms) => {
-    await tab.evaluate(() => {
-      globalThis.skew += 900_000
-    })
+    await passLifetime(tab)
     stage.gate.play('/auth/refresh', 1_500, 1)
 
     const { failed, took } = await tab.evaluate(
@@ -323,9 +334,7 @@ inBrowser('fetch', () => {
   )
 
   test('requests at once with a token that has run out make one refresh', async () => {
-    await tab.evaluate(() => {
-      globalThis.skew += 900_000
-    })
+    await passLifetime(tab)
     const before = stage.gate.count('/auth/refresh')
 
     await tab.evaluate(
@@ -349,7 +358,7 @@ inBrowser('fetch', () => {
     await other.evaluate(() => globalThis.auth.close())
 
     await tab.evaluate(() => globalThis.auth.logout())
-    await new Promise((resolve) => setTimeout(resolve, 300))
+    await delay(300)
 
     expect(await emailOf(other)).toBe(email)
     expect(await me(other)).toMatchObject({ status: 401 })
@@ -360,9 +369,7 @@ inBrowser('tokens that live for three seconds', () => {
   const stage = useStage({ ACCESS_TOKEN_SECONDS: '3' })
 
   test('are renewed before they end, and where a clock that stands still hides their age, afterwards', async () => {
-    const email = await newUser(stage)
-    const tab = await openTab(stage)
-    await logIn(tab, email)
+    const { tab } = await openLoggedIn(stage)
     const answers: number[] = []
     const until = Date.now() + 8_000
     while (Date.now() < until) answers.push((await me(tab)).status)

@@ -31,7 +31,7 @@ const blocks = [
 const page = (script: string, id = 'app') =>
   `<!doctype html><title>recipe</title><div id="${id}"></div><script type="module">${script}</script>`
 
-/** Pages around the recipes: two that are mounted by themselves, and some that tests call. */
+/** Pages around the recipes: those of a framework mount themselves, the others are called by tests. */
 const pages: Record<string, string> = {
   'react.html': page("import './src/main.tsx'", 'root'),
   'vue.html': page("import './src/main-vue.ts'"),
@@ -116,9 +116,7 @@ inBrowser('docs/frontend.md', () => {
     const proxy = blocks.find(({ path }) => path === 'vite.config.ts')?.code ?? ''
     proxied = await serve(
       ports[1],
-      proxy
-        .replace('http://localhost:3000', server.url)
-        .replace('server:', "oxc: { jsx: { runtime: 'automatic' } }, server:"),
+      proxy.replace('http://localhost:3000', server.url).replace('server:', `${more} server:`),
       {},
     )
     browser = await chromium.launch({

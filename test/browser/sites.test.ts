@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
 import { password } from '../support/app.ts'
-import { boot, emailOf, inBrowser, logIn, me, newUser, openTab, reasonsOf, useStage } from './browser.ts'
+import { boot, emailOf, inBrowser, me, openLoggedIn, openTab, reasonsOf, useStage } from './browser.ts'
 
 inBrowser('sites', () => {
   const stage = useStage()
@@ -29,9 +29,7 @@ inBrowser('sites', () => {
 
   /** A page of a foreign site, in the profile of somebody who is logged in. */
   async function visitForeign(): Promise<{ tab: Page; page: Page; email: string }> {
-    const email = await newUser(stage)
-    const tab = await openTab(stage)
-    await logIn(tab, email)
+    const { tab, email } = await openLoggedIn(stage)
     const page = await stage.context.newPage()
     await page.goto(foreignUrl)
     return { tab, page, email }
@@ -172,10 +170,7 @@ inBrowser('sites', () => {
   })
 
   test('another origin of the same site works where it is listed', async () => {
-    const email = await newUser(stage)
-    const tab = await openTab(stage)
-
-    await logIn(tab, email)
+    const { email } = await openLoggedIn(stage)
 
     expect(new URL(stage.pages).port).not.toBe(new URL(stage.gate.url).port)
     expect(await me(await openTab(stage))).toEqual({ status: 200, email })
@@ -186,9 +181,7 @@ inBrowser('secure cookies', () => {
   const stage = useStage({ COOKIE_SECURE: 'true' })
 
   test('C1 Chromium keeps a __Host- cookie that no script sees, and a reload restores the login by it', async () => {
-    const email = await newUser(stage)
-    const tab = await openTab(stage)
-    await logIn(tab, email)
+    const { tab, email } = await openLoggedIn(stage)
     const reloaded = await openTab(stage)
 
     expect((await boot(reloaded))?.email).toBe(email)

@@ -10,22 +10,20 @@ import {
   logIn,
   me,
   newUser,
+  openLoggedIn,
   openTab,
+  passLifetime,
   reasonsOf,
   userOf,
   useStage,
 } from './browser.ts'
 
 /** Runs in all tabs at the same moment, as well as clocks tell. */
-const atOnce = <T>(tabs: Page[], work: () => Promise<T>): Promise<T[]> => {
+function atOnce<T>(tabs: Page[], work: () => Promise<T>): Promise<T[]> {
   const at = Date.now() + 150
   return Promise.all(
     tabs.map(async (tab) => {
-      const handle = await tab.evaluateHandle(
-        (at) => new Promise((resolve) => setTimeout(resolve, at - Date.now())),
-        at,
-      )
-      await handle.dispose()
+      await tab.evaluate((ms) => new Promise((resolve) => setTimeout(resolve, ms)), at - Date.now())
       return tab.evaluate(work)
     }),
   )
@@ -36,7 +34,7 @@ inBrowser('a login and its tabs', () => {
 
   async function openTabs(count: number, before?: () => void): Promise<Page[]> {
     const email = await newUser(stage)
-    const tabs = await Promise.all(Array.from({ length: count }, () => openTab(stage, before && { before })))
+    const tabs = await Promise.all(Array.from({ length: count }, () => openTab(stage, before)))
     await logIn(tabs[0] as Page, email)
     // One after the other: at the first load there is no news to share.
     for (const tab of tabs) if (!(await userOf(tab))) await boot(tab)
@@ -44,9 +42,7 @@ inBrowser('a login and its tabs', () => {
   }
 
   test('a reload restores the login, and so does a new tab', async () => {
-    const email = await newUser(stage)
-    const tab = await openTab(stage)
-    await logIn(tab, email)
+    const { tab, email } = await openLoggedIn(stage)
 
     const reloaded = await openTab(stage)
     const restored = await boot(reloaded)
@@ -73,9 +69,7 @@ inBrowser('a login and its tabs', () => {
     const email = await emailOf(tabs[0] as Page)
     for (let round = 0; round < rounds; round++) {
       stage.gate.refreshes.length = 0
-      await atOnce(tabs, async () => {
-        globalThis.skew += 900_000
-      })
+      await passLifetime(...tabs)
       const answers = await atOnce(tabs, async () => {
         const answer = await globalThis.auth.fetch(`${globalThis.api}/users/me`)
         return { status: answer.status, email: (await answer.json()).email }
@@ -128,7 +122,7 @@ inBrowser('a login and its tabs', () => {
     expect(await Promise.all(others.map((tab) => reasonsOf(tab).then((reasons) => reasons.at(-1))))).toEqual(
       others.map(() => 'logout'),
     )
-    expect(await boot(others[0] as Page)).toBeUndefined()
+    expect(await Promise.all(others.map(boot))).toEqual(others.map(() => undefined))
   })
 
   test('a refresh that is under way at a logout, in this tab and in another, does not bring the login back', async () => {
@@ -216,10 +210,7 @@ inBrowser('a login and its tabs', () => {
     const [tab, other] = (await openTabs(2, withoutLocks)) as [Page, Page]
     const second = await newUser(stage)
     // All tabs of a machine have the same clock.
-    for (const page of [tab, other])
-      await page.evaluate(() => {
-        globalThis.skew += 900_000
-      })
+    await passLifetime(tab, other)
     stage.gate.refreshes.length = 0
     stage.gate.play('/auth/refresh', 800, 1)
     const before = stage.gate.count('/auth/sessions')
