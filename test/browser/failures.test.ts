@@ -382,7 +382,7 @@ inBrowser('failures', () => {
 
     const began = Date.now()
     expect((await boot(tab))?.email).toBe(email)
-    expect(Date.now() - began).toBeLessThan(8_000)
+    expect(Date.now() - began).toBeLessThan(20_000)
   })
 
   test('offline and back: still logged in, and asked again as soon as there is a network', async () => {

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, jest, test } from '@jest/globals'
-import { runServer, type ServerProcess, send, startServer } from '../support/server.ts'
+import { type ServerProcess, send, startServer } from '../support/server.ts'
 
 jest.setTimeout(60_000)
 
@@ -167,9 +167,10 @@ describe('G7 an error that nobody expected', () => {
     ['thrown', "throw new Error('planted')"],
     ['of a promise nobody awaits', "Promise.reject(new Error('planted'))"],
   ])('%s: one line in the log, exit 1', async (_what, statement) => {
-    const plant = `data:text/javascript,setTimeout(() => { ${statement} }, 4000)`
+    const plant = `data:text/javascript,process.on('SIGUSR2', () => { ${statement} })`
+    const server = await startServer({ NODE_OPTIONS: `--import="${plant}"` })
 
-    const exit = await runServer({ NODE_OPTIONS: `--import="${plant}"` })
+    const exit = await server.end('SIGUSR2')
 
     expect(exit).toMatchObject({ code: 1, stderr: '' })
     expect(JSON.parse(exit.stdout.split('\n').at(-1) ?? '')).toMatchObject({
