@@ -249,19 +249,22 @@ export function createAuthClient(options: AuthClientOptions) {
 
   async function refreshNow(): Promise<User | undefined> {
     const at = stamp()
+    const mine = epoch
     try {
       const next = await askForGrant('/auth/refresh', refreshMs)
-      settle(at, next, grant ? 'elsewhere' : 'restored')
+      // A logout that is heard of meanwhile may have been asked for before this, and be done after it.
+      if (mine === epoch) settle(at, next, grant ? 'elsewhere' : 'restored')
     } catch (error) {
-      const { code } = error as AuthClientError
-      if (asOf >= at) return grant?.user
-      if (!endings.includes(code)) {
-        tryLater(error as AuthClientError)
-        throw error
+      if (mine === epoch && at > asOf) {
+        const { code } = error as AuthClientError
+        if (!endings.includes(code)) {
+          tryLater(error as AuthClientError)
+          throw error
+        }
+        // A tab that had nothing cannot tell the others whose end this is.
+        const end = grant ? settle : apply
+        end(at, undefined, code)
       }
-      // A tab that had nothing cannot tell the others whose end this is.
-      const end = grant ? settle : apply
-      end(at, undefined, code)
     }
     return grant?.user
   }
@@ -382,8 +385,8 @@ export function createAuthClient(options: AuthClientOptions) {
 
   // Back online, in view again, or out of the back/forward cache, where a page hears nothing of other tabs.
   function wake(event: Event): void {
-    const cached = event.type === 'pageshow' && (event as PageTransitionEvent).persisted
-    if (cached || (due() && globalThis.document?.visibilityState !== 'hidden')) refresh().catch(() => {})
+    const { persisted } = event as PageTransitionEvent
+    if (persisted || (due() && globalThis.document?.visibilityState !== 'hidden')) refresh().catch(() => {})
   }
   for (const type of wakers) globalThis.addEventListener?.(type, wake, true)
 

@@ -147,15 +147,34 @@ inBrowser('a login and its tabs', () => {
       await logIn(first, email)
       await eventually(async () => (await emailOf(second)) === email)
       stage.gate.play('/auth/refresh', 400, 1)
-      const refreshing = tab.evaluate(() => globalThis.auth.refresh())
       const before = stage.gate.count('/auth/refresh')
-      await eventually(() => stage.gate.count('/auth/refresh') > before || stage.gate.refreshes.length > 0)
+      const refreshing = tab.evaluate(() => globalThis.auth.refresh())
+      await eventually(() => stage.gate.count('/auth/refresh') > before)
       await first.evaluate(() => globalThis.auth.logout())
 
       expect(await refreshing).toBeUndefined()
       expect(await Promise.all([userOf(first), userOf(second)])).toEqual([undefined, undefined])
       expect(await boot(await openTab(stage))).toBeUndefined()
     }
+  })
+
+  test('nor does one that another tab begins after the logout, as it has not heard of it yet', async () => {
+    const [first, second] = (await openTabs(2)) as [Page, Page]
+    await second.evaluate(() => {
+      globalThis.skew += 500
+    })
+    stage.gate.play('/auth/refresh', 1_000, 1)
+    const before = stage.gate.count('/auth/refresh')
+    const refreshing = boot(second)
+    await eventually(() => stage.gate.count('/auth/refresh') > before)
+
+    await first.evaluate(() => globalThis.auth.logout())
+
+    expect(await refreshing).toBeUndefined()
+    expect(await Promise.all([userOf(first), userOf(second)])).toEqual([undefined, undefined])
+    expect(await Promise.all([first, second].map(reasonsOf))).toEqual(
+      [first, second].map(() => [expect.any(String), 'logout']),
+    )
   })
 
   test('a login that a logout overtakes is none, on the server either', async () => {
