@@ -335,18 +335,20 @@ export function createAuthClient(options: AuthClientOptions) {
     })
   }
 
-  const isStale = ({ asked, lifetime }: Grant) => since(asked) > lifetime - Math.min(30_000, lifetime / 5)
-  const due = () => trouble !== undefined || (grant !== undefined && isStale(grant))
+  // A refresh has failed, and the next one waits for its timer.
+  const resting = () => trouble && !refreshing
+  // How long the token will do (milliseconds): less than nothing, where it has expired.
+  const left = () => (grant ? grant.lifetime - since(grant.asked) : -1)
+  const due = () => trouble || (grant && left() < Math.min(30_000, grant.lifetime / 5))
 
   /** Waits until there is a token that is good for a while, where there is a login. */
   async function ready(): Promise<void> {
     if (asOf && !due()) return
     try {
-      // Its timer is running: no request more than that.
-      if (trouble) throw trouble
+      if (resting()) throw trouble
       await refresh()
     } catch (error) {
-      if (!grant || since(grant.asked) > grant.lifetime) throw error
+      if (left() < 0) throw error
     }
   }
 
@@ -370,7 +372,7 @@ export function createAuthClient(options: AuthClientOptions) {
       if (!token) return answer
       if (answer.status === 401) {
         if (!again || !refreshable.includes(await codeOf(answer))) return answer
-        if (grant?.accessToken === token && !trouble)
+        if (grant?.accessToken === token && !resting())
           await unlessAborted(
             refresh().catch(() => {}),
             signal,

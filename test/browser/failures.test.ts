@@ -395,6 +395,8 @@ inBrowser('failures', () => {
     )
     await delay(4_000)
     const before = stage.gate.count('/auth/refresh')
+    // So slow that the page asks for something meanwhile: it waits for the refresh that is under way.
+    stage.gate.play('/auth/refresh', 500, 1)
     await stage.context.setOffline(false)
     await eventually(() => stage.gate.count('/auth/refresh') > before, 1_000)
 
