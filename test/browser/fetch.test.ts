@@ -277,7 +277,7 @@ inBrowser('fetch', () => {
     )
 
     expect(failed?.name).toBe(ms ? 'TimeoutError' : 'AbortError')
-    expect(took).toBeLessThan(2_500)
+    expect(took).toBeLessThan(1_000)
     expect(seen).toEqual([])
     // The refresh goes on for the others.
     expect((await boot(tab))?.email).toBe(email)

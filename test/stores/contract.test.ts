@@ -239,7 +239,7 @@ describe.each(stores)('$name', (store) => {
     stoppable('an outage', () => {
       afterEach(() => control?.('up', store.service))
 
-      test('E5 a frozen store: unreachable in time, and read again once it thaws', async () => {
+      test('E5 a frozen store: unreachable within 12 s, and read again once it thaws', async () => {
         const secret = newSecret()
         await store.put(name, secret)
         await source.versions()
@@ -249,12 +249,12 @@ describe.each(stores)('$name', (store) => {
         const { fault } = await failure(source.versions())
 
         expect(fault).toBe('unreachable')
-        expect(performance.now() - before).toBeLessThan(20_000)
+        expect(performance.now() - before).toBeLessThan(12_000)
         await control?.('thaw', store.service)
         expect(await values(source)).toEqual([secret])
       })
 
-      test('E4 a killed store: unreachable, and read again after its return', async () => {
+      test('E4 a killed store: unreachable, and read again within 5 s of its return', async () => {
         await store.put(name, newSecret())
         await source.versions()
         await control?.('kill', store.service)
@@ -263,14 +263,14 @@ describe.each(stores)('$name', (store) => {
         const { fault } = await failure(source.versions())
 
         expect(fault).toBe('unreachable')
-        expect(performance.now() - before).toBeLessThan(20_000)
+        expect(performance.now() - before).toBeLessThan(12_000)
         await control?.('up', store.service)
         // Most of the stores here forget what they had. Where times are whole seconds, a first version of the same second
         // as the first one of before would be taken for it.
         await nextSecond()
         const secret = newSecret()
         await store.put(name, secret)
-        const deadline = performance.now() + 20_000
+        const deadline = performance.now() + 5_000
         let read: string[] = []
         while (read.length === 0 && performance.now() < deadline) read = await values(source).catch(() => [])
         expect(read).toContain(secret)
