@@ -108,8 +108,9 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     })
     const prepareGrant = createGrants({ accessTokens, refreshTokens })
     const newSessionFor = createNewSessions({ refreshTokens, randomId: newSessionId })
-    const refreshCookie = createTokenCookie('refresh_token', { secure: config.http.secureCookies })
-    const deviceCookie = createTokenCookie('device', { secure: config.http.secureCookies })
+    const secure = config.http.secureCookies
+    const refreshCookie = createTokenCookie('refresh_token', { secure, publicUrl })
+    const deviceCookie = createTokenCookie('device', { secure, publicUrl })
     const stores = { users, sessions, audit }
     const tokens = { accessTokens, refreshTokens, deviceTokens }
     const deps = { ...stores, ...tokens, passwords, throttle, prepareGrant, newSessionFor }

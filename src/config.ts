@@ -180,6 +180,9 @@ function crossProblems(values: Partial<Settings>): string[] {
   return problems
 }
 
+const isSecureByDefault = ({ NODE_ENV, PUBLIC_URL }: Settings) =>
+  NODE_ENV === 'production' || PUBLIC_URL?.startsWith('https:') === true
+
 // A value as its variable gives it, or as `ref+file://` where `NAME_FILE` gives a path.
 function withFileVariables(env: Environment, problems: string[]) {
   const result: Record<string, string | undefined> = {}
@@ -272,7 +275,7 @@ export async function loadConfig(env: Environment, settings = readSettings(env))
       publicUrl: values.PUBLIC_URL,
       audience: values.JWT_AUDIENCE,
       corsOrigins: values.CORS_ORIGINS,
-      secureCookies: values.COOKIE_SECURE ?? values.NODE_ENV === 'production',
+      secureCookies: values.COOKIE_SECURE ?? isSecureByDefault(values),
       trustProxy: values.TRUST_PROXY,
       demo: values.DEMO ?? values.NODE_ENV === 'development',
     },

@@ -270,6 +270,23 @@ describe('rules between settings', () => {
 
     expect(config.http.secureCookies).toBe(false)
   })
+
+  test.each([
+    ['production', 'https://auth.example.com', true],
+    ['production', 'http://localhost:3000', true],
+    ['development', 'https://auth.example.com', true],
+    ['test', 'https://auth.example.com:8443', true],
+    ['development', 'https://localhost', true],
+    ['development', 'http://localhost:3000', false],
+    ['development', undefined, false],
+  ])(
+    'makes cookies secure by default under %s with PUBLIC_URL %s: %s [C1]',
+    async (NODE_ENV, url, secure) => {
+      const config = await loadConfig({ ...secrets, NODE_ENV, PUBLIC_URL: url })
+
+      expect(config.http.secureCookies).toBe(secure)
+    },
+  )
 })
 
 describe('secrets', () => {

@@ -4,11 +4,23 @@ import type { CookieOptions, Request, Response } from 'express'
 export type PresentedToken = { kind: 'none' } | { kind: 'one'; token: string } | { kind: 'several' }
 
 /**
- * A cookie with a token: out of reach of scripts, sent to this site only, by requests of this site only. Where it is
- * secure its name makes browsers refuse one that a subdomain or plain http would plant.
+ * Returns the name of a cookie. A secure one has the prefix `__Host-`, so browsers refuse what a subdomain or plain
+ * http would plant. An insecure one carries the port: browsers send cookies to every port of a host, so two servers
+ * on localhost would overwrite each other's cookies.
  */
-export function createTokenCookie(plainName: string, { secure }: { secure: boolean }) {
-  const name = secure ? `__Host-${plainName}` : plainName
+function cookieName(
+  plainName: string,
+  { secure, publicUrl }: { secure: boolean; publicUrl: string },
+): string {
+  if (secure) return `__Host-${plainName}`
+  const { port } = new URL(publicUrl)
+  return port ? `${plainName}_${port}` : plainName
+}
+
+/** A cookie with a token. Scripts cannot read it, and browsers send it only with requests of this site to this site. */
+export function createTokenCookie(plainName: string, server: { secure: boolean; publicUrl: string }) {
+  const { secure } = server
+  const name = cookieName(plainName, server)
   const attributes: CookieOptions = { httpOnly: true, sameSite: 'strict', path: '/', secure }
 
   return {

@@ -6,7 +6,7 @@ import { availableParallelism, loadavg } from 'node:os'
 import { resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createPostgresDatabase } from '../support/database.ts'
-import { residentMegabytes, type ServerProcess, send, startServer } from '../support/server.ts'
+import { refreshCookie, residentMegabytes, type ServerProcess, send, startServer } from '../support/server.ts'
 import type { Job, Report } from './load.ts'
 import { median, quantile } from './statistics.ts'
 
@@ -40,7 +40,7 @@ async function benchFlood(): Promise<void> {
       body: { email, password },
     })
     if (status !== 201) throw new Error(`registration answered ${status}`)
-    return `refresh_token=${refreshToken}`
+    return refreshCookie(String(refreshToken))
   }
   const emails = Array.from({ length: floodAccounts }, (_, index) => `flood-${index}@example.com`)
   const requests = emails.map(loginRequest)

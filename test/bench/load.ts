@@ -100,7 +100,7 @@ async function run(job: Job): Promise<Report> {
       const client = clients[index % clients.length] as (typeof clients)[number]
       client.last = client.last.then(async () => {
         const answer = await client.connection.send(refreshRequest(client.cookie))
-        client.cookie = /refresh_token=[^;]+/.exec(answer)?.[0] ?? client.cookie
+        client.cookie = /refresh_token_\d+=[^;]+/.exec(answer)?.[0] ?? client.cookie
         return answer
       })
       return client.last

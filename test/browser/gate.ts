@@ -69,7 +69,8 @@ export async function createGate(server: string): Promise<Gate> {
     onward.on('error', () => res.destroy())
     onward.on('response', async (answer): Promise<void> => {
       if (path === '/auth/refresh' && method === 'POST') {
-        const [, token] = /refresh_token=([^;]+)/.exec(answer.headers['set-cookie']?.join() ?? '') ?? []
+        const [, token] =
+          /refresh_token(?:_\d+)?=([^;]+)/.exec(answer.headers['set-cookie']?.join() ?? '') ?? []
         refreshes.push({
           status: answer.statusCode ?? 0,
           generation: answer.statusCode === 200 ? generationOf(token) : undefined,

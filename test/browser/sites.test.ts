@@ -25,7 +25,7 @@ inBrowser('sites', () => {
 
   /** The refresh cookie of the profile: its value changes with every rotation. */
   const refreshCookie = async () =>
-    (await stage.context.cookies(stage.gate.url)).find(({ name }) => name === 'refresh_token')?.value
+    (await stage.context.cookies(stage.gate.url)).find(({ name }) => name.startsWith('refresh_token'))?.value
 
   /** A page of a foreign site, in the profile of somebody who is logged in. */
   async function visitForeign(): Promise<{ tab: Page; page: Page; email: string }> {

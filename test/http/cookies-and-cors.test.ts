@@ -6,12 +6,14 @@ import {
   clearsCookie,
   clientOf,
   cookie,
+  createTestApp,
   expectProblem,
   logout,
   newEmail,
   otherPassword,
   password,
   refresh,
+  refreshCookieName,
   refreshCookieOf,
   refreshTokenOf,
   register,
@@ -77,7 +79,9 @@ describe(`the refresh cookie on ${databaseName}`, () => {
     const refreshed = await refresh(t.app, refreshTokenOf(loggedIn))
 
     for (const response of [registered, loggedIn, refreshed]) {
-      expect(response.get('Set-Cookie')?.filter((line) => line.startsWith('refresh_token='))).toHaveLength(1)
+      expect(
+        response.get('Set-Cookie')?.filter((line) => line.startsWith(`${refreshCookieName}=`)),
+      ).toHaveLength(1)
       expect(attributesOf(response)).toEqual(whole)
       expect(response.text).not.toContain(refreshTokenOf(response))
     }
@@ -93,7 +97,7 @@ describe(`the refresh cookie on ${databaseName}`, () => {
   })
 
   test('C1 where cookies are secure: __Host-refresh_token with Secure, set and cleared', async () => {
-    const hostCookie = (response: request.Response) => `__Host-${cookie(refreshTokenOf(response))}`
+    const hostCookie = (response: request.Response) => `__Host-refresh_token=${refreshTokenOf(response)}`
     const set = await tryRegister(secure)
     const refreshed = await refreshWith(hostCookie(set), secure)
     const cleared = await presentTo('POST /auth/logout', hostCookie(refreshed), secure)
@@ -105,6 +109,45 @@ describe(`the refresh cookie on ${databaseName}`, () => {
     expect(clearsCookie(cleared)).toBe(true)
     expect(attributesOf(cleared)).toEqual([...lasting, 'Secure'])
     expect(await rowOf(secure, clientOf(set))).toMatchObject({ end_reason: 'logout' })
+  })
+
+  test.each([
+    ['http://localhost:3000', { refresh: 'refresh_token_3000', device: 'device_3000' }],
+    ['http://localhost:49152', { refresh: 'refresh_token_49152', device: 'device_49152' }],
+    ['http://127.0.0.1:3001', { refresh: 'refresh_token_3001', device: 'device_3001' }],
+    ['http://localhost', { refresh: 'refresh_token', device: 'device' }],
+    ['https://localhost:3000', { refresh: '__Host-refresh_token', device: '__Host-device' }],
+  ])(
+    'names the cookies of %s: %j, in the OpenAPI document too [C1]',
+    async (PUBLIC_URL, { refresh, device }) => {
+      const on = await createTestApp({ PUBLIC_URL }, t.db)
+      const registered = await tryRegister(on)
+      const refreshed = await refreshWith(`${refresh}=${refreshTokenOf(registered)}`, on)
+      const { body } = await send(on.app, 'GET /openapi.json')
+      await on.close()
+
+      const names = (response: request.Response) =>
+        response.get('Set-Cookie')?.map((line) => line.split('=')[0])
+      expect(names(registered)).toEqual([refresh, device])
+      expect([refreshed.status, names(refreshed)]).toEqual([200, [refresh]])
+      expect(body.components.securitySchemes.refreshToken.name).toBe(refresh)
+    },
+  )
+
+  test('two servers on ports of one host keep each other out of a browser’s cookies [C1]', async () => {
+    const other = await createTestApp({ PUBLIC_URL: 'http://localhost:3001' }, t.db)
+    const [here, there] = [await tryRegister(), await tryRegister(other)]
+    const jar = [here, there].flatMap((response) => response.get('Set-Cookie') ?? [])
+    const sent = jar.map((line) => line.split(';')[0]).join('; ')
+
+    const answers = [await refreshWith(sent), await refreshWith(sent, other)]
+    const loggedOut = await presentTo('POST /auth/logout', sent, other)
+    await other.close()
+
+    expect(answers.map(({ status }) => status)).toEqual([200, 200])
+    expect(answers.map(({ body }) => body.user.id)).toEqual([here.body.user.id, there.body.user.id])
+    expect(loggedOut.get('Set-Cookie')?.join()).not.toContain(refreshCookieName)
+    expect(await rowOf(t, clientOf(here))).toMatchObject({ generation: 2, ended_at: null })
   })
 
   test('where cookies are secure, the OpenAPI document has the name and the origin', async () => {
@@ -129,7 +172,7 @@ describe(`the refresh cookie on ${databaseName}`, () => {
 
   test('C1 where cookies are secure, one that a subdomain planted under the plain name is ignored', async () => {
     const [client, planter] = [await register(secure.app), await register(secure.app)]
-    const planted = `${cookie(planter.refreshToken)}; __Host-${cookie(client.refreshToken)}`
+    const planted = `refresh_token=${planter.refreshToken}; __Host-refresh_token=${client.refreshToken}`
 
     const response = await refreshWith(planted, secure)
 
@@ -146,7 +189,7 @@ describe('cookies that no client of ours sends', () => {
     ['an empty one first', (token) => `${cookie('')}; ${cookie(token)}`],
     ['an empty one last', (token) => `${cookie(token)}; ${cookie('')}`],
     ['no space between', (token) => `${cookie(token)};${cookie(token)}`],
-    ['space around a name', (token) => `${cookie(token)}; \trefresh_token =${token}`],
+    ['space around a name', (token) => `${cookie(token)}; \t${refreshCookieName} =${token}`],
     ['others between', (token) => `a=b; ${cookie(token)}; c=d; ${cookie('x')}`],
     ['two headers', (token) => [cookie(token), cookie(token)]],
   ])('C2 refuses two cookies of the name: %s', async (_what, header) => {

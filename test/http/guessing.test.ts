@@ -9,6 +9,7 @@ import { createUserStore } from '../../src/store/users.ts'
 import {
   type Client,
   createTestApp,
+  deviceCookieName,
   expectProblem,
   expectUnavailable,
   newEmail,
@@ -41,7 +42,7 @@ async function limited(environment: Record<string, string>): Promise<TestApp> {
 const guess = (email: string, { to = t, from = '198.51.100.1', device = '', guessed = otherPassword } = {}) =>
   tryLogin(to.app, email, guessed)
     .set('X-Forwarded-For', from)
-    .set(device ? { Cookie: `device=${device}` } : {})
+    .set(device ? { Cookie: `${deviceCookieName}=${device}` } : {})
 
 const times = <T>(count: number, action: (index: number) => T) =>
   Array.from({ length: count }, (_, i) => action(i))
@@ -55,7 +56,7 @@ function tally(responses: request.Response[]) {
 
 /** The device token that an answer sets. */
 const deviceOf = (response: request.Response) =>
-  /^(?:__Host-)?device=([^;]+)/m.exec(response.get('Set-Cookie')?.join('\n') ?? '')?.[1] ?? ''
+  /^device_3000=([^;]+)/m.exec(response.get('Set-Cookie')?.join('\n') ?? '')?.[1] ?? ''
 
 const failedLogins = async (userId: string) => {
   const [row] = await t.db.rows<{ count: number }>(
@@ -250,7 +251,7 @@ describe('D4 a known device', () => {
     const changed = await send(t.app, 'POST /auth/password', {
       as: client,
       body: { currentPassword: password, newPassword: otherPassword },
-      headers: { Cookie: `device=${known}` },
+      headers: { Cookie: `${deviceCookieName}=${known}` },
     })
 
     expect(changed.status).toBe(204)
@@ -274,7 +275,7 @@ describe('D4 a known device', () => {
     ['that is forged', async (own) => `${own.slice(0, -4)}AAAA`],
     ['that is an access token', async () => (await register(t.app)).accessToken],
     ['that is a refresh token', async () => (await register(t.app)).refreshToken],
-    ['that is doubled', async (own) => `${own}; device=${own}`],
+    ['that is doubled', async (own) => `${own}; ${deviceCookieName}=${own}`],
     [
       'of a key that nobody has',
       async () =>
@@ -306,7 +307,7 @@ describe('D4 a known device', () => {
     const attributes = (response: request.Response) =>
       response
         .get('Set-Cookie')
-        ?.find((line) => line.startsWith('device='))
+        ?.find((line) => line.startsWith(`${deviceCookieName}=`))
         ?.split('; ')
         .slice(1)
         .sort()

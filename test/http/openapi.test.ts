@@ -15,6 +15,7 @@ import {
   password,
   publicUrl,
   refresh,
+  refreshCookieName,
   refreshTokenOf,
   register,
   send,
@@ -25,7 +26,7 @@ import { withoutDatabase } from '../support/database.ts'
 const t = useTestApp()
 
 // As clients get it: without what JSON leaves out.
-const document = JSON.parse(JSON.stringify(openapiDocument({ publicUrl, cookieName: 'refresh_token' })))
+const document = JSON.parse(JSON.stringify(openapiDocument({ publicUrl, cookieName: refreshCookieName })))
 
 interface Answer {
   headers: Record<string, unknown>

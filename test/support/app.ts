@@ -13,7 +13,7 @@ import { compose } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config.ts'
 import type { Metrics } from '../../src/http/metrics.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
-import { publicUrl, refreshSecret, testEnvironment } from './environment.ts'
+import { publicUrl, refreshCookieName, refreshSecret, testEnvironment } from './environment.ts'
 
 export * from './environment.ts'
 
@@ -150,7 +150,7 @@ export function clientOf(response: request.Response): Client {
 export function refreshCookieOf(
   response: request.Response,
 ): { value: string; attributes: string[] } | undefined {
-  const header = response.get('Set-Cookie')?.find((line) => /^(__Host-)?refresh_token=/.test(line))
+  const header = response.get('Set-Cookie')?.find((line) => /^(__Host-)?refresh_token(_\d+)?=/.test(line))
   if (header === undefined) return undefined
   const [pair = '', ...attributes] = header.split('; ')
   return { value: pair.slice(pair.indexOf('=') + 1), attributes }
@@ -168,7 +168,7 @@ export function clearsCookie(response: request.Response): boolean {
   return cookie?.value === '' && cookie.attributes.includes('Expires=Thu, 01 Jan 1970 00:00:00 GMT')
 }
 
-export const cookie = (token: string) => `refresh_token=${token}`
+export const cookie = (token: string) => `${refreshCookieName}=${token}`
 export const bearer = (client: { accessToken: string }) => `Bearer ${client.accessToken}`
 
 export interface Presented {

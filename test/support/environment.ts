@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 
 export const publicUrl = 'http://localhost:3000'
+/** The names of the cookies under `publicUrl`: they carry its port. */
+export const [refreshCookieName, deviceCookieName] = ['refresh_token_3000', 'device_3000'] as const
 export const accessSecret = randomBytes(48).toString('base64url')
 export const refreshSecret = randomBytes(48).toString('base64url')
 

@@ -128,7 +128,7 @@ export async function send(
   options: { body?: unknown; refreshToken?: string; accessToken?: string } = {},
 ): Promise<Answer> {
   const headers: Record<string, string> = {}
-  if (options.refreshToken) headers.cookie = `refresh_token=${options.refreshToken}`
+  if (options.refreshToken) headers.cookie = refreshCookie(options.refreshToken)
   if (options.accessToken) headers.authorization = `Bearer ${options.accessToken}`
   if (options.body) headers['content-type'] = 'application/json'
   const response = await fetch(url, {
@@ -138,7 +138,8 @@ export async function send(
   })
   const text = await response.text()
   const body = text ? JSON.parse(text) : {}
-  const [, refreshToken] = /^refresh_token=([^;]*)/.exec(response.headers.getSetCookie().join()) ?? []
+  const [, refreshToken] =
+    /^refresh_token(?:_\d+)?=([^;]*)/.exec(response.headers.getSetCookie().join()) ?? []
   return {
     status: response.status,
     code: body.code,
@@ -149,7 +150,14 @@ export async function send(
   }
 }
 
+const claimsOf = (refreshToken: string | undefined) =>
+  JSON.parse(Buffer.from(refreshToken?.split('.')[1] ?? '', 'base64url').toString())
+
 /** The generation a refresh token names. */
-export function generationOf(refreshToken: string | undefined): number {
-  return JSON.parse(Buffer.from(refreshToken?.split('.')[1] ?? '', 'base64url').toString()).gen
+export const generationOf = (refreshToken: string | undefined): number => claimsOf(refreshToken).gen
+
+/** A `Cookie` header with a refresh token. The cookie's name carries the port of the server's origin, the issuer. */
+export function refreshCookie(refreshToken: string): string {
+  const { port } = new URL(claimsOf(refreshToken).iss)
+  return `refresh_token${port && `_${port}`}=${refreshToken}`
 }
