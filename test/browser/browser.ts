@@ -3,11 +3,12 @@ import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest } from '@jest/globals'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 import type { AuthClient, Change, User } from '../../src/client/auth-client.ts'
 import { newEmail, password } from '../support/app.ts'
 import { type ServerProcess, send, startServer } from '../support/server.ts'
+import { answerMs } from '../support/time-limits.js'
 import { createGate, type Gate } from './gate.ts'
 
 const executablePath = process.env.TEST_CHROMIUM
@@ -51,7 +52,6 @@ declare global {
 
 /** Starts a server, a gate before it, an origin with the client and Chromium, for the tests of a file. */
 export function useStage(settings: Record<string, string> = {}): Stage {
-  jest.setTimeout(120_000)
   const stage = { errors: [] as string[] } as Stage
   const pages = createServer((req, res) => {
     const isClient = req.url === '/auth-client.js'
@@ -161,7 +161,7 @@ export const me = (page: Page) =>
   })
 
 /** Waits for something to become true. */
-export async function eventually(check: () => Promise<boolean> | boolean, ms = 10_000): Promise<void> {
+export async function eventually(check: () => Promise<boolean> | boolean, ms = answerMs): Promise<void> {
   const end = Date.now() + ms
   while (!(await check())) {
     if (Date.now() > end) throw new Error(`not within ${ms} ms: ${check}`)

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
-import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { newEmail, password } from '../support/app.ts'
 import { installAside } from '../support/install.ts'
@@ -54,7 +54,6 @@ async function freePort(): Promise<number> {
 }
 
 inBrowser('docs/frontend.md', () => {
-  jest.setTimeout(120_000)
   let server: ServerProcess
   let browser: Browser
   const servers: ReturnType<typeof spawn>[] = []
@@ -142,7 +141,7 @@ inBrowser('docs/frontend.md', () => {
   }
 
   const says = (page: Page, text: string) =>
-    eventually(async () => Boolean((await page.textContent('div'))?.includes(text)), 30_000)
+    eventually(async () => Boolean((await page.textContent('div'))?.includes(text)))
 
   test.each([
     ['React', () => `${direct}/react.html`],

@@ -227,9 +227,9 @@ inBrowser('a login and its tabs', () => {
       const seen = await Promise.all(others.map(seenBy))
       return seen.every((all) => all.filter(([, told]) => told === email).length > 3)
     }
-    await eventually(() => enough(before), 30_000)
+    await eventually(() => enough(before))
     await logIn(first, after)
-    await eventually(() => enough(after), 30_000)
+    await eventually(() => enough(after))
 
     for (const tab of others) {
       await tab.evaluate(() => Reflect.set(globalThis, 'running', false))

@@ -2,7 +2,7 @@
 
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
-import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import {
   accessSecret,
@@ -17,8 +17,6 @@ import {
 } from '../support/app.ts'
 import { withoutDatabase } from '../support/database.ts'
 import { exchange } from '../support/raw.ts'
-
-jest.setTimeout(30_000)
 
 let t: TestApp
 let server: Server

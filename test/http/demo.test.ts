@@ -5,6 +5,7 @@ import { describe, expect, test } from '@jest/globals'
 import { loadConfig } from '../../src/config.ts'
 import { expectProblem, send, useTestApp } from '../support/app.ts'
 import { testEnvironment } from '../support/environment.ts'
+import { answerMs } from '../support/time-limits.js'
 
 describe('the page to try the server', () => {
   const t = useTestApp({ DEMO: 'true' })
@@ -87,7 +88,7 @@ describe('the client', () => {
 
     const printed = execFileSync(process.execPath, ['--input-type=module', '-e', code], {
       encoding: 'utf8',
-      timeout: 10_000,
+      timeout: answerMs,
     })
 
     expect(printed.trim()).toBe('undefined')

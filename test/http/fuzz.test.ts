@@ -26,8 +26,9 @@ import {
   type TestApp,
 } from '../support/app.ts'
 import { exchange, type RawAnswer } from '../support/raw.ts'
+import { longTestMs } from '../support/time-limits.js'
 
-jest.setTimeout(900_000)
+jest.setTimeout(longTestMs)
 
 const requests = Number(process.env.FUZZ_REQUESTS || 500)
 const runs = (share: number) => ({

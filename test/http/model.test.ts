@@ -21,8 +21,9 @@ import {
   type TestApp,
 } from '../support/app.ts'
 import { databaseName } from '../support/database.ts'
+import { longTestMs } from '../support/time-limits.js'
 
-jest.setTimeout(900_000)
+jest.setTimeout(longTestMs)
 
 const runs = {
   numRuns: Math.max(30, Math.ceil(Number(process.env.FUZZ_REQUESTS || 0) / 100)),

@@ -6,14 +6,12 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { parse } from 'dotenv'
 import PQueue from 'p-queue'
 import { loadConfig } from '../../src/config.ts'
 import { newPrivateKey, newSecret } from '../../src/secrets/generate.ts'
 import type { KeysReport } from '../../src/secrets/keys.ts'
-
-jest.setTimeout(60_000)
 
 const root = mkdtempSync(join(tmpdir(), 'cli-'))
 afterAll(() => rmSync(root, { recursive: true }))

@@ -1,10 +1,8 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { describe, expect, jest, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import { type ServerProcess, send, startServer } from '../support/server.ts'
-
-jest.setTimeout(60_000)
 
 const credentials = { email: 'ada@example.com', password: 'my dog is called rex' }
 

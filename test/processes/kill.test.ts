@@ -1,8 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { describe, expect, test } from '@jest/globals'
+import { describe, expect, jest, test } from '@jest/globals'
 import { createPostgresDatabase } from '../support/database.ts'
 import { describeOnPostgres, postgresServer } from '../support/require-postgres.ts'
 import { generationOf, type ServerProcess, send, startServer, temporaryFolder } from '../support/server.ts'
+import { longTestMs } from '../support/time-limits.js'
+
+jest.setTimeout(longTestMs)
 
 const clients = 4
 const rounds = Number(process.env.KILL_ROUNDS || 100)
@@ -10,7 +13,7 @@ const rounds = Number(process.env.KILL_ROUNDS || 100)
 describe('the embedded database', () => {
   test(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
     await killAndContinue({ DATA_DIR: temporaryFolder() })
-  }, 900_000)
+  })
 })
 
 describeOnPostgres('PostgreSQL', () => {
@@ -18,7 +21,7 @@ describeOnPostgres('PostgreSQL', () => {
     const { url, drop } = await createPostgresDatabase(postgresServer)
     await killAndContinue({ DATABASE_URL: url })
     await drop()
-  }, 900_000)
+  })
 })
 
 // Each client goes on with the last token it has an answer with. It may be that the server has rotated it and died

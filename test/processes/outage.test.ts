@@ -1,14 +1,12 @@
 import { execFile } from 'node:child_process'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
+import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import pg from 'pg'
 import { createPostgresDatabase } from '../support/database.ts'
 import { createProxy, type TcpProxy } from '../support/proxy.ts'
 import { describeOnPostgres, postgresServer } from '../support/require-postgres.ts'
 import { type ServerProcess, send, startServer } from '../support/server.ts'
-
-jest.setTimeout(60_000)
 
 /** A command that takes `kill|freeze|up postgres`: where there is one, the database itself is stopped as well. */
 const control = process.env.TEST_POSTGRES_CONTROL

@@ -3,10 +3,8 @@ import { once } from 'node:events'
 import { copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
-import { describe, expect, jest, test } from '@jest/globals'
+import { describe, expect, test } from '@jest/globals'
 import { killServerAfter, runServer, send, startServer, temporaryFolder } from '../support/server.ts'
-
-jest.setTimeout(60_000)
 
 const body = { email: 'ada@example.com', password: 'my dog is called rex' }
 

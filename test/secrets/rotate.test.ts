@@ -13,14 +13,12 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
-import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { parse } from 'dotenv'
 import { newPrivateKey, newSecret } from '../../src/secrets/generate.ts'
 import { type Rotatable, rotate } from '../../src/secrets/rotate.ts'
 import { SourceError } from '../../src/secrets/source-error.ts'
 import { createSources } from '../../src/secrets/sources.ts'
-
-jest.setTimeout(20_000)
 
 const root = mkdtempSync(join(tmpdir(), 'rotate-'))
 const home = process.cwd()

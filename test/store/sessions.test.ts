@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import { createSessionStore, type NewSession, type SessionStore } from '../../src/store/sessions.ts'
 import { createUserStore, type UserStore } from '../../src/store/users.ts'
@@ -7,9 +7,6 @@ import { createTestDatabase, databaseName, type TestDatabase, withoutDatabase } 
 import { somewhere } from '../support/fakes.ts'
 
 const limits = { idleSeconds: 1000, absoluteSeconds: 3000, graceSeconds: 10, perUser: 3 }
-
-// Of embedded databases on a busy machine: each takes seconds to start.
-jest.setTimeout(30_000)
 
 let db: TestDatabase
 let sessions: SessionStore

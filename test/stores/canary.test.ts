@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { inspect } from 'node:util'
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { parse } from 'dotenv'
 import PQueue from 'p-queue'
 import pg from 'pg'
@@ -32,8 +32,6 @@ import {
 import { sdkFolder } from './install-sdks.ts'
 import { stores } from './stores.ts'
 import { tokenWith, vault, vaultStore } from './vault.ts'
-
-jest.setTimeout(90_000)
 
 const postgres = process.env.TEST_DATABASE_URL
 const server = resolve(sdkFolder, 'dist')

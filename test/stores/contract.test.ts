@@ -1,13 +1,11 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { newSecret } from '../../src/secrets/generate.ts'
 import { SourceError, type SourceFault } from '../../src/secrets/source-error.ts'
 import { createSources, type SecretSource } from '../../src/secrets/sources.ts'
 import { control } from './store-under-test.ts'
 import { stores } from './stores.ts'
-
-jest.setTimeout(90_000)
 
 /** Some stores date versions by whole seconds. */
 const nextSecond = () => delay(1_100)

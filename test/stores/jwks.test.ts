@@ -1,14 +1,12 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, expect, jest, test } from '@jest/globals'
+import { afterAll, expect, test } from '@jest/globals'
 import { createRemoteJWKSet, decodeProtectedHeader, jwtVerify } from 'jose'
 import { newPrivateKey } from '../../src/secrets/generate.ts'
 import { type ServerProcess, send } from '../support/server.ts'
 import { secretsCommand, startStoreServer } from './servers.ts'
 import { stores } from './stores.ts'
 import { vaultStore } from './vault.ts'
-
-jest.setTimeout(150_000)
 
 const servers: ServerProcess[] = []
 afterAll(() => Promise.all(servers.map((server) => server.end('SIGTERM'))))

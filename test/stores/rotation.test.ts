@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import jwt from 'jsonwebtoken'
 import { newSecret } from '../../src/secrets/generate.ts'
 import { createPostgresDatabase } from '../support/database.ts'
@@ -10,8 +10,6 @@ import { describeOnPostgres, postgresServer } from '../support/require-postgres.
 import { type ServerProcess, send, temporaryFolder } from '../support/server.ts'
 import { secretsCommand, startStoreServer } from './servers.ts'
 import { stores } from './stores.ts'
-
-jest.setTimeout(90_000)
 
 const seconds = (count: number) => delay(count * 1000)
 

@@ -13,8 +13,6 @@ import { control } from './store-under-test.ts'
 import { stores } from './stores.ts'
 import { tokenWith, vault, vaultStore } from './vault.ts'
 
-jest.setTimeout(120_000)
-
 const isVaultThere = stores.includes(vaultStore)
 const testOnVault = isVaultThere ? test : test.skip
 

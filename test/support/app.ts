@@ -4,7 +4,7 @@ import type { RequestListener, Server } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
-import { afterAll, beforeAll, expect, jest } from '@jest/globals'
+import { afterAll, beforeAll, expect } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import jwt from 'jsonwebtoken'
 import { pino } from 'pino'
@@ -78,8 +78,6 @@ export async function createTestApp(
 
 /** A test app for the tests of a file, from its first to its last. */
 export function useTestApp(environment?: Record<string, string>): TestApp {
-  // Of embedded databases on a busy machine: each takes seconds to start.
-  jest.setTimeout(30_000)
   const t = {} as TestApp
   beforeAll(async () => void Object.assign(t, await createTestApp(environment)))
   afterAll(() => t.close())

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import type { Server } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { answerMs } from './time-limits.js'
 
 /** An answer as it came over the wire. */
 export interface RawAnswer {
@@ -9,8 +10,6 @@ export interface RawAnswer {
   headers: Headers
   body: string
 }
-
-const patience = 10_000
 
 /**
  * Writes bytes, given as latin1, to a server, and reads until it closes the connection.
@@ -26,7 +25,7 @@ export async function exchange(server: Server, bytes: string, after = ''): Promi
     text += more
   })
   socket.on('error', () => {}) // Reset, where the server closes before it has read everything.
-  socket.setTimeout(patience, () => {
+  socket.setTimeout(answerMs, () => {
     silent = true
     socket.destroy()
   })
