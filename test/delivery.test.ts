@@ -1,7 +1,17 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { parse, parseAllDocuments } from 'yaml'
 import { loadConfig, referenceNames, settings } from '../src/config.ts'
@@ -106,4 +116,28 @@ test('one version of Node in every stage of the image, tested in CI, and the old
 
 test('one version of PostgreSQL in compose.yaml and CI', () => {
   expect(workflow.jobs.test.services.postgres.image).toBe(compose.services.postgres.image)
+})
+
+test('finds the suites of each project in a clone whose folder has brackets and other signs in its name', () => {
+  const outside = mkdtempSync(join(tmpdir(), 'auth-clone-'))
+  const clone = join(outside, 'test/stores/auth (1) [x] a!b {c,d} +(e)')
+  const files = { quick: 'http/a', processes: 'processes/b', stores: 'stores/c', browser: 'browser/d' }
+  try {
+    for (const file of ['jest.config.js', 'package.json', 'test/support', 'test/stores/install-sdks.ts'])
+      cpSync(file, join(clone, file), { recursive: true })
+    for (const file of Object.values(files)) {
+      mkdirSync(dirname(join(clone, 'test', file)), { recursive: true })
+      writeFileSync(join(clone, 'test', `${file}.test.ts`), '')
+    }
+    symlinkSync(resolve('node_modules'), join(clone, 'node_modules'))
+
+    for (const [project, file] of Object.entries(files)) {
+      const args = ['node_modules/jest/bin/jest.js', '--listTests', '--selectProjects', project]
+      const found = execFileSync(process.execPath, args, { cwd: clone, encoding: 'utf8' })
+      const paths = found.split('\n').filter((line) => line.endsWith('.test.ts'))
+      expect(paths).toEqual([join(realpathSync(clone), 'test', `${file}.test.ts`)])
+    }
+  } finally {
+    rmSync(outside, { recursive: true })
+  }
 })
