@@ -4,7 +4,8 @@ import type { UserStore } from '../store/users.ts'
 import type { AccessClaims } from './access-token.ts'
 import type { DeviceTokens } from './device-token.ts'
 import { AuthError } from './errors.ts'
-import type { Device } from './login.ts'
+import type { PrepareGrant } from './grant.ts'
+import type { Device, DeviceGrant, NewSessionFor } from './login.ts'
 import type { HashedPassword, Passwords } from './password.ts'
 import type { Throttle } from './throttle.ts'
 
@@ -15,11 +16,14 @@ export function createChangePassword(deps: {
   passwords: Passwords
   throttle: Throttle
   deviceTokens: DeviceTokens
+  prepareGrant: PrepareGrant
+  newSessionFor: NewSessionFor
 }) {
   const { users, sessions, passwords } = deps
 
   /**
-   * Changes the password of a user who knows the current one, and ends the user's other sessions.
+   * Changes the password of a user who knows the current one. Ends all sessions of the user, the one that asked
+   * included, and starts a new one (OWASP ASVS 7.2.4, 7.4.3).
    * @throws AuthError `too_many_attempts`, `session_ended`, `password_rejected`, `wrong_password`, `overloaded`,
    * `unavailable`
    */
@@ -28,27 +32,33 @@ export function createChangePassword(deps: {
     currentPassword: string,
     newPassword: string,
     device: Device,
-  ): Promise<void> {
+  ): Promise<DeviceGrant> {
     passwords.refuseIfFull()
+    const grant = deps.prepareGrant()
+    const signDeviceToken = deps.deviceTokens.signer()
     const { ip, userAgent } = device
-    const knownDevice = await deps.deviceTokens.verify(device.deviceToken, userId)
+    let account = await users.credentialsById(userId)
+    const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account)
 
-    const changed = await deps.throttle.guess({ account: userId, knownDevice, ip }, async () => {
+    const granted = await deps.throttle.guess({ account: userId, knownDevice, ip }, async () => {
       const live = await sessions.find(sessionId, userId)
       if (!live) throw new AuthError('session_ended')
       const message = passwords.problem(newPassword, live.user.email)
       if (message) throw new AuthError('password_rejected', { errors: [{ path: 'newPassword', message }] })
+      const session = await deps.newSessionFor(device)
       let hashed: HashedPassword | undefined
       for (;;) {
-        const account = await users.credentialsById(userId)
         if (!account || !(await passwords.verify(currentPassword, account, device.gone))) return undefined
         hashed ??= await passwords.hash(newPassword, device.gone)
-        if (await sessions.changePassword(userId, account.passwordHash, hashed, sessionId, device))
-          return true
+        const { passwordHash } = account
+        const started = await sessions.changePassword(userId, sessionId, passwordHash, hashed, session)
+        if (started)
+          return { ...grant(started), deviceToken: signDeviceToken(userId, started.epoch, knownDevice) }
         // Overtaken: by another change, which the current password will not survive, or by a rehash, which it will.
+        account = await users.credentialsById(userId)
       }
     })
-    if (changed) return
+    if (granted) return granted
     await deps.audit.record({ event: 'password_change_failed', userId, sessionId, ip, userAgent })
     throw new AuthError('wrong_password')
   }

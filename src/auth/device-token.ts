@@ -1,5 +1,7 @@
 import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
+import { z } from 'zod'
 import type { TokenKeys } from '../secrets/keys.ts'
+import type { Credentials } from '../store/users.ts'
 import { ifPossible } from './errors.ts'
 import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
 
@@ -8,7 +10,9 @@ export const deviceTokenSeconds = 365 * 24 * 60 * 60
 
 /**
  * Device tokens: JWTs that say that a device has logged in to an account before. They are good for nothing but a
- * login budget of its own (OWASP, "Device Cookies"): the password is needed as ever.
+ * login budget of its own (OWASP, "Device Cookies"): the password is needed as ever. A token carries the session epoch
+ * of its account, and is void once that was raised. Otherwise an attacker who once had the password could keep device
+ * tokens, and lock the owner out with them after the password was changed.
  */
 export function createDeviceTokens(options: {
   refreshKeys: TokenKeys
@@ -23,7 +27,7 @@ export function createDeviceTokens(options: {
     typ: 'device+jwt',
     audience: `${issuer}/auth/login`,
     keys: derivedKeys(options.refreshKeys),
-    claims: commonClaims,
+    claims: commonClaims.extend({ epoch: z.int32().nonnegative() }),
   }
 
   return {
@@ -31,18 +35,23 @@ export function createDeviceTokens(options: {
     signer() {
       const sign = createSigner(kind)
       // A device that is known keeps its id, and with it the budget it has used up.
-      return (userId: string, knownDevice?: string): string => {
+      return (userId: string, epoch: number, knownDevice?: string): string => {
         const iat = Math.floor(clock() / 1000)
         const jti = knownDevice ?? options.randomId()
-        return sign({ sub: userId, jti, iat, exp: iat + deviceTokenSeconds })
+        return sign({ sub: userId, epoch, jti, iat, exp: iat + deviceTokenSeconds })
       }
     },
 
-    /** The device's id, where the token is one of this account; a token nobody can judge now counts as none. */
-    async verify(token: string | undefined, userId: string | undefined): Promise<string | undefined> {
-      if (!token) return undefined
+    /** Returns the device's id if the token is one of this account and epoch. Ignores a token nobody can judge now. */
+    async verify(
+      token: string | undefined,
+      account: Pick<Credentials, 'userId' | 'epoch'> | undefined,
+    ): Promise<string | undefined> {
+      if (!token || !account) return undefined
       const claims = await ifPossible(verifyToken(token, kind))
-      return claims && claims.sub === userId && claims.exp > clock() / 1000 ? claims.jti : undefined
+      const valid =
+        claims?.sub === account.userId && claims.epoch === account.epoch && claims.exp > clock() / 1000
+      return valid ? claims.jti : undefined
     },
   }
 }

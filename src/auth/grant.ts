@@ -3,7 +3,7 @@ import type { User } from '../store/users.ts'
 import type { AccessTokens } from './access-token.ts'
 import type { RefreshTokens } from './refresh-token.ts'
 
-/** What a login, a registration or a refresh gives: the tokens of a session, and whose it is. */
+/** What a login, a registration, a change of the password or a refresh gives: the tokens of a session, and whose it is. */
 export interface Grant {
   accessToken: string
   /** Lifetime of the access token in seconds. */

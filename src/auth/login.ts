@@ -16,7 +16,7 @@ export interface Device extends Caller {
   gone: AbortSignal
 }
 
-/** A login or registration also marks the device as known to the account. */
+/** A login, a registration and a change of the password also mark the device as known to the account. */
 export interface DeviceGrant extends Grant {
   deviceToken: string
 }
@@ -55,7 +55,7 @@ export function createLogin(deps: {
     const signDeviceToken = deps.deviceTokens.signer()
     const { ip, userAgent } = device
     const account = await users.credentialsByEmail(email)
-    const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account?.userId)
+    const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account)
     const guesser = { account: account?.userId ?? email, knownDevice, ip }
 
     const granted = await deps.throttle.guess(guesser, async () => {
@@ -65,7 +65,7 @@ export function createLogin(deps: {
       // Overtaken by a change of the password or a logout everywhere, this login must not outlive it.
       if (!started) throw new AuthError('invalid_credentials')
       if (passwords.isOutdated(account)) await rehash(account.userId, account.passwordHash, password)
-      return { ...grant(started), deviceToken: signDeviceToken(account.userId, knownDevice) }
+      return { ...grant(started), deviceToken: signDeviceToken(account.userId, started.epoch, knownDevice) }
     })
     if (granted) return granted
     await deps.audit.record({ event: 'login_failed', userId: account?.userId, ip, userAgent })

@@ -32,6 +32,6 @@ export function createRegister(deps: {
     const hashed = await deps.passwords.hash(password, device.gone)
     const started = await deps.sessions.startForNewUser({ email, ...hashed }, session)
     if (!started) throw new AuthError('email_taken')
-    return { ...grant(started), deviceToken: signDeviceToken(started.user.id) }
+    return { ...grant(started), deviceToken: signDeviceToken(started.user.id, started.epoch) }
   }
 }

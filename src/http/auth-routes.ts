@@ -123,8 +123,8 @@ export function createAuthHandlers(deps: {
 
     async changePassword(req, res) {
       const { currentPassword, newPassword } = bodyOf(req, passwordChangeBody)
-      await deps.changePassword(accessOf(req), currentPassword, newPassword, deviceOf(req, res))
-      res.status(204).end()
+      const device = deviceOf(req, res)
+      answerGrant(res, 200, await deps.changePassword(accessOf(req), currentPassword, newPassword, device))
     },
 
     me(req, res) {

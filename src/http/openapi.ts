@@ -266,10 +266,11 @@ const paths = {
       tags: ['Account'],
       operationId: 'changePassword',
       summary: 'Change the password',
+      description: 'Ends all sessions of the user, the one of this request included, and starts a new one.',
       security: byAccessToken,
       requestBody: passwordChange,
       responses: {
-        204: answer("The user's other sessions have ended, this one goes on."),
+        200: answer('The password has changed. A new session.', ['Set-Cookie'], json(tokenAnswer)),
       },
       codes: [...ofUnsafe, ...ofAccessToken, ...ofPasswords, 'password_rejected', 'wrong_password'],
     }),

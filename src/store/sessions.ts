@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gt, inArray, isNull, ne, type SQL, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gt, inArray, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import { AuthError } from '../auth/errors.ts'
 import { type Caller, recordEvents } from './audit.ts'
 import { type Database, guarded, type Queries } from './database.ts'
@@ -25,10 +25,14 @@ export interface NewSession extends Caller {
   replaces: string | undefined
 }
 
-/** A session with its user, and the database's time: a session's limits are never judged by another clock. */
+/**
+ * A session with its user, and the database's time: a session's limits are never judged by another clock. `epoch`
+ * counts how often all sessions of the user were ended at once.
+ */
 export interface SessionState {
   session: Session
   user: User
+  epoch: number
   now: Date
 }
 
@@ -61,6 +65,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
   const state = {
     session: columns,
     user: userColumns,
+    epoch: users.sessionEpoch,
     now: sql<Date>`now()`.mapWith(sessions.createdAt).as('now'),
   }
 
@@ -86,7 +91,11 @@ export function createSessionStore({ database, limits }: { database: Database; l
      * @returns undefined where all sessions were ended since then, or the user was disabled or deleted
      */
     start(userId: string, epoch: number, session: NewSession): Promise<SessionState | undefined> {
-      return database.transaction((tx) => insertSession(tx, 'login', userId, epoch, session))
+      return database.transaction(async (tx) => {
+        const owner = await lockUser(tx, userId, session.replaces)
+        if (!owner || owner.epoch !== epoch || owner.disabledAt) return undefined
+        return insertSession(tx, 'login', userId, session)
+      })
     },
 
     /**
@@ -103,7 +112,9 @@ export function createSessionStore({ database, limits }: { database: Database; l
           .values(user)
           .onConflictDoNothing()
           .returning({ id: users.id })
-        return created && insertSession(tx, 'registered', created.id, 0, session)
+        if (!created) return undefined
+        await lockUser(tx, created.id, session.replaces)
+        return insertSession(tx, 'registered', created.id, session)
       })
     },
 
@@ -153,32 +164,35 @@ export function createSessionStore({ database, limits }: { database: Database; l
     /** Ends all sessions of the user, those included whose login is under way. */
     endAll(userId: string, reason: EndReason, from: Caller): Promise<void> {
       return database.transaction(async (tx) => {
-        await raiseEpoch(tx, eq(users.id, userId), {})
+        await raiseEpoch(tx, userId, {})
         await end(tx, eq(sessions.userId, userId), reason, from)
       })
     },
 
     /**
-     * Changes a password, and ends the user's sessions but `keep`, those included whose login is under way.
-     * @returns whether it was changed: not where the password is not `from` any more
-     * @throws AuthError `session_ended` where `keep` is not live any more
+     * Changes a password, ends all sessions of the user, and starts a new one for the device that asked. The session
+     * that asked ends too, because a copy of its tokens may be in other hands.
+     * @param asking the id of the session that asked
+     * @returns undefined if the password is not `from` any more; nothing is changed then
+     * @throws AuthError `session_ended` if `asking` is not live any more
      */
     changePassword(
       userId: string,
+      asking: string,
       from: string,
       to: { passwordHash: string; passwordScheme: number },
-      keep: string,
-      { ip, userAgent }: Caller,
-    ): Promise<boolean> {
+      session: NewSession,
+    ): Promise<SessionState | undefined> {
       return database.transaction(async (tx) => {
-        const changed = await raiseEpoch(tx, and(eq(users.id, userId), eq(users.passwordHash, from)), to)
-        if (!changed) return false
-        // Passwords take long to hash. Whoever was logged out meanwhile changes nothing any more.
-        if (!(await findLive(tx, keep, userId))) throw new AuthError('session_ended')
-        await recordEvents(tx, [{ event: 'password_changed', userId, sessionId: keep, ip, userAgent }])
-        const others = and(eq(sessions.userId, userId), ne(sessions.id, keep))
-        await end(tx, others, 'password_changed', { ip, userAgent })
-        return true
+        const owner = await lockUser(tx, userId, session.replaces)
+        // Passwords take long to hash. A session that was ended in the meantime changes nothing any more.
+        if (!(await findLive(tx, asking, userId))) throw new AuthError('session_ended')
+        if (owner?.passwordHash !== from) return undefined
+        await raiseEpoch(tx, userId, to)
+        const { ip, userAgent } = session
+        await recordEvents(tx, [{ event: 'password_changed', userId, sessionId: asking, ip, userAgent }])
+        await end(tx, eq(sessions.userId, userId), 'password_changed', session)
+        return insertSession(tx, 'login', userId, session)
       })
     },
   })
@@ -193,22 +207,13 @@ export function createSessionStore({ database, limits }: { database: Database; l
     return found
   }
 
+  /** The user's row must be locked. */
   async function insertSession(
     tx: Queries,
     event: 'login' | 'registered',
     userId: string,
-    epoch: number,
-    session: NewSession,
+    { id, userAgent, ip, replaces }: NewSession,
   ) {
-    // Holding the user's row, logins of one user take turns with each other, with logout-all, and with a change of
-    // the password: what they see after it is what the others have committed.
-    const [owner] = await tx
-      .select({ id: users.id })
-      .from(users)
-      .where(and(eq(users.id, userId), eq(users.sessionEpoch, epoch), isNull(users.disabledAt)))
-      .for('update')
-    if (!owner) return undefined
-    const { id, userAgent, ip, replaces } = session
     await tx.insert(sessions).values({
       id,
       userId,
@@ -217,14 +222,14 @@ export function createSessionStore({ database, limits }: { database: Database; l
       expiresAt: sql`now() + ${seconds(limits.absoluteSeconds)}`,
     })
     await recordEvents(tx, [{ event, userId, sessionId: id, ip, userAgent }])
-    if (replaces) await end(tx, eq(sessions.id, replaces), 'login', session)
+    if (replaces) await end(tx, eq(sessions.id, replaces), 'login', { ip, userAgent })
     const overCap = tx
       .select({ id: sessions.id })
       .from(sessions)
       .where(and(eq(sessions.userId, userId), ne(sessions.id, id), live))
       .orderBy(desc(sessions.createdAt), desc(sessions.id))
       .offset(limits.perUser - 1)
-    await end(tx, inArray(sessions.id, overCap), 'too_many', session)
+    await end(tx, inArray(sessions.id, overCap), 'too_many', { ip, userAgent })
     const [started] = await tx
       .select(state)
       .from(sessions)
@@ -234,13 +239,36 @@ export function createSessionStore({ database, limits }: { database: Database; l
   }
 }
 
-async function raiseEpoch(tx: Queries, which: SQL | undefined, change: Partial<typeof users.$inferInsert>) {
-  const raised = await tx
+/**
+ * Locks the row of a user, and of the user whose session `replaces` is, before any session is touched. Logins of one
+ * user so take turns with each other, with logout-all and with a change of the password, and see what these have
+ * committed. The rows are locked in the order of their ids: two users who replace each other's sessions would
+ * deadlock otherwise.
+ */
+async function lockUser(tx: Queries, userId: string, replaces: string | undefined) {
+  const userOfReplaced = tx
+    .select({ id: sessions.userId })
+    .from(sessions)
+    .where(eq(sessions.id, replaces ?? ''))
+  const locked = await tx
+    .select({
+      id: users.id,
+      epoch: users.sessionEpoch,
+      passwordHash: users.passwordHash,
+      disabledAt: users.disabledAt,
+    })
+    .from(users)
+    .where(or(eq(users.id, userId), inArray(users.id, userOfReplaced)))
+    .orderBy(asc(users.id))
+    .for('update')
+  return locked.find(({ id }) => id === userId)
+}
+
+async function raiseEpoch(tx: Queries, userId: string, change: Partial<typeof users.$inferInsert>) {
+  await tx
     .update(users)
     .set({ ...change, sessionEpoch: sql`${users.sessionEpoch} + 1` })
-    .where(which)
-    .returning({ id: users.id })
-  return raised.length > 0
+    .where(eq(users.id, userId))
 }
 
 export type SessionStore = ReturnType<typeof createSessionStore>

@@ -7,7 +7,7 @@ const access = { userId: 'u', sessionId: 's', role: 'user' }
 /** A change that finds the hash exchanged when it is about to store the new one, the first time only. */
 function overtakenChange(isStillRight: boolean) {
   const verify = jest.fn<() => Promise<boolean>>().mockResolvedValueOnce(true).mockResolvedValue(isStillRight)
-  const store = jest.fn<() => Promise<boolean>>().mockResolvedValueOnce(false).mockResolvedValue(true)
+  const store = jest.fn<() => Promise<unknown>>().mockResolvedValueOnce(undefined).mockResolvedValue({})
   const deps = {
     ...notUnderTest,
     users: { credentialsById: async () => ({ passwordHash: 'hash' }) },
@@ -18,6 +18,8 @@ function overtakenChange(isStillRight: boolean) {
       verify,
       hash: async () => ({ passwordHash: 'new', passwordScheme: 1 }),
     },
+    prepareGrant: () => () => ({}),
+    newSessionFor: async () => ({}),
   }
   const change = createChangePassword(deps as unknown as Parameters<typeof createChangePassword>[0])
   return { change: () => change(access, 'current password', 'new password', someDevice), store }

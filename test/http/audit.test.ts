@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import {
   type Client,
+  clientOf,
   disable,
   login,
   logout,
@@ -99,7 +100,7 @@ describe(`audit_events, on ${databaseName}`, () => {
     expect((await eventsOf(client)).at(-1)).toEqual(event('session_ended', 'reuse', client))
   })
 
-  test('a password change, the sessions it ends, and one that failed', async () => {
+  test('a password change, the sessions it ends and the one it starts, and a change that failed', async () => {
     const client = await register(t.app)
     const other = await login(t.app, client.email)
     const change = (currentPassword: string) =>
@@ -109,13 +110,18 @@ describe(`audit_events, on ${databaseName}`, () => {
       })
 
     await change(otherPassword).expect(403)
-    await change(password).expect(204)
+    const renewed = clientOf(await change(password).expect(200))
 
-    expect((await eventsOf(client)).slice(2)).toEqual([
+    const [failed, changed, ...ended] = (await eventsOf(client)).slice(2)
+    expect([failed, changed, ended.pop()]).toEqual([
       event('password_change_failed', null, client),
       event('password_changed', null, client),
-      event('session_ended', 'password_changed', other),
+      event('login', null, renewed),
     ])
+    expect(ended).toHaveLength(2)
+    expect(ended).toEqual(
+      expect.arrayContaining([client, other].map((each) => event('session_ended', 'password_changed', each))),
+    )
   })
 
   test('sessions that end by revocation, by logout everywhere, by a login in their place, and over the cap', async () => {

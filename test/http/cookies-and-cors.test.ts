@@ -73,12 +73,17 @@ describe(`the refresh cookie on ${databaseName}`, () => {
   const lasting = ['HttpOnly', 'Path=/', 'SameSite=Strict']
   const whole = ['HttpOnly', 'Max-Age=604800', 'Path=/', 'SameSite=Strict']
 
-  test('C1 has exactly the attributes of the contract, from registration, login and refresh', async () => {
+  test('C1 has exactly the attributes of the contract, from registration, login, refresh and password change', async () => {
     const registered = await tryRegister()
     const loggedIn = await tryLogin(t.app, registered.body.user.email)
     const refreshed = await refresh(t.app, refreshTokenOf(loggedIn))
 
-    for (const response of [registered, loggedIn, refreshed]) {
+    const changed = await send(t.app, 'POST /auth/password', {
+      as: clientOf(refreshed),
+      body: { currentPassword: password, newPassword: otherPassword },
+    })
+
+    for (const response of [registered, loggedIn, refreshed, changed]) {
       expect(
         response.get('Set-Cookie')?.filter((line) => line.startsWith(`${refreshCookieName}=`)),
       ).toHaveLength(1)

@@ -407,7 +407,8 @@ function expectCookieByContract({ status, headers, body }: RawAnswer, { method, 
   const [set, ...more] = headers.getSetCookie().filter((line) => line.startsWith(`${refreshCookieName}=`))
   const [, path] = /^(?:\w+:\/\/[^/]*)?(\/[^?#]*)/.exec(target) ?? []
   expect(more).toEqual([])
-  const gives = status < 300 && method === 'POST' && /^\/auth\/(register|login|refresh)$/.test(path ?? '')
+  const gives =
+    status < 300 && method === 'POST' && /^\/auth\/(register|login|refresh|password)$/.test(path ?? '')
   const takes =
     method === 'POST' &&
     ((status === 204 && /^\/auth\/logout(-all)?$/.test(path ?? '')) ||

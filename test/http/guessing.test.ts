@@ -10,6 +10,8 @@ import {
   type Client,
   createTestApp,
   deviceCookieName,
+  disable,
+  enable,
   expectProblem,
   expectUnavailable,
   newEmail,
@@ -213,7 +215,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
 
     for (let i = 0; i < limit + 1; i++)
       expectProblem(await change(password, 'short'), 400, 'password_rejected')
-    expect((await change(password, otherPassword)).status).toBe(204)
+    expect((await change(password, otherPassword)).status).toBe(200)
     const answers = await Promise.all(times(limit, () => guess(client.email, { guessed: password })))
 
     expect(tally(answers)).toEqual({ 401: limit })
@@ -254,7 +256,53 @@ describe('D4 a known device', () => {
       headers: { Cookie: `${deviceCookieName}=${known}` },
     })
 
-    expect(changed.status).toBe(204)
+    expect(changed.status).toBe(200)
+  })
+
+  const newPassword = 'my fish is called bob'
+  const change = (as: Client, cookies = '') =>
+    send(t.app, 'POST /auth/password', {
+      as,
+      body: { currentPassword: password, newPassword },
+      headers: { Cookie: cookies },
+    })
+
+  test.each<[ending: string, end: (client: Client) => Promise<string>]>([
+    ['a password change', (as) => change(as).then(() => newPassword)],
+    ['a logout everywhere', (as) => send(t.app, 'POST /auth/logout-all', { as }).then(() => password)],
+    [
+      'disabling and enabling the account',
+      async (as) => {
+        await disable(t, as)
+        await enable(t, as)
+        return password
+      },
+    ],
+  ])('is unknown after %s: its guesses count as those of a stranger', async (_ending, end) => {
+    const client = await register(t.app)
+    const collected = deviceOf(await guess(client.email, { guessed: password }))
+    const guessed = await end(client)
+    const own = deviceOf(await guess(client.email, { guessed }))
+
+    const answers = await Promise.all(times(limit + 1, () => guess(client.email, { device: collected })))
+
+    expect(tally(answers)).toEqual({ 401: limit, 429: 1 })
+    expect((await guess(client.email, { guessed })).status).toBe(429)
+    expect((await guess(client.email, { guessed, device: own })).status).toBe(200)
+  })
+
+  test('gets a new token with the password change it asks for, and keeps its budget', async () => {
+    const client = await register(t.app)
+    const known = deviceOf(await guess(client.email, { guessed: password }))
+    await Promise.all(times(limit - 1, () => guess(client.email, { device: known })))
+
+    const changed = await change(client, `${deviceCookieName}=${known}`)
+    const renewed = deviceOf(changed)
+
+    expect(changed.status).toBe(200)
+    expect((await guess(client.email, { device: renewed })).status).toBe(401)
+    expect((await guess(client.email, { device: renewed })).status).toBe(429)
+    expect((await guess(client.email, { guessed: newPassword })).status).toBe(200)
   })
 
   test('has a budget of its own, which ends as well', async () => {

@@ -266,11 +266,11 @@ const commands = [
     const response = await post('/auth/password', { as: token, body: { currentPassword, newPassword } })
 
     const refused = refusal(model, token) ?? (knows ? undefined : [403, 'wrong_password', 'kept'])
-    expectAnswer(response, refused ?? [204, undefined, 'kept'])
+    expectAnswer(response, refused ?? [200, undefined, 'given'])
     if (refused) return
     user.password = newPassword
-    const others = liveSessions(model, user).filter((session) => session !== token.session)
-    end(model, others, 'password_changed')
+    end(model, liveSessions(model, user), 'password_changed')
+    start(model, user, undefined, response)
   }),
 
   ...command(2, 'revoke', { by: which, which: back }, async (model, { by, which }) => {

@@ -199,7 +199,8 @@ describe('what is documented is what is answered', () => {
       await ask(documented, ended),
       await ask(documented, reused, { as: client }),
     ]
-    for (const body of bodies[documented.name] ?? []) answers.push(await ask(documented, client, { body }))
+    for (const body of bodies[documented.name] ?? [])
+      answers.push(await ask(documented, await register(t.app), { body }))
     await withoutDatabase(t.db, async () => answers.push(await ask(documented, client)))
 
     for (const answer of answers) expectDocumented(documented, answer)

@@ -242,17 +242,50 @@ describe('logout everywhere', () => {
 })
 
 describe('password change', () => {
-  test('B7 ends the other sessions, keeps this one, and the old password no longer logs in', async () => {
+  test('B7 ends all sessions, the one that asked included, and starts a new one; the old password is void', async () => {
     const [client, other] = await registerTwice()
 
     const response = await changePassword(client, password, otherPassword)
 
-    expect(response.status).toBe(204)
-    expect(refreshCookieOf(response)).toBeUndefined()
-    expect(await rowOf(t, other)).toMatchObject({ end_reason: 'password_changed' })
-    await expectUnusable([other])
+    expect(response.status).toBe(200)
+    const renewed = clientOf(response)
+    expect(renewed.userId).toBe(client.userId)
+    expect(idsOf(client, other)).not.toContain(renewed.sessionId)
+    for (const ended of [client, other])
+      expect(await rowOf(t, ended)).toMatchObject({ end_reason: 'password_changed' })
+    await expectUnusable([client, other])
+    expect(await listedIds(renewed)).toEqual(idsOf(renewed))
     expectProblem(await tryLogin(t.app, client.email), 401, 'invalid_credentials')
-    await expectUsable(client, await login(t.app, client.email, otherPassword))
+    await expectUsable(renewed, await login(t.app, client.email, otherPassword))
+  })
+
+  test.each<[what: string, steal: (client: Client) => Promise<Client>]>([
+    ['its current refresh token', async (client) => client],
+    [
+      'its next refresh token',
+      async ({ refreshToken }) => clientOf(await refresh(t.app, refreshToken).expect(200)),
+    ],
+  ])('B7 leaves a thief nothing who copied %s', async (_what, steal) => {
+    const client = await register(t.app)
+    const thief = await steal(client)
+
+    const renewed = clientOf(await changePassword(client, password, otherPassword))
+
+    await expectUnusable([thief])
+    await expectUsable(renewed)
+  })
+
+  test('B7 ends the session of the cookie that the new one replaces, whoever it belongs to', async () => {
+    const [client, stranger] = [await register(t.app), await register(t.app)]
+
+    const response = await changePassword(client, password, otherPassword).set(
+      'Cookie',
+      cookie(stranger.refreshToken),
+    )
+
+    expect(clientOf(response).userId).toBe(client.userId)
+    expect(await rowOf(t, stranger)).toMatchObject({ end_reason: 'login' })
+    await expectUsable(clientOf(response))
   })
 
   test.each([
@@ -478,7 +511,7 @@ describe(`races on ${databaseName}`, () => {
   }
   const change: Race = (_client, keeper, round) => {
     const [current = '', next = ''] = passwordsOf(round)
-    return changePassword(keeper, current, next).expect(204)
+    return changePassword(keeper, current, next).expect(200)
   }
   const disabling: Race = (client) => disable(t, client)
 
@@ -490,7 +523,7 @@ describe(`races on ${databaseName}`, () => {
     ['refresh', 'disabling the user', disabling],
     ['login', 'disabling the user', disabling],
   ])('B8 %s against %s', async (racer, what, against) => {
-    const keeper = await register(t.app)
+    let keeper = await register(t.app)
     for (const round of rounds) {
       const changes = what === 'a change of the password'
       const client = await login(t.app, keeper.email, changes ? passwordsOf(round)[0] : password)
@@ -499,7 +532,11 @@ describe(`races on ${databaseName}`, () => {
 
       // Whoever starts first has the better chances, so both take turns at it.
       const outcome = round % 4 < 2 ? Promise.all([one(), two()]) : Promise.all([two(), one()])
-      const response = (await outcome)[round % 4 < 2 ? 0 : 1] as request.Response
+      const responses = (await outcome) as request.Response[]
+      const [response, changed] = (round % 4 < 2 ? responses : responses.toReversed()) as [
+        request.Response,
+        request.Response,
+      ]
 
       expect([200, 401]).toContain(response.status)
       const losers = response.status === 200 ? [client, clientOf(response)] : [client]
@@ -508,7 +545,9 @@ describe(`races on ${databaseName}`, () => {
         await enable(t, client)
         await expectUnusable(losers)
       }
-      if (changes) expect(await listedIds(keeper)).toEqual(idsOf(keeper))
+      if (!changes) continue
+      keeper = clientOf(changed)
+      expect(await listedIds(keeper)).toEqual(idsOf(keeper))
     }
   })
 
@@ -550,7 +589,7 @@ describe(`races on ${databaseName}`, () => {
 
   test.each<[what: string, overtake: (client: Client) => PromiseLike<unknown>]>([
     ['a logout everywhere', (client) => logoutAll(client).expect(204)],
-    ['a change of the password', (client) => changePassword(client, password, otherPassword).expect(204)],
+    ['a change of the password', (client) => changePassword(client, password, otherPassword).expect(200)],
     ['disabling the user', (client) => disable(t, client)],
     ['disabling the user and enabling again', (client) => disable(t, client).then(() => enable(t, client))],
     ['deleting the user', deleteUser],
@@ -558,7 +597,9 @@ describe(`races on ${databaseName}`, () => {
     const client = await register(t.app)
     const held = holdNextLogin()
 
-    const pending = tryLogin(t.app, client.email).then((response) => response)
+    const pending = tryLogin(t.app, client.email)
+      .set('User-Agent', client.email)
+      .then((response) => response)
     await held.arrived
     await overtake(client)
     held.release()
@@ -566,7 +607,6 @@ describe(`races on ${databaseName}`, () => {
 
     expectProblem(response, 401, 'invalid_credentials')
     expect(refreshCookieOf(response)).toBeUndefined()
-    const others = sql`SELECT id FROM sessions WHERE user_id = ${client.userId} AND id <> ${client.sessionId}`
-    expect(await run(others)).toEqual([])
+    expect(await run(sql`SELECT id FROM sessions WHERE user_agent = ${client.email}`)).toEqual([])
   })
 })

@@ -77,7 +77,7 @@ describeOnPostgres('two servers on one PostgreSQL', () => {
     },
   }
 
-  test.each(Object.entries(endings))('B8 a refresh racing %s leaves nothing usable', async (_name, end) => {
+  test.each(Object.entries(endings))('B8 a refresh racing %s leaves nothing usable', async (name, end) => {
     for (let round = 0; round < 50; round++) {
       const user = await newUser()
 
@@ -86,7 +86,7 @@ describeOnPostgres('two servers on one PostgreSQL', () => {
         ...Array.from({ length: 4 }, (_, client) => refresh(client, user.refreshToken)),
       ])
 
-      expect(ended.status).toBe(204)
+      expect(ended.status).toBe(name === 'a password change' ? 200 : 204)
       for (const answer of refreshed) {
         expect([200, 401]).toContain(answer.status)
         expect(await isUsable(answer)).toBe(false)
@@ -107,7 +107,7 @@ describeOnPostgres('two servers on one PostgreSQL', () => {
         ...Array.from({ length: 4 }, (_, client) => login(client)),
       ])
 
-      expect(changed.status).toBe(204)
+      expect(changed.status).toBe(200)
       for (const answer of logins) {
         expect([200, 401]).toContain(answer.status)
         expect(await isUsable(answer)).toBe(false)

@@ -1,7 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
-import { createSessionStore, type NewSession, type SessionStore } from '../../src/store/sessions.ts'
+import {
+  createSessionStore,
+  type NewSession,
+  type SessionState,
+  type SessionStore,
+} from '../../src/store/sessions.ts'
 import { createUserStore, type UserStore } from '../../src/store/users.ts'
 import { createTestDatabase, databaseName, type TestDatabase, withoutDatabase } from '../support/database.ts'
 import { somewhere } from '../support/fakes.ts'
@@ -99,7 +104,8 @@ describe(`starting a session, on ${databaseName}`, () => {
     ['all sessions were ended since', (userId) => sessions.endAll(userId, 'logout_all', somewhere)],
     [
       'the password was changed since',
-      async (id) => sessions.changePassword(id, 'first hash', newHash(), (await startOne(id)).id, somewhere),
+      async (id) =>
+        sessions.changePassword(id, (await startOne(id)).id, 'first hash', newHash(), newSession()),
     ],
     ['the user was disabled since', disable],
     ['the user was disabled since, and enabled again', (id) => disable(id).then(() => enable(id))],
@@ -388,58 +394,68 @@ describe('ending', () => {
 })
 
 describe('changing the password', () => {
-  test('B7 replaces the hash, ends all sessions but the one to keep, and raises the epoch', async () => {
-    const { userId, session: kept } = await newUserWithSession()
+  test('B7 replaces the hash, ends all sessions, starts a new one, and raises the epoch', async () => {
+    const { userId, session: asking } = await newUserWithSession()
     const other = await startOne(userId)
     const before = await credentials(userId)
     const to = { passwordHash: 'second hash', passwordScheme: 2 }
+    const session = newSession()
 
-    expect(await sessions.changePassword(userId, 'first hash', to, kept.id, somewhere)).toBe(true)
+    const started = await sessions.changePassword(userId, asking.id, 'first hash', to, session)
 
+    expect(started).toMatchObject({ session: { id: session.id, userId, generation: 1 }, epoch: 1 })
     expect(await credentials(userId)).toEqual({ ...before, ...to, epoch: before.epoch + 1 })
-    expect(await liveIds(userId)).toEqual([kept.id])
-    expect(await rowOf(other.id)).toMatchObject({ end_reason: 'password_changed' })
+    expect(await liveIds(userId)).toEqual([session.id])
+    for (const { id } of [asking, other])
+      expect(await rowOf(id)).toMatchObject({ end_reason: 'password_changed' })
   })
 
   test('does nothing where the password is not the one that was verified any more', async () => {
-    const { userId, session: kept } = await newUserWithSession()
+    const { userId, session: asking } = await newUserWithSession()
     const other = await startOne(userId)
     const before = await credentials(userId)
 
-    expect(await sessions.changePassword(userId, 'another hash', newHash(), kept.id, somewhere)).toBe(false)
+    const started = await sessions.changePassword(userId, asking.id, 'old hash', newHash(), newSession())
 
+    expect(started).toBeUndefined()
     expect(await credentials(userId)).toEqual(before)
-    expect(await liveIds(userId)).toEqual([kept.id, other.id].sort())
+    expect(await liveIds(userId)).toEqual([asking.id, other.id].sort())
   })
 
   test.each<[string, (id: string, userId: string) => Promise<unknown>]>([
     ['was ended', (id, userId) => sessions.end(id, userId, 'revoked', somewhere)],
     ['was logged out everywhere', (_id, userId) => sessions.endAll(userId, 'logout_all', somewhere)],
     ['has a user who was disabled', (_id, userId) => disable(userId)],
-  ])('B8 does nothing where the session to keep %s while the passwords were hashed', async (_what, end) => {
-    const { userId, session: kept } = await newUserWithSession()
-    const other = await startOne(userId)
-    await end(kept.id, userId)
-    const [before, live] = [await credentials(userId), await liveIds(userId)]
+  ])(
+    'B8 does nothing where the session that asked %s while the passwords were hashed',
+    async (_what, end) => {
+      const { userId, session: asking } = await newUserWithSession()
+      const other = await startOne(userId)
+      await end(asking.id, userId)
+      const [before, live] = [await credentials(userId), await liveIds(userId)]
 
-    await expect(
-      sessions.changePassword(userId, 'first hash', newHash(), kept.id, somewhere),
-    ).rejects.toMatchObject({ code: 'session_ended' })
+      await expect(
+        sessions.changePassword(userId, asking.id, 'first hash', newHash(), newSession()),
+      ).rejects.toMatchObject({ code: 'session_ended' })
 
-    expect(await credentials(userId)).toEqual(before)
-    expect(await liveIds(userId)).toEqual(live)
-    expect([[], [other.id]]).toContainEqual(live)
-  })
+      expect(await credentials(userId)).toEqual(before)
+      expect(await liveIds(userId)).toEqual(live)
+      expect([[], [other.id]]).toContainEqual(live)
+    },
+  )
 
-  test('by two at once: one of them does', async () => {
+  test('B8 by two at once: one of them does, and the session of the other has ended', async () => {
     const userId = await newUser()
-    const [one, two] = [await startOne(userId), await startOne(userId)]
+    const askers = [await startOne(userId), await startOne(userId)]
 
-    const changed = await Promise.all(
-      [one, two].map(({ id }) => sessions.changePassword(userId, 'first hash', newHash(), id, somewhere)),
+    const changed = await Promise.allSettled(
+      askers.map(({ id }) => sessions.changePassword(userId, id, 'first hash', newHash(), newSession())),
     )
 
-    expect(changed.sort()).toEqual([false, true])
+    expect(changed.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
+    expect(changed.find(({ status }) => status === 'rejected')).toMatchObject({
+      reason: { code: 'session_ended' },
+    })
     expect(await liveIds(userId)).toHaveLength(1)
   })
 
@@ -459,35 +475,40 @@ describe('changing the password', () => {
 describe('races', () => {
   const rounds = Array.from({ length: 9 }, (_, round) => round)
 
-  test.each<{ what: string; run: (userId: string, keep: string) => Promise<unknown> }>([
-    { what: 'endAll', run: (userId) => sessions.endAll(userId, 'logout_all', somewhere) },
-    {
-      what: 'changePassword',
-      run: async (userId, keep) => {
-        const { passwordHash } = await credentials(userId)
-        return sessions.changePassword(userId, passwordHash, newHash(), keep, somewhere)
-      },
+  const endings: Record<string, (userId: string, asking: string) => Promise<SessionState | undefined>> = {
+    endAll: (userId) => sessions.endAll(userId, 'logout_all', somewhere).then(() => undefined),
+    changePassword: async (userId, asking) => {
+      const { passwordHash } = await credentials(userId)
+      return sessions.changePassword(userId, asking, passwordHash, newHash(), newSession())
     },
-    { what: 'disabling', run: disable },
-  ])('B8 start and rotate against $what: nothing but the session to keep is left', async ({ what, run }) => {
-    const userId = await newUser()
-    for (const round of rounds) {
-      await enable(userId)
-      const keep = await startOne(userId)
-      const { id } = await startOne(userId)
-      const { epoch } = await credentials(userId)
-      const racers = [
-        () => sessions.start(userId, epoch, newSession()),
-        () => run(userId, keep.id),
-        () => sessions.rotate(id, userId, 1),
-      ]
-      const turned = [...racers.slice(round % 3), ...racers.slice(0, round % 3)]
+    disabling: (userId) => disable(userId).then(() => undefined),
+  }
 
-      await Promise.all(turned.map((race) => race()))
+  test.each(Object.entries(endings))(
+    'B8 start and rotate against %s: nothing is left but the session that a change of the password starts',
+    async (what, run) => {
+      const userId = await newUser()
+      for (const round of rounds) {
+        await enable(userId)
+        const asking = await startOne(userId)
+        const { id } = await startOne(userId)
+        const { epoch } = await credentials(userId)
+        let renewed: SessionState | undefined
+        const racers = [
+          () => sessions.start(userId, epoch, newSession()),
+          async () => {
+            renewed = await run(userId, asking.id)
+          },
+          () => sessions.rotate(id, userId, 1),
+        ]
+        const turned = [...racers.slice(round % 3), ...racers.slice(0, round % 3)]
 
-      expect(await liveIds(userId)).toEqual(what === 'changePassword' ? [keep.id] : [])
-    }
-  })
+        await Promise.all(turned.map((race) => race()))
+
+        expect(await liveIds(userId)).toEqual(what === 'changePassword' ? [renewed?.session.id] : [])
+      }
+    },
+  )
 })
 
 test('G2 everything says unavailable where the database is out of reach', async () => {
@@ -501,7 +522,7 @@ test('G2 everything says unavailable where the database is out of reach', async 
       sessions.list(id),
       sessions.end(id, id, 'logout', somewhere),
       sessions.endAll(id, 'logout_all', somewhere),
-      sessions.changePassword(id, id, newHash(), id, somewhere),
+      sessions.changePassword(id, id, 'hash', newHash(), newSession()),
       users.credentialsByEmail(id),
       users.credentialsById(id),
       users.rehash(id, id, newHash()),
