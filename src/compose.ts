@@ -25,7 +25,7 @@ import { createTokenCookie } from './http/token-cookie.ts'
 import { createKeys, type KeyEvent } from './secrets/keys.ts'
 import { createAttemptStore } from './store/attempts.ts'
 import { createAuditLog } from './store/audit.ts'
-import { type Database, isReachable, openDatabase } from './store/database.ts'
+import { type Database, databaseState, openDatabase } from './store/database.ts'
 import { createHousekeeping } from './store/housekeeping.ts'
 import { createSessionStore } from './store/sessions.ts'
 import { createUserStore } from './store/users.ts'
@@ -125,7 +125,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       measure: metrics.observe,
       draining: () => draining,
       readiness: readiness({
-        database: () => isReachable(database),
+        database: () => databaseState(database),
         keys: keys.status,
         draining: () => draining,
       }),

@@ -53,7 +53,7 @@ const readiness = z
   .object({
     status: z.enum(['ok', 'unavailable']),
     checks: z.object({
-      database: z.enum(['ok', 'unreachable']),
+      database: z.enum(['ok', 'unreachable', 'read_only']),
       keys: z.enum(['ok', 'refused', 'unreachable', 'stale']),
     }),
   })

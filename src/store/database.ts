@@ -1,10 +1,10 @@
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
 import { AuthError } from '../auth/errors.ts'
+import { checkSchema, migrate, SchemaError } from './migrate.ts'
 
 /** What the stores run their statements on: the database itself, or a transaction. */
 export type Queries = PgDatabase<PgQueryResultHKT>
@@ -26,7 +26,18 @@ export class DatabaseError extends Error {
   }
 }
 
-const migrationsFolder = fileURLToPath(new URL('./migrations', import.meta.url))
+// What our statements and the driver rely on. A role, a database or a configuration file may say otherwise. Set after
+// connecting: poolers refuse most of these as parameters of the connection's start.
+const sessionSettings = `
+  SET client_encoding = 'UTF8';
+  SET standard_conforming_strings = on;
+  SET DateStyle = 'ISO, MDY';
+  SET IntervalStyle = 'postgres';
+  SET TimeZone = 'UTC';
+  SET bytea_output = 'hex';
+  SET default_transaction_isolation = 'read committed';
+  SET default_transaction_deferrable = off;
+`
 
 /**
  * Opens PostgreSQL at `url`, or the embedded database in `folder` where there is none, and brings its tables up to
@@ -47,7 +58,6 @@ export function openDatabase(settings: {
 export async function openEmbedded(folder: string, image?: Blob): Promise<Database> {
   const { PGlite } = await import('@electric-sql/pglite')
   const { drizzle } = await import('drizzle-orm/pglite')
-  const { migrate } = await import('drizzle-orm/pglite/migrator')
 
   // Five times faster than to make a new database is to unpack one that the authors of PGlite have made.
   const create = async (where: string) => {
@@ -73,7 +83,10 @@ export async function openEmbedded(folder: string, image?: Blob): Promise<Databa
   let unlock = () => {}
   const client = folder === 'memory://' ? await create(folder) : await openFolder()
   const queries = drizzle({ client })
-  await migrate(queries, { migrationsFolder })
+  await client.exec(sessionSettings)
+  await prepareTables(queries).catch((error: Error) => {
+    throw new DatabaseError(`DATA_DIR ${folder}: ${driverError(error).message}`)
+  })
   return {
     queries,
     transaction: (work) => queries.transaction(work),
@@ -83,6 +96,11 @@ export async function openEmbedded(folder: string, image?: Blob): Promise<Databa
       unlock()
     },
   }
+}
+
+async function prepareTables(queries: Queries): Promise<void> {
+  await migrate(queries)
+  await checkSchema(queries)
 }
 
 // Two processes on one folder would silently lose each other's writes. The kernel holds the lock for as long as the
@@ -107,43 +125,48 @@ async function lockFolder(folder: string): Promise<() => void> {
 }
 
 const startSeconds = 30
-const migrationLock = 4_021_968_133
 
 async function openPostgres(url: string, onTrouble: (message: string) => void): Promise<Database> {
   const { default: pg } = await import('pg')
   const { parseIntoClientConfig } = await import('pg-connection-string')
   const { drizzle } = await import('drizzle-orm/node-postgres')
-  const { migrate } = await import('drizzle-orm/node-postgres/migrator')
 
   // As a function: whoever looks at the pool, or prints it, does not see the password.
   const { password, ...server } = parseIntoClientConfig(url)
-  const connection = { ...server, ...(password && { password: () => password as string }) }
+  const connection = {
+    ...server,
+    ...(password && { password: () => password as string }),
+    application_name: 'express-auth-server',
+    connectionTimeoutMillis: 3_000,
+    keepAlive: true,
+  }
 
-  async function migrateOnce(): Promise<void> {
-    const client = new pg.Client({ ...connection, connectionTimeoutMillis: 3_000 })
+  async function prepareOnce(): Promise<void> {
+    const client = new pg.Client(connection)
     client.on('error', ({ message }) => onTrouble(message))
     try {
       await client.connect()
-      // Instances that start together take turns. A migration may take its time, but waits for nobody for ever.
-      await client.query(`SET lock_timeout = '${startSeconds}s'`)
-      await client.query('SELECT pg_advisory_lock($1)', [migrationLock])
-      await migrate(drizzle({ client }), { migrationsFolder })
+      await client.query(sessionSettings)
+      const queries = drizzle({ client })
+      await requireWritable(queries)
+      await prepareTables(queries)
     } finally {
       await client.end()
     }
   }
-  await retryWhileUnavailable(migrateOnce, onTrouble)
+  await retryWhileUnavailable(prepareOnce, onTrouble)
 
   // Every wait is bounded: for a connection, for a statement at the server, and for an answer that never comes.
   const pool = new pg.Pool({
     ...connection,
-    application_name: 'express-auth-server',
     max: 10,
-    connectionTimeoutMillis: 3_000,
-    statement_timeout: 3_000,
     query_timeout: 4_000,
-    idle_in_transaction_session_timeout: 5_000,
-    keepAlive: true,
+    onConnect: (client) =>
+      client.query(`${sessionSettings}
+        SET statement_timeout = '3s';
+        SET lock_timeout = 0;
+        SET idle_in_transaction_session_timeout = '5s';
+      `),
   })
   pool.on('error', ({ message }) => onTrouble(message))
   // The pool does not listen to a connection that is checked out; lost then, it would end the process.
@@ -152,7 +175,8 @@ async function openPostgres(url: string, onTrouble: (message: string) => void): 
   async function transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {
     const client = await pool.connect()
     try {
-      await client.query('BEGIN')
+      // Poolers in transaction mode do not keep the settings of a session together with its transactions.
+      await client.query('BEGIN ISOLATION LEVEL READ COMMITTED')
       const result = await work(drizzle({ client }))
       await client.query('COMMIT')
       client.release()
@@ -183,28 +207,47 @@ async function retryWhileUnavailable(
       return
     } catch (error) {
       const cause = driverError(error)
-      if (!isUnavailable(cause))
-        throw new DatabaseError(
-          `DATABASE_URL: PostgreSQL refused (${cause.message}): mend the URL or the rights of its user`,
-        )
+      if (!isUnavailable(cause)) throw new DatabaseError(`DATABASE_URL: ${refusal(cause)}`)
+      const state = isReadOnly(cause) ? 'read-only' : `out of reach (${cause.code ?? cause.message})`
       if (Date.now() > deadline)
         throw new DatabaseError(
-          `DATABASE_URL: PostgreSQL was out of reach for ${startSeconds} s (${cause.code ?? cause.message}): start it, or mend the URL`,
+          `DATABASE_URL: PostgreSQL was ${state} for ${startSeconds} s. Start it, or change the URL to a server that can be written to.`,
         )
-      onTrouble(`waiting for PostgreSQL (${cause.code ?? cause.message})`)
+      onTrouble(`waiting for PostgreSQL: ${state}`)
       await delay(500)
     }
   }
 }
 
-/** Whether the database answers. */
-export async function isReachable(database: Database): Promise<boolean> {
+function refusal(error: DriverError): string {
+  if (error instanceof SchemaError) return error.message
+  // duplicate_table, duplicate_object, duplicate_function
+  if (['42P07', '42710', '42723'].includes(error.code ?? ''))
+    return `the schema has tables of another application (${error.message}). Use a database or a schema of this server's own.`
+  return `PostgreSQL refused (${error.message}). Change the URL, or the rights of its user.`
+}
+
+/** What the database can do now: `read_only` after a failover that left this server on a standby. */
+export type DatabaseState = 'ok' | 'read_only' | 'unreachable'
+
+/** Asks the database whether it can be written to. */
+export async function databaseState(database: Database): Promise<DatabaseState> {
   try {
-    await database.queries.execute(sql`SELECT 1`)
-    return true
-  } catch {
-    return false
+    // In a transaction that fails, so that its connection is closed: the next one may lead to the new primary.
+    await database.transaction(requireWritable)
+    return 'ok'
+  } catch (error) {
+    return isReadOnly(driverError(error)) ? 'read_only' : 'unreachable'
   }
+}
+
+// On a standby, and where default_transaction_read_only is set. Throws what a statement that writes would throw.
+async function requireWritable(queries: Queries): Promise<void> {
+  const { rows } = (await queries.execute(
+    sql`SELECT current_setting('transaction_read_only') AS read_only`,
+  )) as unknown as { rows: { read_only: string }[] }
+  if (rows[0]?.read_only !== 'off')
+    throw Object.assign(new Error('the database is read-only'), { code: readOnlyState })
 }
 
 /**
@@ -233,9 +276,14 @@ function driverError(error: unknown): DriverError {
   return (cause instanceof Error ? cause : error) as DriverError
 }
 
+const readOnlyState = '25006'
+const isReadOnly = ({ code }: DriverError) => code === readOnlyState
+
 // What passes by itself: errors of the network (E…), and of a server that cannot serve now, by class of SQLSTATE:
-// connection, rollback, resources, operator intervention (statement timeouts too), system error; lock timeouts.
-const transient = /^(E(CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN)$|08|40|53|57|58|55P03)/
+// connection, rollback, resources, operator intervention (statement timeouts too), system error; read-only, failed and
+// timed out transactions; lock timeouts.
+const transient =
+  /^(E(CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|NOTFOUND|AI_AGAIN)$|08|40|53|57|58|25006|25P0[234]|55P03)/
 
 function isUnavailable({ code, message }: DriverError): boolean {
   return code === undefined ? /timeout|terminated|closed|not queryable/i.test(message) : transient.test(code)

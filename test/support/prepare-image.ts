@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFile
 import { PGlite } from '@electric-sql/pglite'
 import { dataDir } from '@electric-sql/pglite-prepopulatedfs'
 import { drizzle } from 'drizzle-orm/pglite'
-import { migrate } from 'drizzle-orm/pglite/migrator'
+import { migrate } from '../../src/store/migrate.ts'
 import { clockSchema } from './clock-schema.ts'
 
 const migrationsFolder = 'src/store/migrations'
@@ -13,7 +13,7 @@ const cacheFolder = 'node_modules/.cache/test-database'
 
 export default async function prepareImage(): Promise<void> {
   const hash = createHash('sha256').update(readFileSync('package-lock.json')).update(clockSchema)
-  // Which of them have been applied, the migrator tells by the times in the journal.
+  hash.update(readFileSync('src/store/migrate.ts'))
   hash.update(readFileSync(`${migrationsFolder}/meta/_journal.json`))
   for (const name of readdirSync(migrationsFolder).sort())
     if (name.endsWith('.sql')) hash.update(readFileSync(`${migrationsFolder}/${name}`))
@@ -22,7 +22,7 @@ export default async function prepareImage(): Promise<void> {
   if (existsSync(path)) return
   const client = await PGlite.create('memory://', { loadDataDir: await dataDir() })
   await client.exec(clockSchema)
-  await migrate(drizzle({ client }), { migrationsFolder })
+  await migrate(drizzle({ client }))
   const image = await client.dumpDataDir('none')
   await client.close()
   mkdirSync(cacheFolder, { recursive: true })

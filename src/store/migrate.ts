@@ -1,0 +1,161 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { is, type SQL, sql } from 'drizzle-orm'
+import { getTableConfig, PgTable } from 'drizzle-orm/pg-core'
+import type { Queries } from './database.ts'
+import * as schema from './schema.ts'
+
+/** The tables are not such that this server can use them. The message says why, and what to do. */
+export class SchemaError extends Error {}
+
+const folder = new URL('./migrations/', import.meta.url)
+const lock = 4_021_968_133
+const lockSeconds = 30
+
+// A name that no other application takes for its own journal.
+const journal = sql.identifier('auth_server_migrations')
+
+type Right = 'SELECT' | 'INSERT' | 'UPDATE' | 'DELETE'
+const everyRight: Right[] = ['SELECT', 'INSERT', 'UPDATE', 'DELETE']
+
+/** The rights that serving needs on each table. Migrating needs to own them. */
+const rights = new Map<PgTable, Right[]>([
+  [schema.users, ['SELECT', 'INSERT', 'UPDATE']],
+  [schema.auditEvents, ['INSERT']],
+])
+
+const tables = Object.values<PgTable>(schema)
+  .filter((value) => is(value, PgTable))
+  .map((table) => ({ ...getTableConfig(table), rights: rights.get(table) ?? everyRight }))
+
+interface Migration {
+  name: string
+  /** When it was generated, in milliseconds. Drizzle's journal knows it by this time. */
+  when: number
+  hash: string
+  statements: string[]
+}
+
+function readMigrations(): Migration[] {
+  const { entries } = JSON.parse(readFileSync(new URL('meta/_journal.json', folder), 'utf8'))
+  return entries.map(({ tag, when }: { tag: string; when: number }) => {
+    const text = readFileSync(new URL(`${tag}.sql`, folder), 'utf8')
+    const hash = createHash('sha256').update(text).digest('hex')
+    return { name: tag, when, hash, statements: text.split('--> statement-breakpoint') }
+  })
+}
+
+/**
+ * Brings the tables in the current schema up to date, in one transaction. Where nothing is to be done it only reads,
+ * so the rights for serving are enough.
+ * @throws SchemaError where the schema is not one that this server can use
+ */
+export async function migrate(queries: Queries): Promise<void> {
+  const migrations = readMigrations()
+  const isDone = async (on: Queries) => {
+    const applied = await readJournal(on)
+    return applied !== undefined && migrations.every(({ name }) => applied.has(name))
+  }
+  if (await isDone(queries)) return
+  await queries.transaction(
+    async (tx) => {
+      // A migration may take its time, but waits for others for a bounded time. The lock is the transaction's: a lock of
+      // the session would stay behind on a pooler's connection.
+      await tx.execute(sql.raw(`SET LOCAL lock_timeout = '${lockSeconds}s'`))
+      await tx.execute(sql`SET LOCAL statement_timeout = 0`)
+      await tx.execute(sql`SELECT pg_advisory_xact_lock(${lock})`)
+      // Another instance may have migrated in the meantime.
+      const applied = (await readJournal(tx)) ?? (await createJournal(tx, migrations))
+      for (const { name, statements } of migrations) {
+        if (applied.has(name)) continue
+        for (const statement of statements) await tx.execute(sql.raw(statement))
+        await tx.execute(sql`INSERT INTO ${journal} (name) VALUES (${name})`)
+      }
+    },
+    { isolationLevel: 'read committed' },
+  )
+}
+
+/** Returns the names of the migrations that were applied; undefined where there is no journal. */
+async function readJournal(on: Queries): Promise<Set<string> | undefined> {
+  const [place] = await rows<{ here: string | null; journal: string | null }>(
+    on,
+    sql`SELECT current_schema() AS here, (
+      SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
+      WHERE pg_class.oid = to_regclass('auth_server_migrations')
+    ) AS journal`,
+  )
+  if (!place?.here)
+    throw new SchemaError('no schema of the search_path exists. Create one, or name another in search_path.')
+  if (place.journal === null) return undefined
+  // Tables that only shine through from a later schema of the search_path are another installation's.
+  if (place.journal !== place.here)
+    throw new SchemaError(
+      `the tables are in schema "${place.journal}", but search_path begins with "${place.here}". Name one schema only, options=-csearch_path=….`,
+    )
+  const names = await rows<{ name: string }>(on, sql`SELECT name FROM ${journal}`)
+  return new Set(names.map(({ name }) => name))
+}
+
+// Earlier versions wrote Drizzle's default journal, which other applications may share.
+async function createJournal(tx: Queries, migrations: Migration[]): Promise<Set<string>> {
+  await tx.execute(
+    sql`CREATE TABLE ${journal} (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())`,
+  )
+  const [former] = await rows<{ readable: boolean }>(
+    tx,
+    sql`SELECT EXISTS (
+      SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+      WHERE nspname = 'drizzle' AND relname = '__drizzle_migrations'
+        AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+    ) AND to_regclass(quote_ident(current_schema()) || '.sessions') IS NOT NULL AS readable`,
+  )
+  if (!former?.readable) return new Set()
+  const entries = await rows<{ hash: string; created_at: unknown }>(
+    tx,
+    sql`SELECT hash, created_at FROM drizzle.__drizzle_migrations`,
+  )
+  const hashes = new Map(entries.map(({ hash, created_at }) => [Number(created_at), hash]))
+  // One equal hash shows that the journal is ours. Not all have to be: a file may have been edited since.
+  if (!migrations.some(({ when, hash }) => hashes.get(when) === hash)) return new Set()
+  const applied = migrations.filter(({ when }) => hashes.has(when)).map(({ name }) => name)
+  for (const name of applied) await tx.execute(sql`INSERT INTO ${journal} (name) VALUES (${name})`)
+  return new Set(applied)
+}
+
+/**
+ * Checks that every table and column of `schema.ts` is there, and that this role may use them.
+ * @throws SchemaError that names all that is missing
+ */
+export async function checkSchema(on: Queries): Promise<void> {
+  const found = await rows<{ name: string; columns: string[]; rights: string[]; role: string }>(
+    on,
+    sql`SELECT relname AS name, current_user AS role,
+      ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns,
+      ARRAY(SELECT r FROM unnest(${`{${everyRight}}`}::text[]) r WHERE has_table_privilege(c.oid, r)) AS rights
+    FROM pg_class c WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())`,
+  )
+  const lacking: string[] = []
+  const forbidden: string[] = []
+  for (const { name, columns, rights } of tables) {
+    const table = found.find((candidate) => candidate.name === name)
+    const missing = columns.filter((column) => !table?.columns.includes(column.name))
+    if (!table) lacking.push(name)
+    else lacking.push(...missing.map((column) => `${name}.${column.name}`))
+    const refused = rights.filter((right) => table && !table.rights.includes(right))
+    if (refused.length > 0) forbidden.push(`${refused.join(', ')} on ${name}`)
+  }
+  if (lacking.length > 0)
+    throw new SchemaError(
+      `tables or columns are missing: ${lacking.join(', ')}. Restore them, or use a schema of this server's own.`,
+    )
+  if (forbidden.length > 0)
+    throw new SchemaError(
+      `role "${found[0]?.role}" may not ${forbidden.join('; ')}. Grant the rights for serving, which README.md lists.`,
+    )
+}
+
+async function rows<T>(on: Queries, statement: SQL): Promise<T[]> {
+  const result = (await on.execute(statement)) as unknown as { rows: T[] }
+  return result.rows
+}

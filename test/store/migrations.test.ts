@@ -1,0 +1,244 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { PGlite } from '@electric-sql/pglite'
+import { dataDir } from '@electric-sql/pglite-prepopulatedfs'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals'
+import { sql } from 'drizzle-orm'
+import { readMigrationFiles } from 'drizzle-orm/migrator'
+import { drizzle as drizzlePostgres } from 'drizzle-orm/node-postgres'
+import { drizzle as drizzlePGlite } from 'drizzle-orm/pglite'
+import pg from 'pg'
+import type { Queries } from '../../src/store/database.ts'
+import { checkSchema, migrate } from '../../src/store/migrate.ts'
+import { createPostgresDatabase } from '../support/database.ts'
+
+const migrationsFolder = 'src/store/migrations'
+const expectedTables = ['attempts', 'audit_events', 'auth_server_migrations', 'sessions', 'users']
+
+describe('migrations', () => {
+  let queries: Queries
+  let close: () => Promise<void>
+  beforeAll(async () => {
+    const empty = process.env.TEST_DATABASE_URL ? await emptyPostgres() : await emptyPGlite()
+    queries = empty.queries
+    close = empty.close
+  }, 60_000)
+  afterAll(() => close())
+
+  // A schema for each test, so that one empty database is enough for all.
+  let schemas = 0
+  let here = ''
+  beforeEach(async () => {
+    here = await newSchema()
+    await run(`DROP SCHEMA IF EXISTS drizzle CASCADE`)
+  })
+
+  async function newSchema() {
+    const name = `schema_${++schemas}`
+    await run(`CREATE SCHEMA ${name}`)
+    await run(`SET search_path = ${name}`)
+    return name
+  }
+  const run = async (statement: string) =>
+    ((await queries.execute(sql.raw(statement))) as unknown as { rows: Record<string, unknown>[] }).rows
+  const tablesIn = async (schema: string) =>
+    (await run(`SELECT tablename FROM pg_tables WHERE schemaname = '${schema}' ORDER BY 1`)).map(
+      ({ tablename }) => tablename,
+    )
+  const problem = (work: Promise<void>) =>
+    work.then(
+      () => undefined,
+      ({ message }: Error) => message,
+    )
+  /** The default journal of Drizzle, as an earlier version of this server or another application left it. */
+  async function writeDrizzleJournal(entries: { hash: string; folderMillis: number }[]) {
+    await run('CREATE SCHEMA drizzle')
+    await run(
+      'CREATE TABLE drizzle.__drizzle_migrations (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint)',
+    )
+    for (const { hash, folderMillis } of entries)
+      await run(
+        `INSERT INTO drizzle.__drizzle_migrations (hash, created_at) VALUES ('${hash}', ${folderMillis})`,
+      )
+  }
+  const ours = readMigrationFiles({ migrationsFolder })
+  const anothers = { hash: 'f00', folderMillis: 9_999_999_999_999 }
+
+  test('makes all tables, and a journal of its own, in the first schema of the search path', async () => {
+    const before = await tablesIn('public')
+
+    await migrate(queries)
+    await checkSchema(queries)
+
+    expect(await tablesIn(here)).toEqual(expectedTables)
+    expect(await tablesIn('public')).toEqual(before)
+    expect(await run(`SELECT 1 FROM pg_namespace WHERE nspname = 'drizzle'`)).toEqual([])
+  })
+
+  test('does nothing the second time', async () => {
+    await migrate(queries)
+    const journal = await run('SELECT * FROM auth_server_migrations ORDER BY name')
+
+    await migrate(queries)
+
+    expect(await run('SELECT * FROM auth_server_migrations ORDER BY name')).toEqual(journal)
+    expect(journal).toHaveLength(ours.length)
+  })
+
+  test('refers to tables of its own schema, where another application has tables of the same name in public', async () => {
+    await run('CREATE TABLE IF NOT EXISTS public.users (name text)')
+    await run(`SET search_path = ${here}, public`)
+
+    await migrate(queries)
+    await checkSchema(queries)
+
+    const referred = await run(
+      `SELECT n.nspname FROM pg_constraint x JOIN pg_class c ON c.oid = x.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+      WHERE x.conrelid = 'sessions'::regclass AND x.contype = 'f'`,
+    )
+    expect(referred).toEqual([{ nspname: here }])
+    await run('DROP TABLE public.users')
+  })
+
+  test('keeps the journal of another application apart, however new its entries are', async () => {
+    await writeDrizzleJournal([anothers])
+
+    await migrate(queries)
+
+    expect(await tablesIn(here)).toEqual(expectedTables)
+    expect(await run('SELECT hash FROM drizzle.__drizzle_migrations')).toEqual([{ hash: 'f00' }])
+  })
+
+  test('takes over the journal of an earlier version, also where another application shares it', async () => {
+    await migrate(queries)
+    await run(`INSERT INTO users (email, password_hash, password_scheme) VALUES ('ada@example.com', '', 1)`)
+    await run('DROP TABLE auth_server_migrations')
+    await writeDrizzleJournal([...ours, anothers])
+
+    await migrate(queries)
+    await checkSchema(queries)
+
+    expect(await run('SELECT email FROM users')).toEqual([{ email: 'ada@example.com' }])
+    expect(await run('SELECT name FROM auth_server_migrations')).toHaveLength(ours.length)
+  })
+
+  test('makes tables in a schema of its own, where an earlier version in another schema wrote the shared journal', async () => {
+    await writeDrizzleJournal(ours)
+
+    await migrate(queries)
+
+    expect(await tablesIn(here)).toEqual(expectedTables)
+  })
+
+  test('leaves nothing behind where it fails', async () => {
+    await run('CREATE TABLE audit_events (another text)')
+
+    await expect(migrate(queries)).rejects.toThrow()
+
+    expect(await tablesIn(here)).toEqual(['audit_events'])
+  })
+
+  test('refuses tables that shine through from another schema of the search path', async () => {
+    await migrate(queries)
+    const first = here
+    const second = await newSchema()
+    await run(`SET search_path = ${second}, ${first}`)
+
+    expect(await problem(migrate(queries))).toBe(
+      `the tables are in schema "${first}", but search_path begins with "${second}". Name one schema only, options=-csearch_path=….`,
+    )
+    expect(await tablesIn(second)).toEqual([])
+  })
+
+  test('says so where no schema of the search path exists', async () => {
+    await run('SET search_path = nowhere')
+
+    expect(await problem(migrate(queries))).toMatch(/^no schema of the search_path exists\. /)
+  })
+
+  test.each([
+    ['a column', 'ALTER TABLE sessions DROP COLUMN user_agent', 'sessions.user_agent'],
+    ['a column of another name', 'ALTER TABLE users RENAME COLUMN email TO mail', 'users.email'],
+    ['a table', 'DROP TABLE attempts', 'attempts'],
+    ['tables moved elsewhere', 'ALTER TABLE audit_events SET SCHEMA public', 'audit_events'],
+  ])('the check of the schema names what is missing: %s', async (_what, change, missing) => {
+    await migrate(queries)
+    await run(change)
+
+    expect(await problem(checkSchema(queries))).toBe(
+      `tables or columns are missing: ${missing}. Restore them, or use a schema of this server's own.`,
+    )
+    await run('DROP TABLE IF EXISTS public.audit_events')
+  })
+
+  describe('as a role that does not own the tables', () => {
+    const role = `server_${process.pid}`
+    beforeAll(() => run(`CREATE ROLE ${role}`))
+    afterAll(async () => {
+      await run(`DROP OWNED BY ${role}`)
+      await run(`DROP ROLE ${role}`)
+    })
+    const asRole = async (work: () => Promise<void>) => {
+      await run(`SET ROLE ${role}`)
+      try {
+        return await problem(work())
+      } finally {
+        await run('RESET ROLE')
+      }
+    }
+    const grant = async (...rights: string[]) => {
+      await run(`GRANT USAGE ON SCHEMA ${here} TO ${role}`)
+      for (const right of rights) await run(`GRANT ${right} TO ${role}`)
+    }
+    const forServing = [
+      'SELECT ON auth_server_migrations',
+      'SELECT, INSERT, UPDATE ON users',
+      'SELECT, INSERT, UPDATE, DELETE ON sessions, attempts',
+      'INSERT ON audit_events',
+    ]
+
+    test('rights on tables are enough to start where nothing is to be migrated', async () => {
+      await migrate(queries)
+      await grant(...forServing)
+
+      expect(await asRole(() => migrate(queries))).toBeUndefined()
+      expect(await asRole(() => checkSchema(queries))).toBeUndefined()
+    })
+
+    test('the check of the schema names the rights that are missing', async () => {
+      await migrate(queries)
+      await grant('SELECT ON auth_server_migrations, users', 'SELECT, INSERT, UPDATE, DELETE ON sessions')
+
+      expect(await asRole(() => checkSchema(queries))).toBe(
+        `role "${role}" may not SELECT, INSERT, UPDATE, DELETE on attempts; INSERT on audit_events; INSERT, UPDATE on users. ` +
+          'Grant the rights for serving, which README.md lists.',
+      )
+    })
+  })
+})
+
+test('no migration names a schema', () => {
+  const named = readdirSync(migrationsFolder).filter(
+    (name) =>
+      name.endsWith('.sql') && /"?public"?\./.test(readFileSync(`${migrationsFolder}/${name}`, 'utf8')),
+  )
+
+  expect(named).toEqual([])
+})
+
+async function emptyPGlite() {
+  const client = await PGlite.create('memory://', { loadDataDir: await dataDir() })
+  return { queries: drizzlePGlite({ client }) as Queries, close: () => client.close() }
+}
+
+async function emptyPostgres() {
+  const { url, drop } = await createPostgresDatabase(process.env.TEST_DATABASE_URL ?? '')
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  return {
+    queries: drizzlePostgres({ client }) as Queries,
+    async close() {
+      await client.end()
+      await drop()
+    },
+  }
+}
