@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -141,3 +142,33 @@ test('finds the suites of each project in a clone whose folder has brackets and 
     rmSync(outside, { recursive: true })
   }
 })
+
+// Only a checkout can be cloned; an archive has no history.
+const testOnCheckout = existsSync('.git') ? test : test.skip
+testOnCheckout(
+  'a clone of Git for Windows, with core.autocrlf, has the same bytes as the repository [E1]',
+  () => {
+    const folder = mkdtempSync(join(tmpdir(), 'auth-clone-'))
+    try {
+      execFileSync('git', ['clone', '-q', '-c', 'core.autocrlf=true', '.', folder])
+      const git = (...args: string[]) => execFileSync('git', args, { cwd: folder, encoding: 'utf8' })
+
+      expect(
+        git('ls-files', '--eol')
+          .split('\n')
+          .filter((line) => /\bw\/(crlf|mixed)\b/.test(line)),
+      ).toEqual([])
+      expect(git('status', '--porcelain')).toBe('')
+      // With that checkout the rule works, which reads its list of digests from a file.
+      symlinkSync(join(process.cwd(), 'node_modules'), join(folder, 'node_modules'))
+      const known = '404E635266556A586E3272357538782F413F4428472B4B6250645367566B5970'
+      const program = `import { secretProblem } from './src/secrets/policy.ts'; console.log(secretProblem('${known}'))`
+      const tsx = ['--import', 'tsx', '--input-type=module', '-e', program]
+      expect(execFileSync(process.execPath, tsx, { cwd: folder, encoding: 'utf8' })).toMatch(
+        /^is publicly known/,
+      )
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  },
+)

@@ -1,14 +1,12 @@
+import { isUtf8 } from 'node:buffer'
 import { createHash, type KeyObject } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { deflateRawSync } from 'node:zlib'
 import { dictionary } from '@zxcvbn-ts/language-common'
-import { type Algorithm, readPrivateKey } from './key.ts'
+import { type Algorithm, readPrivateKey, toKey } from './key.ts'
+import { publishedKeys } from './published-keys.ts'
 
-const leaked = new Set(
-  readFileSync(new URL('./leaked-jwt-secrets.sha256', import.meta.url), 'utf8')
-    .trim()
-    .split('\n'),
-)
+const leaked = parseDigests(readFileSync(new URL('./leaked-jwt-secrets.sha256', import.meta.url), 'utf8'))
 const words = new Set(
   [...dictionary['passwords-common'], ...dictionary['diceware-common']].filter((word) =>
     /^[a-z]{4,}$/.test(word),
@@ -19,68 +17,155 @@ const generate = `node -p "crypto.randomBytes(48).toString('base64url')"`
 
 const minBytes = 32
 const minModulusBits = 2048
+const minExponent = 65537n
+const keyRule = 'is a PEM, JWK or SSH key, which must never serve as a shared secret'
 
 /** What `.env.example` has in the place of a secret. */
 export const placeholder = /^(<.*>$|(replace|change)[-_ ]?me|your[-_ ])/i
 
+/** The SHA-256 digests in the text of a list, one a line, whatever ends its lines. */
+export function parseDigests(text: string): ReadonlySet<string> {
+  return new Set(text.match(/\b[0-9a-f]{64}\b/g))
+}
+
 /**
- * Judges the text of a shared secret, whatever source it came from.
- * @returns what is wrong and how to mend it, without anything of the secret; undefined where it will do
+ * Validates the text of a shared secret. The same rules hold for every source.
+ * @returns what is wrong and how to fix it, without any part of the secret; undefined if the secret is good
  */
 export function secretProblem(secret: string): string | undefined {
-  const text = secret.trim()
-  if (/ref\+\w+:\/\//i.test(text))
+  if (/ref\+\w+:\/\//i.test(secret))
     return 'is a reference with something in front of it, such as a quote; remove that'
-  const rule =
-    text === ''
-      ? 'is empty'
-      : placeholder.test(text)
-        ? 'is a placeholder'
-        : /-----BEGIN |"kty"\s*:/.test(text)
-          ? 'is a PEM or JWK key, which must never serve as a shared secret'
-          : keyBytes(text) < minBytes
-            ? `has less than ${minBytes} bytes of key material`
-            : isRegular(text) || isWordy(text)
-              ? 'is made of repeats, sequences or words'
-              : isLeaked(text)
-                ? 'is publicly known'
-                : undefined
+  const rule = formRule(secret) ?? materialRule(secret)
   return rule && `${rule}; set one made by: ${generate}`
 }
 
-/** Judges a private key: PKCS 8 in PEM; RSA of 2048 bits or more for RS256 (RFC 7518, 3.3), P-256 for ES256. */
+// White space, quotes, and characters that no editor shows.
+const edge = '[\\s"\'`“”„‘’‚«»\\u200b-\\u200f\\u2060]'
+const edges = new RegExp(`^${edge}|${edge}$`, 'u')
+
+// The rules on how the secret is written. A slip here gives a key that another copy of the same secret does not match.
+function formRule(secret: string): string | undefined {
+  const text = secret.trim()
+  if (text === '') return 'is empty'
+  if (placeholder.test(text)) return 'is a placeholder'
+  if (isKeyText(text)) return keyRule
+  if (/[\p{Cc}\u2028\u2029]/u.test(text))
+    return 'has a line break or control character in it, as the output of npm run without -s has'
+  if (edges.test(secret)) return 'begins or ends with white space, a BOM or a quote'
+  return undefined
+}
+
+// The rules on what the secret is made of. A phrase stays a phrase in base64 or hex, so decoded forms are validated too.
+// Each of them is shorter than its text, so this ends.
+function materialRule(text: string): string | undefined {
+  if (keyBytes(text) < minBytes) return `has less than ${minBytes} bytes of key material`
+  if (isRegular(Buffer.from(text)) || isWordy(text)) return 'is made of repeats, sequences or words'
+  if (isLeaked(text)) return 'is publicly known'
+  const rules = decodedForms(text).map((bytes) => {
+    if (isKeyBytes(bytes)) return keyRule
+    if (isRegular(bytes)) return 'is made of repeats, sequences or words'
+    if (spellings(bytes).some(isLeaked)) return 'is publicly known'
+    const decoded = textIn(bytes)
+    if (decoded === undefined) return undefined
+    return isKeyText(decoded) ? keyRule : materialRule(decoded)
+  })
+  const rule = rules.find((rule) => rule !== undefined)
+  return rule && `${rule.replace(/ once decoded$/, '')} once decoded`
+}
+
+/**
+ * Validates a private key: PKCS 8 in PEM, and no published one. RS256 needs RSA of 2048 bits or more (RFC 7518, 3.3) with
+ * a public exponent of 65537 or more (NIST SP 800-56B, 6.2), ES256 needs P-256.
+ * @returns what is wrong and how to fix it, without any part of the key; undefined if the key is good
+ */
 export function privateKeyProblem(text: string, algorithm: Algorithm): string | undefined {
   const mend = `set one made by: npm run secrets -- generate --algorithm ${algorithm}`
   let key: KeyObject
   try {
-    if (!/^\s*-----BEGIN PRIVATE KEY-----/.test(text)) throw new Error('another format')
+    if (!/^\s*-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----(\s|\\n)*$/.test(text))
+      throw new Error('another format')
     key = readPrivateKey(text)
   } catch {
     return `is no private key in PEM (PKCS 8, without a passphrase); ${mend}`
   }
-  const { modulusLength = 0, namedCurve } = key.asymmetricKeyDetails ?? {}
+  const { modulusLength = 0, namedCurve, publicExponent = 0n } = key.asymmetricKeyDetails ?? {}
   const fits =
     algorithm === 'RS256'
       ? key.asymmetricKeyType === 'rsa' && modulusLength >= minModulusBits
       : key.asymmetricKeyType === 'ec' && namedCurve === 'prime256v1'
   const wanted =
     algorithm === 'RS256' ? `RSA key of ${minModulusBits} bits or more` : 'EC key on the curve P-256'
-  return fits ? undefined : `is no ${wanted}, which ${algorithm} needs; ${mend}`
+  if (!fits) return `is no ${wanted}, which ${algorithm} needs; ${mend}`
+  if (algorithm === 'RS256' && publicExponent < minExponent)
+    return `has a public exponent under ${minExponent}; ${mend}`
+  if (publishedKeys.has(toKey(text, algorithm).kid)) return `is a sample key that is publicly known; ${mend}`
+  return undefined
 }
 
-// Hex and base64 are judged by what they decode to: 32 hexadecimal digits are 16 bytes, not 32.
+// PEM, RFC 4716, PuTTY, OpenSSH; and a JWK, also in a set or escaped in a string.
+function isKeyText(text: string): boolean {
+  const ssh = /(^|\s)(ssh-\w+|ecdsa-sha2-\w+|sk-[\w-]+@openssh\.com)\s+AAAA/
+  return /----[ -]BEGIN |PuTTY-User-Key-File|\bkty\b\\?["']?\s*[:=]/.test(text) || ssh.test(text)
+}
+
+// The same keys without what is around their base64: an OpenSSH key, or DER that begins as a key or certificate does.
+function isKeyBytes(bytes: Buffer): boolean {
+  const start = bytes.subarray(0, 16).toString('hex')
+  const ssh = /^(6f70656e7373682d6b65792d7631|000000..(7373682d|65636473|736b2d))/
+  const der = /^30([0-7].|81..|82....)(30..06|02010[0-3]|(02|30)8[12])/
+  return ssh.test(start) || der.test(start)
+}
+
+// Hex, also with 0x, colons or hyphens; base64 and base64url; base32; with a prefix such as Laravel's too.
+function decodedForms(text: string): Buffer[] {
+  const bare = text.replace(/^(base64|hex):/i, '')
+  const hex = asHex(bare)
+  if (hex) return [Buffer.from(hex, 'hex')]
+  const forms = isBase64(bare) ? [Buffer.from(bare, 'base64')] : []
+  return /^[A-Z2-7]+=*$/.test(bare) ? [...forms, fromBase32(bare)] : forms
+}
+
+function asHex(text: string): string | undefined {
+  const digits = text.replace(/^0x/i, '').replace(/[: -]/g, '')
+  return /^[0-9a-f]+$/i.test(digits) ? digits : undefined
+}
+
+const isBase64 = (text: string) => /^[\w+/-]+={0,2}$/.test(text)
+
+function fromBase32(text: string): Buffer {
+  const bits = [...text.replace(/=+$/, '')]
+    .map((digit) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(digit).toString(2).padStart(5, '0'))
+    .join('')
+  return Buffer.from((bits.match(/.{8}/g) ?? []).map((byte) => Number.parseInt(byte, 2)))
+}
+
+const spellings = (bytes: Buffer) => [
+  bytes.toString('hex'),
+  bytes.toString('base64'),
+  bytes.toString('base64').replace(/=+$/, ''),
+  bytes.toString('base64url'),
+]
+
+// UTF-8, and the UTF-16 that PowerShell encodes. Random bytes are neither.
+function textIn(bytes: Buffer): string | undefined {
+  const text = bytes.toString().replaceAll('\0', '')
+  return isUtf8(bytes) && /^[\P{Cc}\s]+$/u.test(text) ? text : undefined
+}
+
+// Hex and base64 count as what they decode to: 32 hexadecimal digits are 16 bytes, not 32.
 function keyBytes(text: string): number {
-  if (/^[0-9a-f]+$/i.test(text)) return Math.floor(text.length / 2)
-  if (/^[\w+/-]+={0,2}$/.test(text)) return Math.floor((text.replace(/=+$/, '').length * 6) / 8)
+  const hex = asHex(text)
+  if (hex) return Math.floor(hex.length / 2)
+  if (isBase64(text)) return Math.floor((text.replace(/=+$/, '').length * 6) / 8)
   return Buffer.byteLength(text)
 }
 
-// A compressor finds repeats; and, in the differences of neighbouring bytes, sequences. Random text of 32 bytes
-// in hex or base64 was never below 40 bytes in 30,000 tries.
-function isRegular(text: string): boolean {
-  const bytes = Buffer.from(text).subarray(0, 1024)
-  const steps = bytes.map((byte, index) => byte - (bytes[index - 1] ?? 0))
-  return Math.min(deflateRawSync(bytes).length, deflateRawSync(steps).length) <= minBytes
+// A compressor finds repeats. In the differences of neighbouring bytes it finds sequences, of steps of 1, 2 and 4 bytes.
+// 32 random bytes, and their hex and base64, were never refused in a million tries.
+function isRegular(all: Uint8Array): boolean {
+  const bytes = all.subarray(0, 1024)
+  const steps = [1, 2, 4].map((size) => bytes.map((byte, index) => byte - (bytes[index - size] ?? 0)))
+  return [bytes, ...steps].some((each) => deflateRawSync(each).length <= minBytes)
 }
 
 // The most letters and digits that words out of a list of common ones can cover without overlap. Phrases reach

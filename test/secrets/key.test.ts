@@ -1,9 +1,46 @@
-import { generateKeyPairSync } from 'node:crypto'
+import { createPrivateKey, generateKeyPairSync, type JsonWebKey } from 'node:crypto'
 import { describe, expect, test } from '@jest/globals'
 import { calculateJwkThumbprint, exportJWK } from 'jose'
 import { newPrivateKey, newSecret } from '../../src/secrets/generate.ts'
 import { toKey } from '../../src/secrets/key.ts'
 import { privateKeyProblem } from '../../src/secrets/policy.ts'
+import { publishedKeys } from '../../src/secrets/published-keys.ts'
+
+// The two primes of each, which make the whole key.
+const rfc7515 = {
+  p: '4BzEEOtIpmVdVEZNCqS7baC4crd0pqnRH_5IB3jw3bcxGn6QLvnEtfdUdiYrqBdss1l58BQ3KhooKeQTa9AB0Hw_Py5PJdTJNPY8cQn7ouZ2KKDcmnPGBY5t7yLc1QlQ5xHdwW1VhvKn-nXqhJTBgIPgtldC-KDV5z-y2XDwGUc',
+  q: 'uQPEfgmVtjL0Uyyx88GZFF1fOunH3-7cepKmtH4pxhtCoHqpWmT8YAmZxaewHgHAjLYsp1ZSe7zFYHj7C6ul7TjeLQeZD_YwD66t62wDmpe_HlB-TnBA-njbglfIsRLtXlnDzQkv5dTltRJ11BKBBypeeF6689rjcJIDEz9RWdc',
+}
+const jwtIo = {
+  p: '8KNThCO2gsC2I9PQDM_8Cw0O983WCDY-oi-7JPiNAJwv5DYBqEZB1QYdj06YD16XlC_HAZMsMku1na2TN0driwenQQWzoev3g2S7gRDoS_FCJSI3jJ-kjgtaA7Qmzlgk1TxODN-G1H91HW7t0l7VnL27IWyYo2qRRK3jzxqUiPU',
+  q: 'x0oQs2reBQGMVZnApD1jeq7n4MvNLcPvt8b_eU9iUv6Y4Mj0Suo_AU8lYZXm8ubbqAlwz2VSVunD2tOplHyMUrtCtObAfVDUAhCndKaA9gApgfb3xw1IKbuQ1u4IF1FJl3VtumfQn__LiH1B3rXhcdyo3_vIttEk48RakUKClU8',
+}
+
+const number = (text: string) => BigInt(`0x${Buffer.from(text, 'base64url').toString('hex')}`)
+const text = (value: bigint) => {
+  const hex = value.toString(16)
+  return Buffer.from(hex.padStart(hex.length + (hex.length % 2), '0'), 'hex').toString('base64url')
+}
+
+/** The inverse of `a` modulo `m`, by the extended Euclidean algorithm. */
+function inverse(a: bigint, m: bigint): bigint {
+  let [r, nextR, t, nextT] = [m, a % m, 0n, 1n]
+  while (nextR > 0n) {
+    const quotient = r / nextR
+    ;[r, nextR, t, nextT] = [nextR, r - quotient * nextR, nextT, t - quotient * nextT]
+  }
+  return (t + m) % m
+}
+
+function rsaJwk(pText: string, qText: string) {
+  const [p, q, e] = [number(pText), number(qText), 65_537n]
+  const d = inverse(e, (p - 1n) * (q - 1n))
+  const members = { n: p * q, e, d, p, q, dp: d % (p - 1n), dq: d % (q - 1n), qi: inverse(q, p) }
+  return {
+    kty: 'RSA',
+    ...Object.fromEntries(Object.entries(members).map(([name, value]) => [name, text(value)])),
+  }
+}
 
 describe.each(['RS256', 'ES256'] as const)('a private key for %s', (algorithm) => {
   const pem = newPrivateKey(algorithm)
@@ -97,4 +134,68 @@ describe('E1 a private key is refused', () => {
     expect(problem).toMatch(message)
     expect(problem).toContain(`npm run secrets -- generate --algorithm ${algorithm}`)
   })
+})
+
+describe('a published sample key is refused [E1]', () => {
+  // Written without PEM, so that no scanner takes them for secrets of this repository.
+  const p256 = (d: string, x: string, y: string) => ({ kty: 'EC', crv: 'P-256', d, x, y })
+  test.each<[where: string, algorithm: 'RS256' | 'ES256', jwk: JsonWebKey]>([
+    [
+      'RFC 7515, A.3',
+      'ES256',
+      p256(
+        'jpsQnnGQmL-YBIffH1136cspYG6-0iY7X1fCE9-E9LI',
+        'f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU',
+        'x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0',
+      ),
+    ],
+    [
+      'RFC 7517, A.2',
+      'ES256',
+      p256(
+        '870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE',
+        'MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4',
+        '4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM',
+      ),
+    ],
+    [
+      'jwt.io, ES256',
+      'ES256',
+      p256(
+        'evZzL1gdAFr88hb2OF_2NxApJCzGCEDdfSp6VQO30hw',
+        'EVs_o5-uQbTjL3chynL4wXgUg2R9q9UU8I5mEovUf84',
+        'kGe5DgSIycKp8w9aJmoHhB1sB3QTugfnRWm5nU_TzsY',
+      ),
+    ],
+    ['RFC 7515, A.2', 'RS256', rsaJwk(rfc7515.p, rfc7515.q)],
+    ['jwt.io, RS256', 'RS256', rsaJwk(jwtIo.p, jwtIo.q)],
+  ])('%s', (_where, algorithm, jwk) => {
+    const key = createPrivateKey({ key: jwk, format: 'jwk' })
+    const pem = key.export({ type: 'pkcs8', format: 'pem' }).toString()
+
+    expect(privateKeyProblem(pem, algorithm)).toMatch(
+      /^is a sample key that is publicly known; set one made by/,
+    )
+    expect(privateKeyProblem(pem.replaceAll('\n', '\\n'), algorithm)).toMatch(/^is a sample key/)
+  })
+
+  test('and there are a hundred thumbprints or so, none twice', () => {
+    expect(publishedKeys.size).toBe(99)
+    expect([...publishedKeys].filter((name) => !/^[\w-]{43}$/.test(name))).toEqual([])
+  })
+})
+
+test.each([3, 17, 65_535])('RSA with the public exponent %i is refused [E1]', (publicExponent) => {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048, publicExponent })
+  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+
+  expect(privateKeyProblem(pem, 'RS256')).toMatch(/^has a public exponent under 65537; /)
+})
+
+test.each([
+  ['npm wrote its banner in front', (pem: string) => `> server@1.0.0 secrets\n\n${pem}`],
+  ['something follows', (pem: string) => `${pem}more`],
+  ['a second key follows', (pem: string) => `${pem}${newPrivateKey('ES256')}`],
+])('a private key is refused where %s [E1]', (_what, wrap) => {
+  expect(privateKeyProblem(wrap(newPrivateKey('ES256')), 'ES256')).toMatch(/^is no private key in PEM/)
 })
