@@ -13,12 +13,17 @@ import { jwks } from './http/jwks.ts'
 import { notFound, problemHandler } from './http/problem.ts'
 import { closeWhile, methodNotAllowed, refuseTwoHosts, withoutCaching } from './http/rules.ts'
 
+// W3C Trace Context and Baggage, and Sentry's own. Browser SDKs add these headers to every request they trace.
+const tracingHeaders = ['traceparent', 'tracestate', 'baggage', 'sentry-trace']
+
 /** What the routes are made of; `compose.ts` builds it. */
 export interface Services {
   publicUrl: string
   ownOrigins: readonly string[]
   corsOrigins: readonly string[]
   demo: boolean
+  docs: boolean
+  hstsIncludeSubdomains: boolean
   trustProxy: number | readonly string[] | undefined
   requestLog: RequestHandler
   publicKeys: () => JsonWebKey[]
@@ -46,7 +51,10 @@ export function createApp(services: Services): express.Express {
         useDefaults: false,
         directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
       },
-      strictTransportSecurity: services.publicUrl.startsWith('https:') && { maxAge: 31_536_000 },
+      strictTransportSecurity: services.publicUrl.startsWith('https:') && {
+        maxAge: 31_536_000,
+        includeSubDomains: services.hstsIncludeSubdomains,
+      },
       xFrameOptions: { action: 'deny' },
     }),
   )
@@ -57,7 +65,7 @@ export function createApp(services: Services): express.Express {
       origin: (origin, answer) => answer(null, services.corsOrigins.includes(origin ?? '')),
       credentials: true,
       methods: ['GET', 'POST', 'DELETE'],
-      allowedHeaders: ['Authorization', 'Content-Type'],
+      allowedHeaders: ['Authorization', 'Content-Type', ...tracingHeaders],
       exposedHeaders: ['Retry-After', 'X-Request-Id'],
       maxAge: 600,
       preflightContinue: true,
@@ -88,9 +96,11 @@ export function createApp(services: Services): express.Express {
   route('/.well-known/jwks.json', { get: [jwks(services.publicKeys)] })
   route('/livez', { get: [(_req, res) => void res.json({ status: 'ok' })] })
   route('/readyz', { get: [services.readiness] })
-  route('/openapi.json', { get: [services.openapi] })
-  route('/docs', { get: [docsPage] })
-  route('/docs/:file', { get: [docsFile] })
+  if (services.docs) {
+    route('/openapi.json', { get: [services.openapi] })
+    route('/docs', { get: [docsPage] })
+    route('/docs/:file', { get: [docsFile] })
+  }
   if (services.demo) {
     route('/', { get: [demoPage] })
     route('/demo/:file', { get: [demoFile] })

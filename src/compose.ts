@@ -119,6 +119,8 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       ownOrigins: ownOrigins(publicUrl),
       corsOrigins: config.http.corsOrigins,
       demo: config.http.demo,
+      docs: config.http.docs,
+      hstsIncludeSubdomains: config.http.hstsIncludeSubdomains,
       trustProxy: config.http.trustProxy,
       requestLog: requestLog(log),
       publicKeys: keys.publicKeys,

@@ -146,6 +146,8 @@ export const settings = z.object({
   AUDIT_DAYS: integer(1, 3650).default(90),
   METRICS_PORT: integer(0, 65535).optional(),
   DEMO: boolean.optional(),
+  DOCS: boolean.default(true),
+  HSTS_INCLUDE_SUBDOMAINS: boolean.default(false),
   LOG_LEVEL: z
     .enum(
       ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
@@ -278,6 +280,8 @@ export async function loadConfig(env: Environment, settings = readSettings(env))
       secureCookies: values.COOKIE_SECURE ?? isSecureByDefault(values),
       trustProxy: values.TRUST_PROXY,
       demo: values.DEMO ?? values.NODE_ENV === 'development',
+      docs: values.DOCS,
+      hstsIncludeSubdomains: values.HSTS_INCLUDE_SUBDOMAINS,
     },
     // A function, as it has a password in it: what is printed or logged of the settings must not show it.
     database: { url: () => url, folder: values.DATA_DIR },

@@ -46,6 +46,8 @@ describe('defaults', () => {
       audience: undefined,
       corsOrigins: [],
       secureCookies: true,
+      docs: true,
+      hstsIncludeSubdomains: false,
       trustProxy: undefined,
     },
     database: { url: expect.any(Function), folder: '.data' },
@@ -182,6 +184,8 @@ describe('texts', () => {
       { http: { corsOrigins: ['https://a.example', 'http://localhost:5173'] } },
     ],
     ['COOKIE_SECURE', 'true', { http: { secureCookies: true } }],
+    ['DOCS', 'false', { http: { docs: false } }],
+    ['HSTS_INCLUDE_SUBDOMAINS', 'true', { http: { hstsIncludeSubdomains: true } }],
     ['TRUST_PROXY', '1', { http: { trustProxy: 1 } }],
     ['TRUST_PROXY', '10', { http: { trustProxy: 10 } }],
     ['TRUST_PROXY', '10.0.0.1', { http: { trustProxy: ['10.0.0.1'] } }],
@@ -221,7 +225,11 @@ describe('texts', () => {
        null a.example file:// https://a.example, https://a.example,,https://b.example`,
       ['https://a.example https://b.example'],
     ],
-    ['COOKIE_SECURE', 'TRUE 1 yes auto', [' true']],
+    ...['COOKIE_SECURE', 'DOCS', 'HSTS_INCLUDE_SUBDOMAINS'].map((name): [string, string, string[]] => [
+      name,
+      'TRUE 1 yes auto',
+      [' true'],
+    ]),
     [
       'TRUST_PROXY',
       `0 11 -1 1e0 true false * 0.0.0.0/0 ::/0 10.0.0.1,0.0.0.0/0 10.0.0.0/33 fd00::/129 10.0.0.0/ 10.0.0.0/8/8

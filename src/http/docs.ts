@@ -44,7 +44,12 @@ const page = `<!doctype html>
 `
 
 // By default it would have the document judged by a validator of its makers.
-const start = "SwaggerUIBundle({ url: '/openapi.json', dom_id: '#api', validatorUrl: null })\n"
+const start = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#api', validatorUrl: null })
+const dark = matchMedia('(prefers-color-scheme: dark)')
+const follow = () => document.documentElement.classList.toggle('dark-mode', dark.matches)
+dark.addEventListener('change', follow)
+follow()
+`
 
 /** A page to read and try the API: Swagger UI, from this server alone. */
 export const docsPage: RequestHandler = (_req, res) => {

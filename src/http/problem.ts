@@ -31,7 +31,7 @@ export const problems: Record<ErrorCode, { status: number; detail: string }> = {
   payload_too_large: { status: 413, detail: 'The body is over 8 KiB.' },
   unsupported_media_type: {
     status: 415,
-    detail: 'Send application/json in UTF-8, without a Content-Encoding.',
+    detail: 'Send Content-Type: application/json in UTF-8, without a Content-Encoding.',
   },
   too_many_attempts: {
     status: 429,

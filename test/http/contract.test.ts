@@ -310,9 +310,46 @@ describe('media types', () => {
     await postBytes('/auth/login', body(), type).expect(200)
   })
 
-  test('a body of no declared type is read', async () => {
-    expect(await postRaw({}, body())).toMatchObject({ status: 200, body: { user: { id: someone.userId } } })
+  test('refuses a body of no declared type: an untyped Blob of another site is one [F1]', async () => {
+    for (const headers of [{}, { 'Transfer-Encoding': 'chunked' }])
+      expect(await postRaw(headers, body())).toMatchObject({
+        status: 415,
+        body: { code: 'unsupported_media_type' },
+      })
   })
+
+  const declarations: Record<string, string>[] = [
+    { 'Content-Type': 'application/x-www-form-urlencoded' },
+    { 'Content-Type': 'text/plain; charset=utf-16' },
+    { 'Content-Type': 'nonsense' },
+    { 'Content-Encoding': 'gzip' },
+    { 'Content-Type': 'application/octet-stream', 'Content-Encoding': 'br' },
+  ]
+
+  test.each(declarations)('does not judge %j where no byte of a body comes [F1]', async (headers) => {
+    for (const framing of [{ 'Content-Length': '0' }, { 'Transfer-Encoding': 'chunked' }]) {
+      const { refreshToken, userId } = await register(t.app)
+      const all = { ...headers, ...framing }
+      const refreshed = await postRaw({ ...all, Cookie: cookie(refreshToken) }, '', '/auth/refresh')
+      const loggedIn = await postRaw(all, '')
+      const loggedOut = await postRaw(all, '', '/auth/logout')
+
+      expect(refreshed).toMatchObject({ status: 200, body: { user: { id: userId } } })
+      expect(loggedIn).toMatchObject({ status: 400, body: { code: 'invalid_request' } })
+      expect(loggedOut.status).toBe(204)
+    }
+  })
+
+  test.each(declarations)(
+    'refuses one byte of a body under %j, on a route that takes none [F1]',
+    async (headers) => {
+      const { refreshToken } = await register(t.app)
+
+      const refused = await postRaw({ ...headers, Cookie: cookie(refreshToken) }, '{', '/auth/refresh')
+
+      expect(refused).toMatchObject({ status: 415, body: { code: 'unsupported_media_type' } })
+    },
+  )
 
   test.each([
     'text/plain',
@@ -343,16 +380,16 @@ describe('media types', () => {
   )
 })
 
-/** Logs in with a body sent as it stands, and no header but those given. */
-async function postRaw(headers: Record<string, string>, body: string) {
+/** Sends a body as it stands, and no header but those given. */
+async function postRaw(headers: Record<string, string>, body: string, path = '/auth/login') {
   const server = createServer(t.app).listen(0)
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  const sending = httpRequest({ port, method: 'POST', path: '/auth/login', headers, agent: false }).end(body)
+  const sending = httpRequest({ port, method: 'POST', path, headers, agent: false }).end(body)
   const [response] = await once(sending, 'response')
   const text = (await response.toArray()).join('')
   server.close()
-  return { status: response.statusCode, body: JSON.parse(text) }
+  return { status: response.statusCode, body: text === '' ? undefined : JSON.parse(text) }
 }
 
 describe('size', () => {
@@ -510,6 +547,44 @@ describe('members', () => {
     expectProblem(response, 400, 'invalid_request', [marker])
     expect(paths(response)).toEqual(at)
     await login(t.app, someone.email)
+  })
+
+  test.each([
+    'user@example.xn--p1ai',
+    'tom&jerry@example.com',
+    'SRS0=abc=x@example.com',
+    "o'brien+tag@example.com",
+    '.dot..dot.@example.com',
+    '!#$%&*+/=?^_`{|}~-@example.com',
+    'user@localhost',
+    'user@127.0.0.1',
+    'user@1.2',
+    `user@${'a'.repeat(63)}.example`,
+  ])('takes %s, as <input type="email"> does: registration and login [F1]', async (email) => {
+    const registered = await send('POST /auth/register', { body: { email, password } })
+    const loggedIn = await tryLogin(t.app, email)
+
+    expect([registered.status, loggedIn.status]).toEqual([201, 200])
+    for (const { body } of [registered, loggedIn]) expect(body.user.email).toBe(email.toLowerCase())
+  })
+
+  test.each([
+    'user@-example.com',
+    'user@example-.com',
+    'user@example..com',
+    'user@example.com.',
+    'user@ex_ample.com',
+    'user@[127.0.0.1]',
+    '"user"@example.com',
+    'a@b@example.com',
+    'us(er@example.com',
+    `user@${'a'.repeat(64)}.example`,
+  ])('refuses %s, as <input type="email"> does [F1]', async (email) => {
+    for (const path of ['/auth/login', '/auth/register']) {
+      const response = await send(`POST ${path}`, { body: { email, password } })
+      expectProblem(response, 400, 'invalid_request')
+      expect(paths(response)).toEqual(['email'])
+    }
   })
 
   test('an email may have 254 characters, and not 255', async () => {

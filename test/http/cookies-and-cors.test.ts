@@ -399,7 +399,14 @@ describe('CORS', () => {
       'access-control-max-age': '600',
     })
     expect(namesIn(response, 'Access-Control-Allow-Methods')).toEqual(['DELETE', 'GET', 'POST'])
-    expect(namesIn(response, 'Access-Control-Allow-Headers')).toEqual(['Authorization', 'Content-Type'])
+    expect(namesIn(response, 'Access-Control-Allow-Headers')).toEqual([
+      'Authorization',
+      'Content-Type',
+      'baggage',
+      'sentry-trace',
+      'traceparent',
+      'tracestate',
+    ])
     expect(varies(response)).toContain('Origin')
     expect(response.get('Set-Cookie')).toBeUndefined()
   })
@@ -465,5 +472,14 @@ test.each<[what: string, send: (on: typeof t) => request.Test]>([
     expect(varies(response)).toContain('Origin')
   }
   expect(plain.get('Strict-Transport-Security')).toBeUndefined()
-  expect(overTls.get('Strict-Transport-Security')).toMatch(/^max-age=\d{8,}/)
+  expect(overTls.get('Strict-Transport-Security')).toBe('max-age=31536000')
+})
+
+test('HSTS covers subdomains if HSTS_INCLUDE_SUBDOMAINS asks for it [C4]', async () => {
+  const environment = { PUBLIC_URL: 'https://auth.example.com', HSTS_INCLUDE_SUBDOMAINS: 'true' }
+  const wide = await createTestApp(environment, t.db)
+  const response = await send(wide.app, 'GET /livez')
+  await wide.close()
+
+  expect(response.get('Strict-Transport-Security')).toBe('max-age=31536000; includeSubDomains')
 })

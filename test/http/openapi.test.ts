@@ -8,6 +8,8 @@ import { openapiDocument } from '../../src/http/openapi.ts'
 import { problems } from '../../src/http/problem.ts'
 import {
   type Client,
+  createTestApp,
+  expectProblem,
   logout,
   newEmail,
   otherPassword,
@@ -100,10 +102,39 @@ function ask(documented: Documented, client: Client, more: Presented & { id?: st
 /** Enough to build the routes with, to see which there are. */
 const servicesOfNothing = new Proxy({} as Services, {
   get: (_services, name) =>
-    ({ publicUrl: '', demo: false, trustProxy: undefined, ownOrigins: [], corsOrigins: [] })[String(name)] ??
-    handlers,
+    ({ publicUrl: '', demo: false, docs: true, trustProxy: undefined, ownOrigins: [], corsOrigins: [] })[
+      String(name)
+    ] ?? handlers,
 })
 const handlers: unknown = new Proxy(() => {}, { get: () => () => {} })
+
+test('DOCS=false: /docs, its files and /openapi.json are 404, and the rest is as it is', async () => {
+  const without = await createTestApp({ DOCS: 'false' }, t.db)
+  for (const path of ['/docs', '/docs/start.js', '/docs/swagger-ui.css', '/openapi.json'])
+    expectProblem(await send(without.app, `GET ${path}`), 404, 'not_found')
+  const { status } = await send(without.app, 'GET /livez')
+  await without.close()
+
+  expect(status).toBe(200)
+})
+
+test('the document limits an e-mail address as the server does', () => {
+  const { properties } = document.components.schemas.Credentials
+  const { pattern, maxLength, format } = properties.email
+  const longest = `${'a'.repeat(60)}@${'b'.repeat(60)}.${'c'.repeat(63)}.${'d'.repeat(63)}.io`
+
+  expect({ maxLength, format }).toEqual({ maxLength: 254, format: 'email' })
+  for (const address of ['user@example.xn--p1ai', 'tom&jerry@example.com', 'SRS0=abc=x@example.com', longest])
+    expect(new RegExp(pattern, 'u').test(address)).toBe(true)
+  for (const address of [
+    'user',
+    'user@-example.com',
+    'a b@example.com',
+    'user@example.com\n',
+    'jürgen@example.com',
+  ])
+    expect(new RegExp(pattern, 'u').test(address)).toBe(false)
+})
 
 describe('the document', () => {
   test('is valid OpenAPI 3.1', async () => {
