@@ -65,9 +65,6 @@ interface Grant {
   lifetime: number
 }
 
-/** How it came to be one's turn: in browsers without locks, or after too long a wait, without one. */
-type Lock = 'free' | 'waited for' | 'none'
-
 /** What tabs tell each other. The running clock is of one tab, so its time travels as an age. */
 type News = { asking: number } | { at: number; reason: string; grant?: Grant & { age: number } }
 
@@ -116,7 +113,7 @@ export function createAuthClient(options: AuthClientOptions) {
   // Of tabs without locks: another one that is about to refresh; and whether this one has said that it is.
   let rival: Moment | undefined
   let announced = false
-  let closed = false
+  const closing = new AbortController()
   if (channel) channel.onmessage = hear
 
   const stamp = () => Math.max(Date.now(), asOf + 1)
@@ -198,18 +195,18 @@ export function createAuthClient(options: AuthClientOptions) {
     throw unexpected(answer.status)
   }
 
-  async function askForGrant(path: string, ms: number, body?: object): Promise<Grant> {
+  async function askForGrant(path: string, ms: number, body?: object, fetching = send): Promise<Grant> {
     const asked = now()
-    const { accessToken, expiresIn, user } = await ask(path, ms, body)
+    const { accessToken, expiresIn, user } = await ask(path, ms, body, fetching)
     const whole = typeof accessToken === 'string' && typeof (user as User | undefined)?.id === 'string'
     if (!whole || typeof expiresIn !== 'number' || !(expiresIn > 0)) throw unexpected(200)
     return { accessToken, user: user as User, asked, lifetime: expiresIn * 1000 }
   }
 
-  const enter = (path: string, email: string, password: string) =>
+  const enter = (path: string, body: object, fetching = send) =>
     inTurn(async () => {
       const asked = stamp()
-      const next = await askForGrant(path, requestMs, { email, password })
+      const next = await askForGrant(path, requestMs, body, fetching)
       if (leftAt >= asked) {
         // Or the next page would find a login that nobody wants any more.
         const undo = () => ask('/auth/logout', requestMs)
@@ -219,6 +216,23 @@ export function createAuthClient(options: AuthClientOptions) {
       settle(stamp(), next, 'login')
       return next.user
     })
+
+  async function changePassword(currentPassword: string, newPassword: string): Promise<User> {
+    const asker = grant?.user.id
+    const asUser: typeof fetch = (input, init) => {
+      if (grant?.user.id !== asker) throw overtaken()
+      return send(input, {
+        ...init,
+        headers: { ...init?.headers, Authorization: `Bearer ${grant?.accessToken}` },
+      })
+    }
+    const change = () => enter('/auth/password', { currentPassword, newPassword }, asUser)
+    await ready()
+    return change().catch(async (error) => {
+      if (!refreshable.includes(error.code) || !(await refresh())) throw error
+      return change()
+    })
+  }
 
   async function logout(): Promise<void> {
     // Before anybody is asked: who logs out must not see the login again.
@@ -236,11 +250,11 @@ export function createAuthClient(options: AuthClientOptions) {
 
   function refresh(): Promise<User | undefined> {
     const known = asOf
-    refreshing ??= inTurn(async (lock) => {
-      if (lock === 'waited for') await until(() => asOf !== known, wayOfNewsMs)
-      if (lock === 'none') await standBack(known)
-      return asOf === known ? refreshNow() : grant?.user
-    }).finally(() => {
+    const news = () => asOf !== known
+    refreshing ??= inTurn(async (alone) => {
+      if (!alone && !news()) await standBack(news)
+      return news() ? grant?.user : refreshNow()
+    }, news).finally(() => {
       refreshing = undefined
       announced = false
     })
@@ -271,46 +285,48 @@ export function createAuthClient(options: AuthClientOptions) {
 
   // While there is a login to keep, or nobody knows yet whether there is one.
   function tryLater(error: AuthClientError): void {
-    if (closed || (asOf && !grant)) return
+    if (closing.signal.aborted || (asOf && !grant)) return
     const pause = Math.max(error.retryAfter, Math.min(longestPauseMs, firstPauseMs * 2 ** failures++))
     trouble = error
     clearTimeout(timer)
     timer = setTimeout(() => refresh().catch(() => {}), pause * (1 + Math.random() / 2))
   }
 
-  /** One at a time: logins and refreshes of this tab, and of all tabs where the browser has locks. */
-  function inTurn<T>(work: (lock: Lock) => Promise<T>): Promise<T> {
-    const mine = turn.then(() => locked(work))
-    turn = mine.catch(() => {})
-    return mine
+  /**
+   * Does one thing at a time: logins and refreshes of this tab, and of all tabs if the browser has locks.
+   * @param work is told whether it has the lock. Its result does not wait for the release of the lock
+   * @param given when to stop waiting for the lock
+   */
+  function inTurn<T>(work: (alone: boolean) => Promise<T>, given?: () => boolean): Promise<T> {
+    return new Promise((resolve) => {
+      const run = async (alone: boolean) => {
+        const before = asOf
+        const done = work(alone)
+        resolve(done)
+        await done.catch(() => {})
+        // Browsers do not order the release of a lock and a message. Without this pause, another tab may get the lock
+        // before the news, and refresh again.
+        if (alone && asOf !== before) await until(() => false, wayOfNewsMs)
+      }
+      turn = turn.then(() => locked(run, given))
+    })
   }
 
-  // A wait that takes too long is no obstacle: of two refreshes at once the server gives both the same token.
-  async function locked<T>(work: (lock: Lock) => Promise<T>): Promise<T> {
-    const { locks } = globalThis.navigator ?? {}
+  // Do not wait for ever: of two refreshes at once the server gives both the same token.
+  async function locked(work: (alone: boolean) => Promise<unknown>, given = () => false): Promise<void> {
     let begun = false
-    const begin = (lock: Lock) => {
+    const begin = (alone: boolean) => {
       begun = true
-      return work(lock)
+      return work(alone)
     }
-    try {
-      const done = await locks?.request(
-        name,
-        { ifAvailable: true },
-        async (lock) => lock && { result: await begin('free') },
-      )
-      if (done) return done.result
-      if (locks)
-        return await locks.request(name, { signal: AbortSignal.timeout(lockMs) }, () => begin('waited for'))
-    } catch (error) {
-      if (begun) throw error
-    }
-    return work('none')
+    const waiting = new AbortController()
+    void until(given, lockMs).then(() => waiting.abort())
+    await globalThis.navigator?.locks?.request(name, waiting, () => begin(true)).catch(() => {})
+    if (!begun) await begin(false)
   }
 
   // Without locks a tab says that it is about to ask, waits for whether others are too, and leaves it to one of them.
-  async function standBack(known: number): Promise<void> {
-    const news = () => asOf !== known
+  async function standBack(news: () => boolean): Promise<void> {
     const others = () => rival && since(rival) < refreshMs
     if (channel && !others()) {
       announced = true
@@ -352,14 +368,18 @@ export function createAuthClient(options: AuthClientOptions) {
     }
   }
 
-  async function authFetch(input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> {
-    // By its shape: a Request may be that of another window.
-    const request = typeof input === 'object' && 'url' in input ? input : undefined
-    const headers = new Headers(init.headers ?? request?.headers)
-    const { href, origin } = new URL(request?.url ?? String(input), globalThis.document?.baseURI)
+  async function authFetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+    // Read everything once, before any wait: what is checked is what is sent, whatever a script or injected HTML
+    // changes later. A Request is known by its shape, because it may be that of another window.
+    const isRequest = typeof input === 'object' && 'url' in input
+    const request = isRequest ? new Request(input) : undefined
+    const { href, origin } = new URL(request?.url ?? String(input), server)
+    const options = { ...init, headers: new Headers(init?.headers ?? request?.headers) }
+    const { headers, body } = options
+    const target = request ?? href
     if (!trusted.includes(origin) || !href.startsWith(origin) || headers.has('Authorization'))
-      return send(input, init)
-    const signal = init.signal ?? request?.signal
+      return send(target, options)
+    const signal = options.signal ?? request?.signal
     const asker = grant?.user.id
     for (let again = true; ; again = false) {
       await unlessAborted(ready(), signal)
@@ -368,7 +388,7 @@ export function createAuthClient(options: AuthClientOptions) {
       const mine = epoch
       const token = grant?.accessToken
       if (token) headers.set('Authorization', `Bearer ${token}`)
-      const answer = await send(input, { ...init, headers })
+      const answer = await send(target, options)
       if (!token) return answer
       if (answer.status === 401) {
         if (!again || !refreshable.includes(await codeOf(answer))) return answer
@@ -378,7 +398,7 @@ export function createAuthClient(options: AuthClientOptions) {
             signal,
           )
         // A stream is gone once it is sent; and whether the body of a Request was one, nobody can tell.
-        const gone = request?.bodyUsed || init.body instanceof ReadableStream
+        const gone = request?.bodyUsed || body instanceof ReadableStream
         if (gone || mine !== epoch || grant?.accessToken === token) return answer
       } else if (mine !== epoch) throw overtaken()
       else return answer
@@ -390,13 +410,20 @@ export function createAuthClient(options: AuthClientOptions) {
     const { persisted } = event as PageTransitionEvent
     if (persisted || (due() && globalThis.document?.visibilityState !== 'hidden')) refresh().catch(() => {})
   }
-  for (const type of wakers) globalThis.addEventListener?.(type, wake, true)
+  for (const type of ['online', 'pageshow', 'visibilitychange'])
+    globalThis.addEventListener?.(type, wake, { capture: true, signal: closing.signal })
 
   return {
     /** Makes an account and logs in. @throws AuthClientError `email_taken`, `password_rejected`, `invalid_request`, … */
-    register: (email: string, password: string): Promise<User> => enter('/auth/register', email, password),
+    register: (email: string, password: string): Promise<User> =>
+      enter('/auth/register', { email, password }),
     /** @throws AuthClientError `invalid_credentials`, `too_many_attempts`, … */
-    login: (email: string, password: string): Promise<User> => enter('/auth/login', email, password),
+    login: (email: string, password: string): Promise<User> => enter('/auth/login', { email, password }),
+    /**
+     * Changes the password. All sessions of the user end, and a new one begins here.
+     * @throws AuthClientError `wrong_password`, `password_rejected`, `too_many_attempts`, …
+     */
+    changePassword,
     /** Here, and in the other tabs. @throws AuthClientError where the server could not be told: its session goes on */
     logout,
     /** On every device. @throws AuthClientError where the server could not do it: then nobody has been logged out */
@@ -408,7 +435,7 @@ export function createAuthClient(options: AuthClientOptions) {
      */
     refresh,
     /**
-     * `fetch`, with an access token that is good for a while. After a 401 that a new token mends, it sends the request
+     * `fetch`, with an access token that is good for a while. Relative URLs are the server's. After a 401 that a new token mends, it sends the request
      * once more, but for a body that was a stream or in a Request.
      * @throws AuthClientError where the token has expired and the server gives no new one; or `overtaken`, where by now
      * another user is logged in, or none; otherwise as `fetch` does
@@ -423,19 +450,16 @@ export function createAuthClient(options: AuthClientOptions) {
     },
     /** Lets go of timers, listeners and the channel to other tabs. The login stays, for them and for the next page. */
     close(): void {
-      closed = true
+      closing.abort()
       clearTimeout(timer)
       channel?.close()
       channel = undefined
       listeners.clear()
-      for (const type of wakers) globalThis.removeEventListener?.(type, wake, true)
     },
   }
 }
 
 export type AuthClient = ReturnType<typeof createAuthClient>
-
-const wakers = ['online', 'pageshow', 'visibilitychange']
 
 const now = (): Moment => ({ wall: Date.now(), running: performance.now() })
 const since = ({ wall, running }: Moment) => Math.max(Date.now() - wall, performance.now() - running)
@@ -449,18 +473,13 @@ function originOf(url: string): string {
 }
 
 /** Waits for `work`, or rejects as `fetch` does when the signal is given. */
-async function unlessAborted(work: Promise<unknown>, signal?: AbortSignal | null): Promise<void> {
-  let abort = () => {}
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => reject(signal?.reason)
+function unlessAborted(work: Promise<unknown>, signal?: AbortSignal | null): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal?.reason)
     if (signal?.aborted) abort()
     signal?.addEventListener('abort', abort)
+    work.then(resolve, reject).finally(() => signal?.removeEventListener('abort', abort))
   })
-  try {
-    await Promise.race([work, aborted])
-  } finally {
-    signal?.removeEventListener('abort', abort)
-  }
 }
 
 const unexpected = (status: number) =>
@@ -485,7 +504,7 @@ async function codeOf(answer: Response): Promise<string> {
 function parse(text: string): Record<string, unknown> | undefined {
   try {
     const content: unknown = JSON.parse(text)
-    return typeof content === 'object' && content !== null ? { ...content } : undefined
+    return content instanceof Object ? { ...content } : undefined
   } catch {
     return undefined
   }

@@ -2,22 +2,19 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from '@jest/globals'
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
 import type { AuthClient, Change, User } from '../../src/client/auth-client.ts'
 import { newEmail, password } from '../support/app.ts'
 import { type ServerProcess, send, startServer } from '../support/server.ts'
-import { answerMs } from '../support/time-limits.js'
+import { launchBrowser, present } from './engine.ts'
 import { createGate, type Gate } from './gate.ts'
 
-const executablePath = process.env.TEST_CHROMIUM
-const missing = 'TEST_CHROMIUM is not set: nothing can be tried in a browser; docs/CONTRIBUTING.md says how'
-if (!executablePath && process.env.CI) throw new Error(missing)
-if (!executablePath) process.stderr.write(`${missing}\n`)
+export { engine } from './engine.ts'
+export { eventually } from './eventually.ts'
 
 /** `describe` where there is a browser. */
-export const inBrowser = executablePath ? describe : describe.skip
+export const inBrowser = present ? describe : describe.skip
 
 export interface Stage {
   browser: Browser
@@ -50,7 +47,7 @@ declare global {
   var skew: number
 }
 
-/** Starts a server, a gate before it, an origin with the client and Chromium, for the tests of a file. */
+/** Starts a server, a gate before it, an origin with the client and a browser, for the tests of a file. */
 export function useStage(settings: Record<string, string> = {}): Stage {
   const stage = { errors: [] as string[] } as Stage
   const pages = createServer((req, res) => {
@@ -61,14 +58,10 @@ export function useStage(settings: Record<string, string> = {}): Stage {
   beforeAll(async () => {
     await once(pages.listen(0, '127.0.0.1'), 'listening')
     stage.pages = `http://localhost:${(pages.address() as AddressInfo).port}`
-    stage.server = await startServer({ CORS_ORIGINS: stage.pages, DEMO: 'true', ...settings })
-    stage.gate = await createGate(stage.server.url)
-    const args = ['--no-sandbox', '--host-resolver-rules=MAP *.test 127.0.0.1']
-    stage.browser = await chromium.launch({
-      executablePath: String(executablePath),
-      args,
-      ignoreDefaultArgs: ['--disable-back-forward-cache'],
-    })
+    stage.gate = await createGate(() => stage.server.url)
+    const origins = `${stage.pages},${stage.gate.url}`
+    stage.server = await startServer({ CORS_ORIGINS: origins, DEMO: 'true', ...settings })
+    stage.browser = await launchBrowser()
   })
   beforeEach(async () => {
     stage.context = await stage.browser.newContext()
@@ -159,12 +152,3 @@ export const me = (page: Page) =>
     const answer = await globalThis.auth.fetch(`${globalThis.api}/users/me`)
     return { status: answer.status, email: (await answer.json()).email as string | undefined }
   })
-
-/** Waits for something to become true. */
-export async function eventually(check: () => Promise<boolean> | boolean, ms = answerMs): Promise<void> {
-  const end = Date.now() + ms
-  while (!(await check())) {
-    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${check}`)
-    await delay(20)
-  }
-}

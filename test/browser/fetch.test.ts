@@ -22,7 +22,12 @@ import {
 inBrowser('fetch', () => {
   const stage = useStage()
   /** What another API has been sent, and what it answers with at first. */
-  let seen: { method: string | undefined; authorization: string | undefined; body: string }[] = []
+  let seen: {
+    host: string | undefined
+    method: string | undefined
+    authorization: string | undefined
+    body: string
+  }[] = []
   let refusals: string[] = []
   let api: Server
   let apiUrl: string
@@ -42,7 +47,10 @@ inBrowser('fetch', () => {
         body += text
       })
       await once(req, 'end')
-      seen.push({ method: req.method, authorization: req.headers.authorization, body })
+      const { host, authorization } = req.headers
+      seen.push({ host, method: req.method, authorization, body })
+      const [path, target] = req.url?.split('?') ?? []
+      if (path === '/redirect') return void res.writeHead(307, { Location: target }).end()
       const code = refusals.shift()
       res.statusCode = code ? 401 : 200
       res.setHeader('Content-Type', code ? 'application/problem+json' : 'text/plain')
@@ -71,12 +79,11 @@ inBrowser('fetch', () => {
   })
 
   test('the token goes to the server and to listed origins, and to no other', async () => {
-    const strange = apiUrl.replace('localhost', '127.0.0.1')
     await tab.evaluate(
       async (urls) => {
         for (const url of urls) await globalThis.auth.fetch(url)
       },
-      [`${apiUrl}/listed`, `${strange}/strange`],
+      [`${apiUrl}/listed`, `${strangeUrl()}/strange`],
     )
 
     expect(seen.map(({ authorization }) => authorization)).toEqual([
@@ -86,21 +93,91 @@ inBrowser('fetch', () => {
     expect(await me(tab)).toEqual({ status: 200, email })
   })
 
-  test('the token follows no base of the document, which injected HTML may set', async () => {
-    const strange = apiUrl.replace('localhost', '127.0.0.1')
-    await tab.evaluate(async (strange) => {
-      const { createAuthClient } = await import('/auth-client.js' as string)
-      const client = createAuthClient({ url: globalThis.api, origins: [location.origin] })
-      await client.refresh()
+  /** Where a request would go if the page could send the token elsewhere. */
+  const strangeUrl = () => apiUrl.replace('localhost', '127.0.0.1')
+
+  test('relative URLs are those of the server, whatever page and base the document has', async () => {
+    const before = stage.gate.count('/users/me')
+
+    const emails = await tab.evaluate(async (strange) => {
+      const emailOf = async (url: string) => (await (await globalThis.auth.fetch(url)).json()).email
+      const emails = [await emailOf('/users/me'), await emailOf('users/me?a=1')]
       const base = document.createElement('base')
       base.href = `${strange}/`
       document.head.append(base)
-      await client.fetch('users/me')
-      base.remove()
-      client.close()
-    }, strange)
+      emails.push(await emailOf('/users/me'), await emailOf('users/me'))
+      return emails
+    }, strangeUrl())
 
-    expect(seen).toEqual([{ method: 'GET', authorization: undefined, body: '' }])
+    expect(emails).toEqual([email, email, email, email])
+    expect(stage.gate.count('/users/me') - before).toBe(4)
+    expect(seen).toEqual([])
+  })
+
+  test.each([
+    ['a base that is injected', 'users/me'],
+    ['a URL object that is changed', '/users/me'],
+    ['options that are changed', '/users/me'],
+  ])('%s while the request waits for a token does not change where the token goes', async (what, path) => {
+    await passLifetime(tab)
+    stage.gate.refreshes.length = 0
+    stage.gate.play('/auth/refresh', 600, 1)
+    const before = stage.gate.count('/users/me')
+
+    const asked = tab.evaluate(
+      async ([what, path, strange]) => {
+        const url = new URL(String(path), globalThis.api)
+        const options: RequestInit = { headers: new Headers({ Accept: 'application/json' }) }
+        const input = what?.startsWith('a URL') ? url : String(path)
+        const answer = globalThis.auth.fetch(input, options)
+        const base = document.createElement('base')
+        base.href = `${strange}/`
+        document.head.append(base)
+        url.href = String(strange)
+        Object.assign(options, { method: 'POST', headers: { Authorization: 'Basic eA==' }, body: 'a=1' })
+        return (await (await answer).json()).email
+      },
+      [what, path, strangeUrl()],
+    )
+
+    expect(await asked).toBe(email)
+    expect(stage.gate.refreshes).toHaveLength(1)
+    expect(stage.gate.count('/users/me') - before).toBe(1)
+    expect(seen).toEqual([])
+  })
+
+  test('what only looks like a Request, or reads differently each time, is checked as it is sent', async () => {
+    await tab.evaluate(
+      async ([listed, strange]) => {
+        let reads = 0
+        const fickle = { toString: () => (reads++ ? strange : listed) }
+        const pretended = { url: listed, toString: () => strange }
+        for (const input of [fickle, pretended]) await globalThis.auth.fetch(input as unknown as URL)
+      },
+      [apiUrl, strangeUrl()],
+    )
+
+    expect(seen.map(({ host, authorization }) => [host, authorization?.slice(0, 9)])).toEqual([
+      [new URL(apiUrl).host, 'Bearer ey'],
+      [new URL(strangeUrl()).host, undefined],
+    ])
+  })
+
+  test('a redirect to another origin does not take the token there', async () => {
+    const answered = await tab.evaluate(
+      ([listed, strange]) =>
+        globalThis.auth.fetch(`${listed}/redirect?${strange}`).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+      [apiUrl, strangeUrl()],
+    )
+
+    expect(seen[0]).toMatchObject({
+      host: new URL(apiUrl).host,
+      authorization: expect.stringMatching(/^Bearer ey/),
+    })
+    expect(seen.slice(1).map(({ authorization }) => authorization)).toEqual(answered ? [undefined] : [])
   })
 
   test('a Request of another window is one', async () => {
@@ -114,7 +191,7 @@ inBrowser('fetch', () => {
       await globalThis.auth.fetch(request)
     }, apiUrl)
 
-    expect(seen).toEqual([
+    expect(seen).toMatchObject([
       { method: 'POST', authorization: expect.stringMatching(/^Bearer ey/), body: 'a=1' },
     ])
   })
@@ -125,7 +202,7 @@ inBrowser('fetch', () => {
       apiUrl,
     )
 
-    expect(seen).toEqual([{ method: 'GET', authorization: 'Basic eA==', body: '' }])
+    expect(seen).toMatchObject([{ method: 'GET', authorization: 'Basic eA==', body: '' }])
   })
 
   test.each(['access_token_expired', 'access_token_invalid'])(

@@ -1,14 +1,15 @@
-// The recipes of docs/frontend.md, as they stand there, built and served by Vite on a port of its own, in Chromium.
+// The recipes of docs/frontend.md, as they stand there, built and served by Vite on a port of its own, in a browser.
 import { spawn } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
-import { type Browser, chromium, type Page } from 'playwright-core'
+import type { Browser, Page } from 'playwright-core'
 import { newEmail, password } from '../support/app.ts'
 import { installAside } from '../support/install.ts'
 import { type ServerProcess, startServer, temporaryFolder } from '../support/server.ts'
 import { eventually, inBrowser } from './browser.ts'
+import { launchBrowser } from './engine.ts'
 
 /** What the recipes are tried with. */
 const packages = {
@@ -118,10 +119,7 @@ inBrowser('docs/frontend.md', () => {
       proxy.replace('http://localhost:3000', server.url).replace('server:', `${more} server:`),
       {},
     )
-    browser = await chromium.launch({
-      executablePath: String(process.env.TEST_CHROMIUM),
-      args: ['--no-sandbox'],
-    })
+    browser = await launchBrowser()
   })
   afterAll(async () => {
     await browser?.close()

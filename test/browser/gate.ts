@@ -32,8 +32,8 @@ export interface Gate {
   close(): void
 }
 
-export async function createGate(server: string): Promise<Gate> {
-  const target = new URL(server)
+/** @param server where requests go, asked for at each request: the server may have to know the gate first */
+export async function createGate(server: () => string): Promise<Gate> {
   const refreshes: Gate['refreshes'] = []
   const counts = new Map<string, number>()
   let tricks: { path: string; trick: Trick; left: number }[] = []
@@ -57,6 +57,7 @@ export async function createGate(server: string): Promise<Gate> {
         .end(trick.body)
     }
     const { method = 'GET', url: target_ = '/' } = req
+    const target = new URL(server())
     const onward = request({
       port: target.port,
       host: target.hostname,
