@@ -1,6 +1,7 @@
 // The browser client in Chromium: real cookies, locks and tabs, on a real server.
 import { expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
+import { password } from '../support/app.ts'
 import { send } from '../support/server.ts'
 import {
   boot,
@@ -321,6 +322,89 @@ inBrowser('a login and its tabs', () => {
     await fresh.evaluate(() => globalThis.auth.logout())
     await eventually(async () => (await userOf(tab)) === undefined)
     await eventually(async () => (await userOf(other)) === undefined)
+  })
+
+  const newPassword = 'a bus full of violins'
+  const changePassword = (tab: Page, current = password) =>
+    tab.evaluate(
+      ([current, next]) => globalThis.auth.changePassword(String(current), String(next)),
+      [current, newPassword],
+    )
+
+  test('a password change ends all older sessions; this tab and the others go on with the new one', async () => {
+    const [tab, other] = (await openTabs(2)) as [Page, Page]
+    const email = String(await emailOf(tab))
+    const copy = (await stage.context.cookies()).find(({ name }) => name.startsWith('refresh_token'))?.value
+    const refreshes = stage.gate.refreshes.length
+
+    expect(await changePassword(tab)).toMatchObject({ email })
+
+    expect([await me(tab), await me(other)]).toEqual([
+      { status: 200, email },
+      { status: 200, email },
+    ])
+    expect(stage.gate.refreshes.length).toBe(refreshes)
+    expect((await boot(await openTab(stage)))?.email).toBe(email)
+    expect(await reasonsOf(other)).toEqual([expect.any(String)])
+    const stolen = await send('POST', `${stage.server.url}/auth/refresh`, { refreshToken: String(copy) })
+    expect(stolen.code).toBe('session_ended')
+  })
+
+  test('a request that is refused while the password changes is sent again with the new token', async () => {
+    const [tab, other] = (await openTabs(2)) as [Page, Page]
+    const email = String(await emailOf(tab))
+    stage.gate.play('/auth/password', 800, 1)
+    const before = stage.gate.count('/auth/password')
+
+    const changed = changePassword(tab)
+    await eventually(() => stage.gate.count('/auth/password') > before)
+    // The server has changed it, and no tab knows yet.
+    await eventually(async () => {
+      const { code } = await send('POST', `${stage.server.url}/auth/login`, { body: { email, password } })
+      return code === 'invalid_credentials'
+    })
+    expect(await me(other)).toEqual({ status: 200, email })
+    await changed
+
+    expect(await me(tab)).toEqual({ status: 200, email })
+    expect(await reasonsOf(other)).toEqual([expect.any(String)])
+  })
+
+  test('a password change says what the server refuses, and the login stays', async () => {
+    const [tab] = (await openTabs(1)) as [Page]
+    const email = String(await emailOf(tab))
+
+    const failed = await tab.evaluate(() =>
+      globalThis.failure(globalThis.auth.changePassword('not my password at all', 'a bus full of violins')),
+    )
+
+    expect(failed).toMatchObject({ code: 'wrong_password', status: 403 })
+    expect(await me(tab)).toEqual({ status: 200, email })
+  })
+
+  test('a password change is sent again with a new token where the server asks for one, and not as another user', async () => {
+    const [tab] = (await openTabs(1)) as [Page]
+    const body = '{"code":"access_token_invalid"}'
+    stage.gate.play('/auth/password', { status: 401, type: 'application/problem+json', body }, 1)
+    const before = stage.gate.count('/auth/password')
+
+    await changePassword(tab)
+    expect(stage.gate.count('/auth/password') - before).toBe(2)
+
+    const second = await newUser(stage)
+    const failed = await tab.evaluate(
+      async ([email, password, next]) => {
+        const login = globalThis.auth.login(String(email), String(password))
+        const failed = await globalThis.failure(
+          globalThis.auth.changePassword(String(next), String(password)),
+        )
+        await login
+        return failed
+      },
+      [second, password, newPassword],
+    )
+    expect(failed).toMatchObject({ code: 'overtaken' })
+    expect(stage.gate.count('/auth/password') - before).toBe(2)
   })
 
   test('logoutAll ends the sessions of other devices too; where it fails nobody has been logged out', async () => {

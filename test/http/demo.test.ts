@@ -108,7 +108,9 @@ describe('the client', () => {
     expect(exported.trim()).toBe('AuthClientError createAuthClient')
     const types = readFileSync('dist/client/auth-client.d.ts', 'utf8')
     expect(types).toMatch(/export declare function createAuthClient\(options: AuthClientOptions\)/)
-    for (const name of 'register login logout logoutAll refresh fetch user onChange close'.split(' '))
+    for (const name of 'register login changePassword logout logoutAll refresh fetch user onChange close'.split(
+      ' ',
+    ))
       expect(types).toMatch(new RegExp(`^ +${name}[:(]`, 'm'))
   })
 })
