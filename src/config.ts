@@ -60,6 +60,14 @@ const corsOrigins = z
     'must be comma-separated origins, each scheme://host[:port] in lower case, without a path or wildcard',
   )
 
+const hostNames = z
+  .string()
+  .transform((text) => list(text.toLowerCase()))
+  .refine(
+    (names) => names.every((name) => /^[a-z\d][\w.-]*$/.test(name)),
+    'must be comma-separated host names, without a scheme, port or wildcard',
+  )
+
 // Counts and ranges only: "every proxy" would let anyone write the client's address.
 function parseTrustProxy(text: string): number | string[] | undefined {
   if (/^\d+$/.test(text)) return Number(text) >= 1 && Number(text) <= 10 ? Number(text) : undefined
@@ -145,6 +153,7 @@ export const settings = z.object({
   LIMIT_REGISTER_ADDRESS: limit.prefault('20/3600'),
   AUDIT_DAYS: integer(1, 3650).default(90),
   METRICS_PORT: integer(0, 65535).optional(),
+  METRICS_HOSTS: hostNames.default([]),
   DEMO: boolean.optional(),
   DOCS: boolean.default(true),
   HSTS_INCLUDE_SUBDOMAINS: boolean.default(false),
@@ -274,6 +283,7 @@ export async function loadConfig(env: Environment, settings = readSettings(env))
       host: values.HOST,
       port: values.PORT,
       metricsPort: values.METRICS_PORT,
+      metricsHosts: values.METRICS_HOSTS,
       publicUrl: values.PUBLIC_URL,
       audience: values.JWT_AUDIENCE,
       corsOrigins: values.CORS_ORIGINS,

@@ -1,12 +1,15 @@
+import { closeSync, openSync } from 'node:fs'
 import { createServer, type Server, type ServerOptions } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
+import { isatty } from 'node:tty'
 import { setFlagsFromString } from 'node:v8'
 import { pino } from 'pino'
 import { compose } from './compose.ts'
 import { ConfigError, exitConfig, loadConfig, takeEnvironment } from './config.ts'
 import { operatorListener } from './http/metrics.ts'
 import { errorInBrief } from './http/request-log.ts'
+import { openOutput } from './output.ts'
 
 const drainSeconds = 10
 const maxConnections = 10_000
@@ -20,6 +23,21 @@ const patience: ServerOptions = {
   connectionsCheckingInterval: 1_000,
 }
 
+const notes = openOutput(2)
+const output = openOutput(1, (reason) =>
+  notes.write(`The log cannot be written (${reason}). The server goes on and drops log lines.\n`),
+)
+
+// Node resets its terminals when it ends, and aborts if one of them has been closed.
+const terminals = [0, 1, 2].filter(isatty)
+process.on('exit', () => {
+  for (const fd of terminals)
+    if (!isatty(fd)) {
+      closeSync(fd)
+      openSync('/dev/null', 'r+')
+    }
+})
+
 // What the embedded database writes is for this user only.
 process.umask(0o077)
 
@@ -27,24 +45,36 @@ try {
   await start()
 } catch (error) {
   const problems = error instanceof ConfigError ? error.problems : [(error as Error).message]
-  process.stderr.write(`${problems.join('\n')}\n`)
-  process.exit(error instanceof ConfigError ? exitConfig : 1)
+  notes.write(`${problems.join('\n')}\n`)
+  exit(error instanceof ConfigError ? exitConfig : 1)
+}
+
+// Ends the process when the last lines are written, or after a second if their reader does not read.
+function exit(code: number): void {
+  setTimeout(() => process.exit(code), 1000)
+  output.flush(() => notes.flush(() => process.exit(code)))
 }
 
 async function start(): Promise<void> {
-  let stop = async () => process.exit(0)
+  let stop = async (_signal: string) => exit(0)
   let reload = async () => {}
-  process.on('SIGTERM', () => stop())
-  process.on('SIGINT', () => stop())
-  process.on('SIGHUP', () => reload())
+  process.on('SIGTERM', (signal) => stop(signal))
+  process.on('SIGINT', (signal) => stop(signal))
+  // A closed terminal sends SIGHUP too: to a server that was started in it.
+  process.on('SIGHUP', (signal) => (terminals.length > 0 ? stop(signal) : reload()))
   // Node would open its inspector, which shows every secret to whoever reaches it.
   process.on('SIGUSR1', () => {})
 
   const config = await loadConfig(takeEnvironment())
-  const log = pino({ level: config.logLevel, serializers: { err: errorInBrief } })
+  const log = pino({ level: config.logLevel, serializers: { err: errorInBrief } }, output)
+  // Hears of rejected promises too. It ends the process, whatever becomes of the line.
   process.on('uncaughtException', (error) => {
-    log.fatal({ err: error }, 'unexpected error: the process ends')
-    process.exit(1)
+    try {
+      log.fatal({ err: error }, 'unexpected error: the process ends')
+      if (output.dropped() > 0) notes.write(`${error.stack}\n`)
+    } finally {
+      exit(1)
+    }
   })
   const services = await compose(config, log)
   const { host } = config.http
@@ -64,23 +94,37 @@ async function start(): Promise<void> {
   setFlagsFromString('--optimize-for-size')
 
   reload = services.reloadKeys
-  let stopping: Promise<never> | undefined
-  stop = () => {
-    stopping ??= drainAndExit()
+  let stopping: Promise<void> | undefined
+  stop = (signal) => {
+    stopping ??= drainAndExit(signal)
     return stopping
   }
-  async function drainAndExit(): Promise<never> {
-    setTimeout(() => process.exit(0), drainSeconds * 1000)
+  async function drainAndExit(signal: string): Promise<void> {
+    const startedAt = performance.now()
+    const seconds = () => Math.round(performance.now() - startedAt) / 1000
+    setTimeout(() => {
+      log.warn({ code: 0, seconds: seconds() }, 'stopped at the deadline, with requests still in flight')
+      process.exit(0)
+    }, drainSeconds * 1000)
     setTimeout(() => server.closeAllConnections(), (drainSeconds - 3) * 1000).unref()
+    log.info({ signal }, `${signal} received`)
     services.drain()
     await delay(config.drainNoticeSeconds * 1000)
+    log.info('draining: no new connections; requests in flight are answered')
     await drain(server)
     await services.close()
-    process.exit(0)
+    log.info({ code: 0, seconds: seconds() }, 'stopped')
+    exit(0)
   }
 
   async function serveMetrics(wanted: number): Promise<void> {
-    const metricsServer = createServer(patience, operatorListener(services.metrics))
+    const metricsServer = createServer(
+      patience,
+      operatorListener(services.metrics, {
+        droppedLogLines: output.dropped,
+        hosts: [host, ...config.http.metricsHosts],
+      }),
+    )
     const bound = await listen(metricsServer, host, wanted, 'METRICS_PORT')
     log.info({ url: `${localUrl(host, bound)}/metrics` }, 'metrics')
   }

@@ -1,8 +1,12 @@
-import type { RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
+import { isIP } from 'node:net'
 import type { RequestHandler } from 'express'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { RefreshOutcome } from '../auth/refresh.ts'
 import type { KeysReport } from '../secrets/keys.ts'
+
+// Node knows 35 methods. Each one would be a label, on every route, for whoever sends it.
+const methods = ['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS']
 
 /** What is measured, for Prometheus. Labels have few values each, and none that a client makes up. */
 export function createMetrics(sources: {
@@ -77,7 +81,7 @@ export function createMetrics(sources: {
   }
 
   const observe: RequestHandler = (req, res, next) => {
-    const stop = requests.startTimer({ method: req.method })
+    const stop = requests.startTimer({ method: methods.includes(req.method) ? req.method : 'other' })
     res.once('finish', () => {
       stop({ route: req.route?.path ?? 'none', status: res.statusCode })
       if (res.locals.code) problems.inc({ code: res.locals.code })
@@ -98,15 +102,45 @@ export type Metrics = ReturnType<typeof createMetrics>
 /**
  * For a port that clients cannot reach: `GET /metrics` in Prometheus's text format, with those of the process, and
  * `GET /keys`, what may be told of the keys.
+ * @param process `hosts`: the names this port is asked by, besides IP addresses and localhost
  */
-export function operatorListener({ registry, keys }: Metrics): RequestListener {
+export function operatorListener(
+  { registry, keys }: Metrics,
+  { droppedLogLines, hosts }: { droppedLogLines: () => number; hosts: readonly string[] },
+): RequestListener {
   collectDefaultMetrics({ register: registry })
+  new Counter({
+    name: 'log_lines_dropped_total',
+    help: 'Log lines that could not be written to standard output.',
+    registers: [registry],
+    collect() {
+      this.reset()
+      this.inc(droppedLogLines())
+    },
+  })
+  const names = ['localhost', ...hosts]
   return async (req, res) => {
-    const answer = (type: string, body: string) => res.writeHead(200, { 'Content-Type': type }).end(body)
+    const answer = (status: number, type: string, body: string) =>
+      res.writeHead(status, { 'Content-Type': type }).end(body)
+    if (!isAskedByOneOf(names, req))
+      return void answer(
+        421,
+        'text/plain',
+        'Ask by an IP address, by localhost, or by a name of METRICS_HOSTS.\n',
+      )
     if (req.method === 'GET' && req.url === '/metrics')
-      return void answer(registry.contentType, await registry.metrics())
+      return void answer(200, registry.contentType, await registry.metrics())
     if (req.method === 'GET' && req.url === '/keys')
-      return void answer('application/json', JSON.stringify(keys()))
+      return void answer(200, 'application/json', JSON.stringify(keys()))
     res.writeHead(404).end()
   }
+}
+
+// A page can give its own name the address of this port (DNS rebinding), and then read what it answers. It cannot make
+// the browser call the port by an IP address or another name.
+function isAskedByOneOf(names: readonly string[], { headersDistinct }: IncomingMessage): boolean {
+  const [host = '', ...more] = headersDistinct.host ?? []
+  const [, ipv6, name = ''] = /^(?:\[([\da-f:.]+)\]|([^:]+))(?::\d+)?$/i.exec(host) ?? []
+  if (more.length > 0) return false
+  return isIP(ipv6 ?? name) > 0 || names.includes(name.toLowerCase())
 }

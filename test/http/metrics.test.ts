@@ -1,5 +1,7 @@
-import { createServer, type Server } from 'node:http'
-import { expect, test } from '@jest/globals'
+import { once } from 'node:events'
+import { createServer, METHODS, request as open, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { describe, expect, test } from '@jest/globals'
 import request from 'supertest'
 import { operatorListener } from '../../src/http/metrics.ts'
 import {
@@ -20,7 +22,9 @@ const t = useTestApp({ LIMIT_LOGIN_ACCOUNT: '2/900' })
 let listening: Server | undefined
 /** The port that clients cannot reach. */
 function operators(): Server {
-  listening ??= createServer(operatorListener(t.metrics))
+  listening ??= createServer(
+    operatorListener(t.metrics, { droppedLogLines: () => 7, hosts: ['auth-metrics', 'metrics.example.com'] }),
+  )
   return listening
 }
 
@@ -50,7 +54,25 @@ test('requests are counted by method, route template and status', async () => {
   expect(await requests('GET', '/users/me', 401)).toBe(1)
   expect(await requests('DELETE', '/auth/sessions/:id', 404)).toBe(1)
   expect(await requests('GET', 'none', 404)).toBe(1)
-  expect(await requests('PUT', '/users/me', 405)).toBe(1)
+  expect(await requests('other', '/users/me', 405)).toBe(1)
+})
+
+test('all methods that no route has are one label [F4]', async () => {
+  const server = createServer(t.app).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  for (const method of METHODS.filter((name) => name !== 'CONNECT'))
+    for (const path of ['/livez', '/users/me', `/${method}`]) {
+      const [answer] = await once(open({ port, method, path }).end(), 'response')
+      await answer.resume().toArray()
+    }
+  server.close()
+
+  const { values } = (await t.metrics.registry.getSingleMetric('http_request_duration_seconds')?.get()) ?? {
+    values: [],
+  }
+  const labels = new Set(values.map(({ labels: { method } }: { labels: { method?: unknown } }) => method))
+  expect([...labels].sort()).toEqual(['DELETE', 'GET', 'HEAD', 'OPTIONS', 'POST', 'other'])
 })
 
 test('rotations, grace and reuse are counted', async () => {
@@ -129,4 +151,36 @@ test('/metrics: Prometheus text with the process too, no label that a client mad
   expect((await request(server).get('/')).status).toBe(404)
   expect((await request(server).post('/metrics')).status).toBe(404)
   expect((await send(t.app, 'GET /metrics')).status).toBe(404)
+})
+
+describe('the port for operators', () => {
+  test.each(['127.0.0.1:9100', '10.0.0.7', '[::1]:9100', 'localhost', 'LocalHost:9100', 'auth-metrics:9100'])(
+    'answers to the Host %s',
+    async (host) => {
+      expect((await request(operators()).get('/metrics').set('Host', host)).status).toBe(200)
+    },
+  )
+
+  test.each([
+    'rebound.example:9100',
+    'localhost.rebound.example',
+    '127.0.0.1.rebound.example',
+    'rebound.example#localhost',
+    'rebound.example@127.0.0.1',
+    'metrics.example.com.',
+    'auth-metrics:localhost',
+    '[rebound.example]',
+    '',
+  ])('refuses the Host %j, which a page that rebinds DNS could use [F4]', async (host) => {
+    for (const path of ['/metrics', '/keys']) {
+      const answer = await request(operators()).get(path).set('Host', host)
+
+      expect(answer.status).toBe(421)
+      expect(answer.text).toBe('Ask by an IP address, by localhost, or by a name of METRICS_HOSTS.\n')
+    }
+  })
+
+  test('says how many log lines were dropped [G8]', async () => {
+    expect((await request(operators()).get('/metrics')).text).toContain('\nlog_lines_dropped_total 7\n')
+  })
 })

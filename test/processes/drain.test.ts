@@ -91,6 +91,22 @@ describe('G1 SIGTERM', () => {
   })
 })
 
+test.each(['SIGTERM', 'SIGINT'] as const)(
+  '%s, draining and the end are a line each in the log [G1]',
+  async (signal) => {
+    const server = await startServer({ LOG_LEVEL: 'info' })
+
+    const { stdout } = await server.end(signal)
+
+    const lines = stdout.split('\n').map((line) => JSON.parse(line))
+    expect(lines.slice(-3)).toMatchObject([
+      { level: 30, msg: `${signal} received`, signal },
+      { level: 30, msg: 'draining: no new connections; requests in flight are answered' },
+      { level: 30, msg: 'stopped', code: 0, seconds: expect.any(Number) },
+    ])
+  },
+)
+
 describe('F3 slow and greedy clients', () => {
   test('headers that do not end in 10 s, and a body that does not end in 20 s, are cut off; others are served', async () => {
     const server = await startServer({})
