@@ -50,6 +50,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     (await openDatabase({
       url: config.database.url(),
       folder: config.database.folder,
+      warnIfExposed: config.database.warnIfExposed,
       onTrouble: (message) => log.warn({ event: 'database_trouble' }, message),
     }))
   const users = createUserStore({ database })

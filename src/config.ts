@@ -171,7 +171,7 @@ type Settings = z.output<typeof settings>
 export const referenceNames = [...secretNames, 'DATABASE_URL', 'VAULT_TOKEN', 'VAULT_SECRET_ID'] as const
 
 // What one setting allows or needs because of another. Only those that were valid on their own are judged.
-function crossProblems(values: Partial<Settings>): string[] {
+function crossProblems(values: Partial<Settings>, texts: Environment, env: Environment): string[] {
   const problems: string[] = []
   const production = values.NODE_ENV === 'production'
   if (production && 'PUBLIC_URL' in values && values.PUBLIC_URL === undefined)
@@ -181,6 +181,16 @@ function crossProblems(values: Partial<Settings>): string[] {
   if (production && values.COOKIE_SECURE === false && values.PUBLIC_URL && !isLocal(values.PUBLIC_URL))
     problems.push(
       'COOKIE_SECURE: may be false in production only where PUBLIC_URL is on localhost; remove it',
+    )
+  if (production && texts.DATABASE_URL === undefined && texts.DATA_DIR === undefined)
+    problems.push(
+      'DATABASE_URL: is required in production. Set it to a PostgreSQL; or set DATA_DIR to the folder of the embedded database.',
+    )
+  if (production && values.CORS_ORIGINS?.some((origin) => origin.startsWith('http:') && !isLocal(origin)))
+    problems.push('CORS_ORIGINS: must be https in production; http is for localhost only')
+  if (production && env.NODE_TLS_REJECT_UNAUTHORIZED === '0')
+    problems.push(
+      'NODE_TLS_REJECT_UNAUTHORIZED: must not be 0 in production, because no certificate is verified then. Remove it, and name your own authority in NODE_EXTRA_CA_CERTS.',
     )
   if (production && values.VAULT_ADDR?.startsWith('http:') && !isLocal(values.VAULT_ADDR))
     problems.push('VAULT_ADDR: must be https in production; http is for localhost only')
@@ -253,7 +263,7 @@ export function readSettings(env: Environment) {
     else problems.push(`${name}: ${result.error.issues[0]?.message}`)
   }
   const values = checked as Settings
-  problems.push(...crossProblems(values))
+  problems.push(...crossProblems(values, texts, env))
   const openSource = createSources({ ...env, ...texts })
   return { values, problems, texts, openSource, secrets: openSecrets(values, openSource) }
 }
@@ -294,7 +304,11 @@ export async function loadConfig(env: Environment, settings = readSettings(env))
       hstsIncludeSubdomains: values.HSTS_INCLUDE_SUBDOMAINS,
     },
     // A function, as it has a password in it: what is printed or logged of the settings must not show it.
-    database: { url: () => url, folder: values.DATA_DIR },
+    database: {
+      url: () => url,
+      folder: values.DATA_DIR,
+      warnIfExposed: values.NODE_ENV === 'production',
+    },
     secrets,
     keys: {
       accessAlgorithm: values.JWT_ALGORITHM,

@@ -1,4 +1,4 @@
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { createServer, type Server, type ServerOptions } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -10,7 +10,9 @@ import { ConfigError, exitConfig, loadConfig, takeEnvironment } from './config.t
 import { operatorListener } from './http/metrics.ts'
 import { errorInBrief } from './http/request-log.ts'
 import { openOutput } from './output.ts'
+import { DatabaseUrlError } from './store/database-url.ts'
 
+const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
 const drainSeconds = 10
 const maxConnections = 10_000
 
@@ -46,7 +48,8 @@ try {
 } catch (error) {
   const problems = error instanceof ConfigError ? error.problems : [(error as Error).message]
   notes.write(`${problems.join('\n')}\n`)
-  exit(error instanceof ConfigError ? exitConfig : 1)
+  const isSetting = error instanceof ConfigError || error instanceof DatabaseUrlError
+  exit(isSetting ? exitConfig : 1)
 }
 
 // Ends the process when the last lines are written, or after a second if their reader does not read.
@@ -85,9 +88,19 @@ async function start(): Promise<void> {
   server.maxHeadersCount = 0
   const port = await listen(server, host, config.http.port, 'PORT')
   // In the same turn as the port is bound, so that no request can come before there is somebody to answer it.
-  server.on('request', services.app(config.http.publicUrl ?? `http://localhost:${port}`))
+  const origin = config.http.publicUrl ?? `http://localhost:${port}`
+  server.on('request', services.app(origin))
   // A level of its own, so that this line is there whatever LOG_LEVEL is.
-  log.child({}, { level: 'info' }).info({ url: localUrl(host, port) }, 'listening')
+  log.child({}, { level: 'info' }).info(
+    {
+      url: localUrl(host, port),
+      origin,
+      version,
+      database: config.database.url() === undefined ? 'embedded' : 'PostgreSQL',
+      algorithm: config.keys.accessAlgorithm,
+    },
+    'listening',
+  )
 
   // On a machine with much memory V8 lets garbage pile up to several times of what is in use. Not before now, as the
   // start would take longer by it.

@@ -14,6 +14,7 @@ afterAll(() => rmSync(folder, { recursive: true }))
 
 const base = {
   PUBLIC_URL: 'https://auth.example.com',
+  DATA_DIR: '.data',
   JWT_ACCESS_SECRET: newSecret(),
   JWT_REFRESH_SECRET: newSecret(),
 }
@@ -33,6 +34,13 @@ async function failure(env: Environment): Promise<ConfigError> {
 /** Names of the settings that are reported, one per problem. */
 const faults = async (env: Environment) =>
   (await failure(env)).problems.map((problem) => problem.slice(0, problem.indexOf(':')))
+
+/** The same; none where the settings are valid. */
+const refused = (env: Environment) =>
+  loadConfig(env).then(
+    () => [],
+    () => faults(env),
+  )
 
 /** What can be compared of a configuration: everything but the functions. */
 const plain = ({ secrets, ...rest }: Config) => rest
@@ -259,6 +267,47 @@ describe('rules between settings', () => {
     expect(await faults(secrets)).toEqual(['PUBLIC_URL'])
     expect(await faults({ ...secrets, NODE_ENV: 'production' })).toEqual(['PUBLIC_URL'])
   })
+
+  test.each([
+    ['production', {}, ['DATABASE_URL']],
+    [undefined, { DATA_DIR: '' }, ['DATABASE_URL']],
+    ['production', { DATA_DIR: '.data' }, []],
+    ['production', { DATA_DIR: 'memory://' }, []],
+    ['production', { DATABASE_URL: 'postgres://db/auth' }, []],
+    ['production', { DATABASE_URL_FILE: file('database-url', 'postgres://db/auth') }, []],
+    ['development', {}, []],
+    ['test', {}, []],
+  ])(
+    'asks for a database in production, and does not start on an empty one: %s, %j: %j',
+    async (NODE_ENV, database, expected) => {
+      expect(await refused({ ...base, DATA_DIR: undefined, NODE_ENV, ...database })).toEqual(expected)
+    },
+  )
+
+  test.each([
+    ['production', 'http://app.example.com', ['CORS_ORIGINS']],
+    ['production', 'https://app.example.com,http://10.0.0.1:5173', ['CORS_ORIGINS']],
+    ['production', 'http://localhost.example.com', ['CORS_ORIGINS']],
+    ['production', 'https://app.example.com,http://localhost:5173,http://127.0.0.1,http://[::1]:1', []],
+    ['development', 'http://app.example.com', []],
+  ])(
+    'takes http origins of other machines outside production only: %s, %s: %j',
+    async (NODE_ENV, CORS_ORIGINS, expected) => {
+      expect(await refused({ ...base, NODE_ENV, CORS_ORIGINS })).toEqual(expected)
+    },
+  )
+
+  test.each([
+    ['production', '0', ['NODE_TLS_REJECT_UNAUTHORIZED']],
+    ['production', '1', []],
+    ['production', '', []],
+    ['development', '0', []],
+  ])(
+    'does not start in production where Node verifies no certificate: %s, NODE_TLS_REJECT_UNAUTHORIZED=%s: %j',
+    async (NODE_ENV, NODE_TLS_REJECT_UNAUTHORIZED, expected) => {
+      expect(await refused({ ...base, NODE_ENV, NODE_TLS_REJECT_UNAUTHORIZED })).toEqual(expected)
+    },
+  )
 
   test.each([
     ['https://auth.example.com', ['COOKIE_SECURE']],

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
 import { AuthError } from '../auth/errors.ts'
+import { DatabaseUrlError, isExposed, parseDatabaseUrl, tlsProblem } from './database-url.ts'
 import { checkSchema, migrate, SchemaError } from './migrate.ts'
 
 /** What the stores run their statements on: the database itself, or a transaction. */
@@ -42,16 +43,16 @@ const sessionSettings = `
 /**
  * Opens PostgreSQL at `url`, or the embedded database in `folder` where there is none, and brings its tables up to
  * date.
- * @throws DatabaseError
+ * @throws DatabaseError; DatabaseUrlError where the URL itself, or its TLS settings, cannot work
  */
 export function openDatabase(settings: {
   url?: string | undefined
   folder: string
+  /** Whether to report a connection that others on the network can read. */
+  warnIfExposed?: boolean
   onTrouble: (message: string) => void
 }): Promise<Database> {
-  return settings.url === undefined
-    ? openEmbedded(settings.folder)
-    : openPostgres(settings.url, settings.onTrouble)
+  return settings.url === undefined ? openEmbedded(settings.folder) : openPostgres(settings.url, settings)
 }
 
 /** PGlite: PostgreSQL in this process, its files in `folder` (`memory://`: none). `image`: what to start from. */
@@ -126,13 +127,19 @@ async function lockFolder(folder: string): Promise<() => void> {
 
 const startSeconds = 30
 
-async function openPostgres(url: string, onTrouble: (message: string) => void): Promise<Database> {
+async function openPostgres(
+  url: string,
+  { warnIfExposed, onTrouble }: Omit<Parameters<typeof openDatabase>[0], 'url'>,
+): Promise<Database> {
   const { default: pg } = await import('pg')
-  const { parseIntoClientConfig } = await import('pg-connection-string')
   const { drizzle } = await import('drizzle-orm/node-postgres')
 
   // As a function: whoever looks at the pool, or prints it, does not see the password.
-  const { password, ...server } = parseIntoClientConfig(url)
+  const { password, ...server } = parseDatabaseUrl(url)
+  if (warnIfExposed && isExposed(server))
+    onTrouble(
+      'DATABASE_URL leads to another machine without verified TLS, so the network can read passwords of the database and all data. Add sslmode=verify-full.',
+    )
   const connection = {
     ...server,
     ...(password && { password: () => password as string }),
@@ -207,6 +214,8 @@ async function retryWhileUnavailable(
       return
     } catch (error) {
       const cause = driverError(error)
+      const tls = tlsProblem(cause)
+      if (tls) throw new DatabaseUrlError(tls)
       if (!isUnavailable(cause)) throw new DatabaseError(`DATABASE_URL: ${refusal(cause)}`)
       const state = isReadOnly(cause) ? 'read-only' : `out of reach (${cause.code ?? cause.message})`
       if (Date.now() > deadline)

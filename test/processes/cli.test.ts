@@ -58,6 +58,7 @@ const cellsOf = (table: string) =>
 
 const good = (): Settings => ({
   PUBLIC_URL: 'https://auth.example.com',
+  DATA_DIR: 'memory://',
   JWT_ACCESS_SECRET: newSecret(),
   JWT_REFRESH_SECRET: newSecret(),
 })
@@ -180,7 +181,11 @@ describe('generate', () => {
   test.each(['env', 'envES256'] as const)('lines for .env make a server that loads: %s', async (name) => {
     const settings = parse(results[name].stdout)
 
-    const config = await loadConfig({ PUBLIC_URL: 'https://auth.example.com', ...settings })
+    const config = await loadConfig({
+      PUBLIC_URL: 'https://auth.example.com',
+      DATA_DIR: 'memory://',
+      ...settings,
+    })
 
     expect(config.keys.accessAlgorithm).toBe(name === 'env' ? 'HS256' : 'ES256')
     expect((await config.secrets.load()).problems).toEqual([])

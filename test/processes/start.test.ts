@@ -28,6 +28,40 @@ describe('start', () => {
     expect(exit.stderr).not.toContain('canary')
   })
 
+  test.each([
+    ['production without a database', { DATA_DIR: '' }, /^DATABASE_URL: is required in production\. /],
+    [
+      'no verification of certificates',
+      { NODE_TLS_REJECT_UNAUTHORIZED: '0' },
+      /^NODE_TLS_REJECT_UNAUTHORIZED: /,
+    ],
+    [
+      'an http origin',
+      { CORS_ORIGINS: 'http://app.example.com' },
+      /^CORS_ORIGINS: must be https in production/,
+    ],
+    [
+      'sslrootcert=system',
+      { DATABASE_URL: 'postgres://db/auth?sslrootcert=system' },
+      /^DATABASE_URL: .*sslrootcert=\//,
+    ],
+    [
+      'a certificate file that is not there',
+      { DATABASE_URL: 'postgres://db/auth?sslmode=verify-full&sslrootcert=/nowhere.pem' },
+      /^DATABASE_URL: .*sslrootcert= .*ENOENT/,
+    ],
+  ])('%s: exit 78 with one line that says what to do [E1]', async (_what, settings, line) => {
+    const exit = await runServer({
+      NODE_ENV: 'production',
+      PUBLIC_URL: 'http://localhost:3000',
+      BCRYPT_COST: '10',
+      ...settings,
+    })
+
+    expect(exit).toMatchObject({ code: 78, stdout: '', stderr: expect.stringMatching(line) })
+    expect(exit.stderr.trimEnd().split('\n')).toHaveLength(1)
+  })
+
   test('a port that is taken: exit 1, one line that says what to do', async () => {
     const other = createServer().listen(0, '127.0.0.1')
     await once(other, 'listening')
@@ -113,7 +147,14 @@ describe('start', () => {
       const answer = await send('GET', `${line.url}/livez`)
       await server.end('SIGTERM')
 
-      expect(line).toMatchObject({ msg: 'listening', url: expect.stringMatching(/^http:\/\/localhost:\d+$/) })
+      expect(line).toMatchObject({
+        msg: 'listening',
+        url: expect.stringMatching(/^http:\/\/localhost:\d+$/),
+        origin: line.url,
+        version: JSON.parse(readFileSync('package.json', 'utf8')).version,
+        database: 'embedded',
+        algorithm: 'HS256',
+      })
       expect(answer.status).toBe(200)
     },
   )
