@@ -261,17 +261,21 @@ async function requireWritable(queries: Queries): Promise<void> {
 
 /**
  * The same functions, but where the database is out of reach they throw AuthError `unavailable`. Other errors lose
- * the statement and its parameters, which are no business of a log.
+ * the statement and its parameters, which are no business of a log. A function that the database undid because of a
+ * conflict runs again: on engines, and behind poolers, that do not take our isolation level.
  */
 // biome-ignore lint/suspicious/noExplicitAny: whatever the functions take and return is kept
 export function guarded<T extends Record<string, (...args: any[]) => Promise<unknown>>>(store: T): T {
   const guard = (run: T[string]) =>
     async function guardedRun(...args: unknown[]) {
-      try {
-        return await run(...args)
-      } catch (error) {
-        const cause = driverError(error)
-        throw isUnavailable(cause) ? new AuthError('unavailable', { cause }) : cause
+      for (let tries = 1; ; tries++) {
+        try {
+          return await run(...args)
+        } catch (error) {
+          const cause = driverError(error)
+          if (isConflict(cause) && tries < triesOfConflicts) continue
+          throw isUnavailable(cause) ? new AuthError('unavailable', { cause }) : cause
+        }
       }
     }
   return Object.fromEntries(Object.entries(store).map(([name, run]) => [name, guard(run as T[string])])) as T
@@ -284,6 +288,10 @@ function driverError(error: unknown): DriverError {
   const { cause } = error as Error
   return (cause instanceof Error ? cause : error) as DriverError
 }
+
+// serialization_failure, deadlock_detected
+const isConflict = ({ code }: DriverError) => code === '40001' || code === '40P01'
+const triesOfConflicts = 5
 
 const readOnlyState = '25006'
 const isReadOnly = ({ code }: DriverError) => code === readOnlyState

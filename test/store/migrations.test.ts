@@ -129,6 +129,22 @@ describe('migrations', () => {
     expect(await tablesIn(here)).toEqual(expectedTables)
   })
 
+  test('whoever disables a user ends the sessions of its own schema, whatever their search path is', async () => {
+    await migrate(queries)
+    await run(`INSERT INTO users (id, email, password_hash, password_scheme)
+      VALUES ('00000000-0000-0000-0000-000000000001', 'ada@example.com', '', 1)`)
+    await run(`INSERT INTO sessions (id, user_id, expires_at)
+      VALUES ('s', '00000000-0000-0000-0000-000000000001', now() + interval '1 day')`)
+    const ours = here
+    await newSchema()
+    await run('CREATE TABLE sessions (user_id uuid, id text, ended_at timestamptz, end_reason text)')
+
+    await run(`UPDATE ${ours}.users SET disabled_at = now()`)
+
+    expect(await run(`SELECT end_reason FROM ${ours}.sessions`)).toEqual([{ end_reason: 'user_disabled' }])
+    expect(await run(`SELECT event FROM ${ours}.audit_events`)).toEqual([{ event: 'session_ended' }])
+  })
+
   test('leaves nothing behind where it fails', async () => {
     await run('CREATE TABLE audit_events (another text)')
 
