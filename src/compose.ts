@@ -25,6 +25,7 @@ import { createTokenCookie } from './http/token-cookie.ts'
 import { createKeys, type KeyEvent } from './secrets/keys.ts'
 import { createAttemptStore } from './store/attempts.ts'
 import { createAuditLog } from './store/audit.ts'
+import { createClockCheck } from './store/clock.ts'
 import { type Database, databaseState, openDatabase } from './store/database.ts'
 import { createHousekeeping } from './store/housekeeping.ts'
 import { createSessionStore } from './store/sessions.ts'
@@ -53,6 +54,21 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       warnIfExposed: config.database.warnIfExposed,
       onTrouble: (message) => log.warn({ event: 'database_trouble' }, message),
     }))
+  const compareClocks = createClockCheck({
+    database,
+    clock,
+    onChange: (status, secondsAhead) =>
+      status === 'skewed'
+        ? log.warn(
+            { event: 'clock_skewed', secondsAhead },
+            "This server's clock and the database's differ by more than 30 s. Synchronize both, for example by NTP.",
+          )
+        : log.info(
+            { event: 'clock_ok', secondsAhead },
+            "This server's clock and the database's agree again.",
+          ),
+  })
+  await compareClocks()
   const users = createUserStore({ database })
   const sessions = createSessionStore({ database, limits: config.sessions })
   const passwords = createPasswords({ ...config.passwords, context: contextWords(config.http.publicUrl) })
@@ -129,6 +145,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       draining: () => draining,
       readiness: readiness({
         database: () => databaseState(database),
+        clock: compareClocks,
         keys: keys.status,
         draining: () => draining,
       }),

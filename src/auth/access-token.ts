@@ -11,7 +11,7 @@ export interface AccessClaims {
 }
 
 /**
- * Access tokens: JWTs by RFC 9068. They are verified without the database and live for `lifetimeSeconds`.
+ * Access tokens: JWTs by RFC 9068. They are verified without the database and live for `lifetimeSeconds` at most.
  * @param options.issuer the server's own origin; `audience` whom the tokens are meant for
  */
 export function createAccessTokens(options: {
@@ -27,25 +27,31 @@ export function createAccessTokens(options: {
     ...options,
     typ: 'at+jwt',
     claims: sessionClaims.extend({ client_id: z.literal('first-party'), role: z.string().min(1) }),
+    fromTheFuture: 'invalid' as const,
   }
 
   return {
-    lifetimeSeconds,
-
-    /** @throws AuthError `unavailable` where there is no key to sign with */
+    /**
+     * Returns a function that signs. A token does not outlive its session, which ends at `sessionEnds` if it is not
+     * refreshed. It lives for a second at least, so that `expiresIn` is positive.
+     * @throws AuthError `unavailable` where there is no key to sign with
+     */
     signer() {
       const sign = createSigner(kind)
-      return ({ userId, sessionId, role }: AccessClaims): string => {
+      return ({ userId, sessionId, role }: AccessClaims, sessionEnds: Date) => {
         const iat = Math.floor(clock() / 1000)
-        return sign({
+        const left = Math.floor(sessionEnds.getTime() / 1000) - iat
+        const expiresIn = Math.max(1, Math.min(lifetimeSeconds, left))
+        const accessToken = sign({
           sub: userId,
           client_id: 'first-party',
           sid: sessionId,
           role,
           jti: options.randomId(),
           iat,
-          exp: iat + lifetimeSeconds,
+          exp: iat + expiresIn,
         })
+        return { accessToken, expiresIn }
       }
     },
 

@@ -27,6 +27,7 @@ export function createDeviceTokens(options: {
     typ: 'device+jwt',
     audience: `${issuer}/auth/login`,
     keys: derivedKeys(options.refreshKeys),
+    fromTheFuture: 'invalid' as const,
     claims: commonClaims.extend({ epoch: z.int32().nonnegative() }),
   }
 

@@ -25,8 +25,7 @@ export function createGrants(tokens: { accessTokens: AccessTokens; refreshTokens
     const signAccessToken = tokens.accessTokens.signer()
     const signRefreshToken = tokens.refreshTokens.signer()
     return ({ session, user, now }: SessionState): Grant => ({
-      accessToken: signAccessToken({ userId: user.id, sessionId: session.id, role: user.role }),
-      expiresIn: tokens.accessTokens.lifetimeSeconds,
+      ...signAccessToken({ userId: user.id, sessionId: session.id, role: user.role }, session.usableUntil),
       refreshToken: signRefreshToken(session),
       refreshExpiresIn: Math.floor((session.usableUntil.getTime() - now.getTime()) / 1000),
       user,

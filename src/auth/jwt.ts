@@ -1,6 +1,7 @@
 import jwt from 'jsonwebtoken'
 import { z } from 'zod'
 import type { TokenKeys } from '../secrets/keys.ts'
+import { AuthError } from './errors.ts'
 
 /** Milliseconds since 1970. */
 export type Clock = () => number
@@ -13,6 +14,8 @@ export interface TokenKind<Claims extends CommonClaims = CommonClaims> {
   audience: string
   claims: z.ZodType<Claims>
   clock: Clock
+  /** What a token is that was issued in the future, beyond the leeway. */
+  fromTheFuture: 'invalid' | 'unavailable'
 }
 
 const maxTokenBytes = 4096
@@ -51,7 +54,7 @@ export function createSigner(kind: Pick<TokenKind, 'typ' | 'keys' | 'issuer' | '
 /**
  * Verifies everything about a token but its end, which each kind judges by a clock of its own.
  * @returns its claims, or undefined where it is not a token of this kind
- * @throws AuthError `unavailable` where its key is out of reach
+ * @throws AuthError `unavailable` where its key is out of reach, and where a kind says so of tokens from the future
  */
 export async function verifyToken<Claims extends CommonClaims>(
   token: string,
@@ -79,7 +82,11 @@ export async function verifyToken<Claims extends CommonClaims>(
     throw error
   }
   const claims = kind.claims.safeParse(payload)
-  return claims.success && claims.data.iat <= now + leewaySeconds ? claims.data : undefined
+  if (!claims.success) return undefined
+  if (claims.data.iat <= now + leewaySeconds) return claims.data
+  if (kind.fromTheFuture === 'invalid') return undefined
+  const ahead = claims.data.iat - now
+  throw new AuthError('unavailable', { cause: `a ${kind.typ} was issued ${ahead} s in the future` })
 }
 
 // jsonwebtoken reads past `crit` and foreign members. These three are all that this server ever writes, so `crit`,

@@ -1,14 +1,7 @@
 import { z } from 'zod'
 import type { TokenKeys } from '../secrets/keys.ts'
-import type { Session } from '../store/sessions.ts'
+import type { RefreshClaims, Session } from '../store/sessions.ts'
 import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
-
-/** What a refresh token says: which session it belongs to, and at which generation. */
-export interface RefreshClaims {
-  userId: string
-  sessionId: string
-  generation: number
-}
 
 /**
  * Refresh tokens: JWTs that are a function of the session's row, so that the same generation can be issued again
@@ -20,6 +13,8 @@ export function createRefreshTokens(options: { keys: TokenKeys; issuer: string; 
     typ: 'rt+jwt',
     audience: `${options.issuer}/auth/refresh`,
     claims: sessionClaims.extend({ gen: z.int32().positive() }),
+    // If this server's clock is behind, the token is good, and must not be taken from the browser.
+    fromTheFuture: 'unavailable' as const,
   }
 
   return {
@@ -37,10 +32,15 @@ export function createRefreshTokens(options: { keys: TokenKeys; issuer: string; 
         })
     },
 
-    /** @returns undefined where it is not a refresh token of this server; throws AuthError `unavailable` */
+    /**
+     * Returns what the token says, or undefined if it is not a refresh token of this server.
+     * @throws AuthError `unavailable` if its key cannot be loaded, or it was issued in the future: a clock is wrong
+     */
     async verify(token: string): Promise<RefreshClaims | undefined> {
       const claims = await verifyToken(token, kind)
-      return claims && { userId: claims.sub, sessionId: claims.sid, generation: claims.gen }
+      if (!claims) return undefined
+      const { sub: userId, sid: sessionId, gen: generation, exp: expiresAt } = claims
+      return { userId, sessionId, generation, expiresAt }
     },
   }
 }

@@ -1,7 +1,6 @@
 import type { Caller } from '../store/audit.ts'
-import type { SessionStore } from '../store/sessions.ts'
+import type { RefreshClaims, SessionStore } from '../store/sessions.ts'
 import type { Grant, PrepareGrant } from './grant.ts'
-import type { RefreshClaims } from './refresh-token.ts'
 
 /** How a refresh ended; the rows of the README's state table. */
 export type RefreshOutcome =
@@ -16,17 +15,15 @@ export type RefreshOutcome =
  */
 export function createRefresh(deps: { sessions: SessionStore; prepareGrant: PrepareGrant }) {
   /** @throws AuthError `unavailable`; the token is as good as before then */
-  return async function refresh(
-    { sessionId, userId, generation }: RefreshClaims,
-    from: Caller,
-  ): Promise<RefreshOutcome> {
+  return async function refresh(claims: RefreshClaims, from: Caller): Promise<RefreshOutcome> {
+    const { sessionId, userId, generation, expiresAt } = claims
     const grant = deps.prepareGrant()
 
-    const rotated = await deps.sessions.rotate(sessionId, userId, generation)
+    const rotated = await deps.sessions.rotate(claims, from)
     if (rotated) return { kind: 'rotated', grant: grant(rotated) }
 
     const found = await deps.sessions.find(sessionId, userId)
-    if (!found) return { kind: 'session_ended' }
+    if (!found || found.now.getTime() >= expiresAt * 1000) return { kind: 'session_ended' }
     if (found.session.generation === generation + 1 && found.withinGrace)
       return { kind: 'graced', grant: grant(found) }
 

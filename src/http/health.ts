@@ -1,30 +1,40 @@
 import type { RequestHandler } from 'express'
 import type { KeysStatus } from '../secrets/keys.ts'
+import type { ClockStatus } from '../store/clock.ts'
 import type { DatabaseState } from '../store/database.ts'
 
-/** Readiness: whether this instance can serve. Keys that could not be renewed are told of, and serve on. */
+/**
+ * Readiness: whether this instance can serve. Keys that could not be renewed are told of, and serve on. A server whose
+ * clock is off does not serve: it would refuse tokens that others have issued.
+ */
 export function readiness(checks: {
   database: () => Promise<DatabaseState>
+  clock: () => Promise<ClockStatus>
   keys: () => KeysStatus
   draining: () => boolean
 }): RequestHandler {
+  const askDatabase = async () => {
+    const database = await checks.database()
+    return { database, clock: database === 'unreachable' ? 'ok' : await checks.clock() }
+  }
+
   // Anybody may ask, and as often as they like: at any time one question to the database is enough.
-  let checking: Promise<DatabaseState> | undefined
-  const database = () => {
-    checking ??= checks.database().finally(() => {
-      checking = undefined
+  let asking: ReturnType<typeof askDatabase> | undefined
+  const askOnce = () => {
+    asking ??= askDatabase().finally(() => {
+      asking = undefined
     })
-    return checking
+    return asking
   }
 
   return async (_req, res) => {
-    const databaseState = await database()
+    const { database, clock } = await askOnce()
     const keys = checks.keys()
-    const ready = databaseState === 'ok' && keys !== 'stale' && !checks.draining()
+    const ready = database === 'ok' && clock === 'ok' && keys !== 'stale' && !checks.draining()
     if (!ready) res.set('Retry-After', '1')
     res.status(ready ? 200 : 503).json({
       status: ready ? 'ok' : 'unavailable',
-      checks: { database: databaseState, keys },
+      checks: { database, clock, keys },
     })
   }
 }

@@ -54,6 +54,7 @@ const readiness = z
     status: z.enum(['ok', 'unavailable']),
     checks: z.object({
       database: z.enum(['ok', 'unreachable', 'read_only']),
+      clock: z.enum(['ok', 'skewed']),
       keys: z.enum(['ok', 'refused', 'unreachable', 'stale']),
     }),
   })

@@ -18,6 +18,15 @@ export interface Session {
   ip: string | null
 }
 
+/** What a refresh token says: which session it belongs to, and at which generation. */
+export interface RefreshClaims {
+  userId: string
+  sessionId: string
+  generation: number
+  /** When the token ends, in seconds since 1970. */
+  expiresAt: number
+}
+
 /** What is known of the device when a session starts. */
 export interface NewSession extends Caller {
   id: string
@@ -120,17 +129,28 @@ export function createSessionStore({ database, limits }: { database: Database; l
 
     /**
      * Rotates: one conditional statement, so that of any number of requests with one token at most one succeeds.
-     * @returns the session at its next generation; undefined where it is not live at `generation`
+     * The session keeps the last address and browser it was refreshed from.
+     * @returns the session at its next generation; undefined if it is not live at the generation of the token, or the
+     * token has ended. The token's own end counts too: otherwise an idle session came back when the limit is raised.
      */
-    async rotate(id: string, userId: string, generation: number): Promise<SessionState | undefined> {
+    async rotate(
+      { sessionId, userId, generation, expiresAt }: RefreshClaims,
+      { ip, userAgent }: Caller,
+    ): Promise<SessionState | undefined> {
       const [rotated] = await queries
         .update(sessions)
-        .set({ generation: sql`${sessions.generation} + 1`, rotatedAt: sql`now()` })
+        .set({
+          generation: sql`${sessions.generation} + 1`,
+          rotatedAt: sql`now()`,
+          ip: ip ?? null,
+          userAgent: userAgent ?? null,
+        })
         .from(users)
         .where(
           and(
-            own(id, userId),
+            own(sessionId, userId),
             eq(sessions.generation, generation),
+            sql`extract(epoch FROM now()) < ${expiresAt}`,
             eq(users.id, sessions.userId),
             liveWithUser,
           ),

@@ -158,7 +158,12 @@ const kinds: Kind[] = [
     tokenOf: ({ refreshToken }) => refreshToken,
     present: postRefresh,
     judge: async (token, keys, clock) =>
-      (await refreshTokensOf(keys, clock).verify(token)) ? undefined : 'refresh_token_invalid',
+      refreshTokensOf(keys, clock)
+        .verify(token)
+        .then(
+          (claims) => (claims ? undefined : 'refresh_token_invalid'),
+          ({ code }) => code,
+        ),
     claims: [undefined, null, true, '1', [1], 0, -1, 1.5, 2 ** 31].map((gen) => ['gen', gen]),
     spellings: [
       ['an encoded space before it', (h, p, s) => `%20${h}.${p}.${s}`],
@@ -487,7 +492,7 @@ describe.each(kinds)('$name tokens', (kind) => {
     const code = `${kind.name}_token_invalid`
     test.each<[what: string, times: Members, code: string | undefined]>([
       ['iat 60 s ahead', { iat: at + 60 }, undefined],
-      ['iat 61 s ahead', { iat: at + 61 }, code],
+      ['iat 61 s ahead', { iat: at + 61 }, kind.name === 'access' ? code : 'unavailable'],
       ['nbf 60 s ahead', { nbf: at + 60 }, undefined],
       ['nbf 61 s ahead', { nbf: at + 61 }, code],
     ])('A7 leeway, to the second: %s', async (_what, times, expected) => {
@@ -616,14 +621,14 @@ test('A5 each kind fails as the other where the keys are the same', async () => 
   const { userId, sessionId } = client
   const at = new Date()
   const times = { rotatedAt: at, createdAt: at, usableUntil: new Date(at.getTime() + 600_000) }
-  const accessToken = accessTokens.signer()({ userId, sessionId, role: 'user' })
+  const { accessToken } = accessTokens.signer()({ userId, sessionId, role: 'user' }, times.usableUntil)
   const refreshToken = refreshTokens.signer()({
     ...{ id: sessionId, userId, generation: 1, userAgent: null, ip: null },
     ...times,
   })
 
   expect(await accessTokens.verify(accessToken)).toEqual({ userId, sessionId, role: 'user' })
-  expect(await refreshTokens.verify(refreshToken)).toEqual({ userId, sessionId, generation: 1 })
+  expect(await refreshTokens.verify(refreshToken)).toMatchObject({ userId, sessionId, generation: 1 })
   await expect(accessTokens.verify(refreshToken)).rejects.toMatchObject({ code: 'access_token_invalid' })
   expect(await refreshTokens.verify(accessToken)).toBeUndefined()
 })
@@ -686,6 +691,51 @@ describe('an access token', () => {
     expect(body).toMatchObject({ tokenType: 'Bearer', expiresIn: 60 })
     expect(claims.exp - claims.iat).toBe(60)
     expect(claims).toMatchObject({ aud: 'https://api.example.com', iss: 'https://auth.example.com' })
+  })
+
+  const end = 1_800_000_600
+  test.each<[what: string, now: number, expiresIn: number]>([
+    ['long before: the lifetime configured', end - 1000, 900],
+    ['a second before that would pass it', end - 901, 900],
+    ['when it would pass it', end - 899, 899],
+    ['a second before', end - 1, 1],
+    ['half a second before: a second all the same', end - 0.5, 1],
+    ['where this clock is ahead: a second', end + 20, 1],
+  ])('ends with its session at the latest, issued %s [A7]', async (_what, now, expiresIn) => {
+    const keys = oneKey(createSecretKey(accessSecret, 'utf8'))
+    const tokens = accessTokensOf(keys, () => now * 1000)
+
+    const issued = tokens.signer()(
+      { userId: client.userId, sessionId: client.sessionId, role: 'user' },
+      new Date(end * 1000 + 700),
+    )
+
+    const { iat, exp } = partsOf(issued.accessToken).claims
+    expect(issued.expiresIn).toBe(expiresIn)
+    expect(exp - iat).toBe(expiresIn)
+    expect(exp).toBeLessThanOrEqual(Math.max(end, Math.floor(now) + 1))
+    await expect(tokens.verify(issued.accessToken)).resolves.toMatchObject({ userId: client.userId })
+  })
+
+  test.each([
+    ['idle', { SESSION_IDLE_SECONDS: '100' }, 100],
+    ['absolute', { SESSION_IDLE_SECONDS: '200', SESSION_ABSOLUTE_SECONDS: '200' }, 200],
+  ])('ends with the %s limit of its session at the latest [A7]', async (_limit, settings, seconds) => {
+    const { app, close } = await withSettings(settings, publicUrl)
+
+    const registered = await send(app, 'POST /auth/register', { body: { email: newEmail(), password } })
+    const refreshed = await refresh(app, refreshTokenOf(registered))
+    await close()
+
+    for (const answer of [registered, refreshed]) {
+      const [access, own] = [answer.body.accessToken, refreshTokenOf(answer)].map(
+        (text) => partsOf(text).claims,
+      )
+      expect(access?.exp).toBeLessThanOrEqual(own?.exp ?? 0)
+      expect(answer.body.expiresIn).toBe(Number(access?.exp) - Number(access?.iat))
+      expect(answer.body.expiresIn).toBeGreaterThan(seconds - 60)
+      expect(answer.body.expiresIn).toBeLessThanOrEqual(seconds)
+    }
   })
 
   test('stops at routes of this server as soon as its session has ended', async () => {
@@ -770,12 +820,13 @@ describe('a refresh token', () => {
     })
   })
 
-  test('A7 its end is for the database to judge: an exp of the past on a live session is good', async () => {
+  test('A7 past its own end is of no use, though its session is live', async () => {
     const user = await register(t.app)
     const { header, claims } = partsOf(user.refreshToken)
     const old = forge(refreshSecret, header, { ...claims, iat: claims.iat - 100, exp: claims.iat - 1 })
 
-    expect((await postRefresh(old)).status).toBe(200)
+    expectRefusal(await postRefresh(old), 'session_ended')
+    expect((await postRefresh(user.refreshToken)).status).toBe(200)
   })
 
   test('none of what was refused above has hurt the session: its token still rotates it', async () => {

@@ -66,11 +66,11 @@ async function verifier(environment: Record<string, string>) {
     clock: Date.now,
     randomId: randomUUID,
   })
-  const token = tokens.signer()({
-    userId: randomUUID(),
-    sessionId: randomBytes(16).toString('base64url'),
-    role: 'user',
-  })
+  const inAnHour = new Date(Date.now() + 3_600_000)
+  const { accessToken: token } = tokens.signer()(
+    { userId: randomUUID(), sessionId: randomBytes(16).toString('base64url'), role: 'user' },
+    inAnHour,
+  )
   return {
     close: keys.close,
     /** Milliseconds for a round. */

@@ -62,11 +62,11 @@ function listen(...handlers) {
 const userId = randomUUID()
 const open = await listen((_req, res) => void res.json({ for: userId }))
 const guarded = await listen(requireAccessToken, (req, res) => void res.json({ for: accessOf(req).userId }))
-const token = accessTokens.signer()({
-  userId,
-  sessionId: randomBytes(16).toString('base64url'),
-  role: 'user',
-})
+const inAnHour = new Date(Date.now() + 3_600_000)
+const { accessToken: token } = accessTokens.signer()(
+  { userId, sessionId: randomBytes(16).toString('base64url'), role: 'user' },
+  inAnHour,
+)
 
 process.on('message', () => process.send?.(process.cpuUsage()))
 process.on('disconnect', () => process.exit())

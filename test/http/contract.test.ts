@@ -10,6 +10,7 @@ import {
   clientOf,
   cookie,
   createAppWithoutKeys,
+  createTestApp,
   expectProblem as expectCode,
   expectUnavailable,
   login,
@@ -185,7 +186,7 @@ describe('health', () => {
     expect(live.status).toBe(200)
     expect(live.body).toEqual({ status: 'ok' })
     expect(ready.status).toBe(200)
-    expect(ready.body).toEqual({ status: 'ok', checks: { database: 'ok', keys: 'ok' } })
+    expect(ready.body).toEqual({ status: 'ok', checks: { database: 'ok', clock: 'ok', keys: 'ok' } })
   })
 
   test('G2 with the database out of reach: not ready but alive, 503 with Retry-After for the rest, and back by itself', async () => {
@@ -208,7 +209,7 @@ describe('health', () => {
     expect(Number(ready.get('Retry-After'))).toBeGreaterThan(0)
     expect(ready.body).toEqual({
       status: expect.any(String),
-      checks: { database: 'unreachable', keys: 'ok' },
+      checks: { database: 'unreachable', clock: 'ok', keys: 'ok' },
     })
     for (const response of rest) {
       expectProblem(response, 503, 'unavailable', ['ECONNREFUSED', 'users'])
@@ -216,6 +217,54 @@ describe('health', () => {
     }
     expect(again.status).toBe(200)
     expect(again.body.status).toBe('ok')
+  })
+
+  test.each([
+    ['behind', 1],
+    ['ahead of', -1],
+  ])(
+    'is not ready while the clock is more than 30 s %s the database’s, and says so once [G6]',
+    async (_what, sign) => {
+      const u = await createTestApp({}, t.db)
+      const readyAfter = async (seconds: number) => {
+        await t.db.pass(sign * seconds)
+        return sendTo(u.app, 'GET /readyz')
+      }
+      const told = () => u.log.filter(({ event }) => String(event).startsWith('clock_'))
+
+      const near = await readyAfter(28)
+      const off = [await readyAfter(4), await readyAfter(0)]
+      const warned = told()
+      const again = await readyAfter(-32)
+      await u.close()
+
+      for (const ready of [near, again]) {
+        expect(ready.status).toBe(200)
+        expect(ready.body.checks.clock).toBe('ok')
+      }
+      for (const ready of off) {
+        expect(ready.status).toBe(503)
+        expect(ready.get('Retry-After')).toMatch(/^[1-9]\d*$/)
+        expect(ready.body).toEqual({
+          status: 'unavailable',
+          checks: { database: 'ok', clock: 'skewed', keys: 'ok' },
+        })
+      }
+      expect(warned).toEqual([
+        expect.objectContaining({ level: 40, event: 'clock_skewed', secondsAhead: expect.any(Number) }),
+      ])
+      expect(Math.sign(Number(warned[0]?.secondsAhead))).toBe(-sign)
+      expect(told().slice(1)).toEqual([expect.objectContaining({ level: 30, event: 'clock_ok' })])
+    },
+  )
+
+  test('at the start a clock that is off is logged [G6]', async () => {
+    await t.db.pass(300)
+    const u = await createTestApp({}, t.db)
+    await t.db.pass(-300)
+    await u.close()
+
+    expect(u.log).toContainEqual(expect.objectContaining({ level: 40, event: 'clock_skewed' }))
   })
 
   test('with the keys out of reach: ready as long as the last good ones serve, 503 when they are too old', async () => {
@@ -232,10 +281,10 @@ describe('health', () => {
     await u.close()
 
     expect(unreachable.status).toBe(200)
-    expect(unreachable.body.checks).toEqual({ database: 'ok', keys: 'unreachable' })
+    expect(unreachable.body.checks).toEqual({ database: 'ok', clock: 'ok', keys: 'unreachable' })
     expect(stale.status).toBe(503)
     expect(stale.get('Retry-After')).toMatch(/^[1-9]\d*$/)
-    expect(stale.body.checks).toEqual({ database: 'ok', keys: 'stale' })
+    expect(stale.body.checks).toEqual({ database: 'ok', clock: 'ok', keys: 'stale' })
     expectUnavailable(refused)
   })
 })

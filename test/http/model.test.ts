@@ -61,7 +61,7 @@ interface Session {
   generation: number
   end: string | undefined
   /** What was given at each generation, the first at 1: the refresh token, and the latest access token. */
-  grants: { refreshToken: string; accessToken: string; issuedAt: number }[]
+  grants: Omit<Token, 'session' | 'generation'>[]
 }
 
 /** The time, and all users and sessions there ever were, the latest last. */
@@ -92,12 +92,15 @@ function start(model: Model, user: User, presented: Token | undefined, response:
 }
 
 /** What was given before at this generation is given again word for word; what was not is new. */
-function noteGrant({ now }: Model, { id, generation, grants }: Session, response: request.Response): void {
+function noteGrant({ now }: Model, session: Session, response: request.Response): void {
+  const { id, generation, grants, rotatedAt, createdAt } = session
   const { sessionId, refreshToken, accessToken } = clientOf(response)
   const given = grants.map((grant) => grant?.refreshToken)
   expect(sessionId).toBe(id)
   expect(given.indexOf(refreshToken)).toBe(given.length > generation ? generation : -1)
-  grants[generation] = { refreshToken, accessToken, issuedAt: now }
+  const refreshEnds = Math.min(rotatedAt + limits.idle, createdAt + limits.absolute)
+  const accessEnds = Math.min(now + limits.access, refreshEnds)
+  grants[generation] = { refreshToken, refreshEnds, accessToken, accessEnds }
 }
 
 /** Rows are as the model has them; of a session that has run out nobody needs to take note. */
@@ -119,8 +122,9 @@ interface Token {
   session: Session
   generation: number
   refreshToken: string
+  refreshEnds: number
   accessToken: string
-  issuedAt: number
+  accessEnds: number
 }
 
 const back = fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, fc.nat(2), fc.nat(20))
@@ -157,8 +161,8 @@ function expectAnswer(response: request.Response, [status, code, cookie]: Expect
 }
 
 /** Of an access token its end is looked at first, and then its session. */
-function refusal(model: Model, { session, issuedAt }: Token): Expected | undefined {
-  if (model.now - issuedAt >= limits.access) return [401, 'access_token_expired', 'kept']
+function refusal(model: Model, { session, accessEnds }: Token): Expected | undefined {
+  if (model.now >= accessEnds) return [401, 'access_token_expired', 'kept']
   return isLive(model, session) ? undefined : [401, 'session_ended', 'kept']
 }
 
@@ -174,10 +178,12 @@ async function register(model: Model, presented?: Token): Promise<void> {
 }
 
 /** The heart of it: the rows of the state table for tokens that are validly signed. */
-async function refresh(model: Model, { session, generation, refreshToken }: Token): Promise<void> {
+async function refresh(model: Model, token: Token): Promise<void> {
+  const { session, generation, refreshToken, refreshEnds } = token
   const response = await post('/auth/refresh', { token: refreshToken })
 
-  if (!isLive(model, session)) return expectAnswer(response, [401, 'session_ended', 'taken'])
+  if (!isLive(model, session) || model.now >= refreshEnds)
+    return expectAnswer(response, [401, 'session_ended', 'taken'])
   const graced = generation === session.generation - 1 && model.now - session.rotatedAt < limits.grace
   if (generation !== session.generation && !graced) {
     session.end = 'reuse'

@@ -1,4 +1,4 @@
-import { beforeAll, describe, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import type request from 'supertest'
 import {
@@ -8,6 +8,7 @@ import {
   clientOf,
   cookie,
   createAppWithoutKeys,
+  createTestApp,
   disable,
   enable,
   expectProblem,
@@ -16,6 +17,7 @@ import {
   logout,
   type Members,
   partsOf,
+  password,
   publicUrl,
   refresh,
   refreshCookieOf,
@@ -24,6 +26,7 @@ import {
   register,
   rowOf,
   send,
+  type TestApp,
   useTestApp,
 } from '../support/app.ts'
 import { databaseName, withoutDatabase } from '../support/database.ts'
@@ -375,6 +378,101 @@ describe('limits', () => {
     await t.db.pass(-idle)
 
     expectProblem(response, 401, 'session_ended')
+  })
+})
+
+describe('a token past its own end', () => {
+  /** A server whose sessions are idle sooner, on the same database as one whose limit has been raised since. */
+  const short = useTestApp({ SESSION_IDLE_SECONDS: '30', REFRESH_GRACE_SECONDS: '60' })
+  let raised: TestApp
+  beforeAll(async () => {
+    raised = await createTestApp({ REFRESH_GRACE_SECONDS: '60' }, short.db)
+  })
+  afterAll(() => raised.close())
+  /** For both servers, and once for the database that they share. */
+  const pass = async (seconds: number) => {
+    await Promise.all([short.pass(seconds), raised.pass(seconds)])
+    await short.db.pass(-seconds)
+  }
+
+  test.each<[what: string, present: (client: Client) => Promise<string>]>([
+    ['the current one', async ({ refreshToken }) => refreshToken],
+    [
+      'the predecessor within the grace window',
+      async ({ refreshToken }) => {
+        await pass(10)
+        await refreshOnce(refreshToken, short)
+        return refreshToken
+      },
+    ],
+    [
+      'one of an older generation, of a session that goes on',
+      async ({ refreshToken }) => {
+        await refreshOnce(await refreshOnce(refreshToken, short), short)
+        return refreshToken
+      },
+    ],
+  ])('%s: 401 session_ended, though the idle limit was raised meanwhile [B4]', async (_what, present) => {
+    const client = await register(short.app)
+    const token = await present(client)
+    await pass(31)
+    const before = await rowOf(short, client)
+
+    const response = await refresh(raised.app, token)
+
+    expectProblem(response, 401, 'session_ended')
+    expect(clearsCookie(response)).toBe(true)
+    expect(await rowOf(short, client)).toEqual(before)
+  })
+})
+
+describe('a token from the future', () => {
+  const fromTheFuture = (client: Client, seconds: number) => {
+    const { iat, exp } = claimsOf(client.refreshToken)
+    return changed(client, { claims: { iat: iat + seconds, exp: exp + seconds } })
+  }
+
+  test.each([
+    ['refresh', refresh],
+    ['logout', logout],
+  ])('%s: 503 unavailable, cookie kept, no effect [G6]', async (_name, request) => {
+    const client = await register(t.app)
+    const before = await rowOf(t, client)
+
+    for (const seconds of [120, 10 * absolute])
+      expectUnavailable(await request(t.app, fromTheFuture(client, seconds)))
+
+    expect(await rowOf(t, client)).toEqual(before)
+    await refreshOnce(client.refreshToken)
+  })
+
+  test('of a database whose clock is ahead: 503, and good when the clocks agree [G6]', async () => {
+    await t.db.pass(120)
+    const client = await register(t.app)
+    const refused = [await refresh(t.app, client.refreshToken), await logout(t.app, client.refreshToken)]
+    await t.db.pass(-120)
+
+    for (const response of refused) expectUnavailable(response)
+    await t.pass(120)
+    await refreshOnce(client.refreshToken)
+  })
+
+  test('signed by another key, of another issuer or of no session it is invalid all the same [A1]', async () => {
+    const ahead = { iat: claimsOf(untouched.refreshToken).iat + 120 }
+
+    for (const change of [
+      { secret: 'x'.repeat(48), claims: ahead },
+      { claims: { ...ahead, iss: 'http://localhost:3001' } },
+      { claims: { ...ahead, sid: 'x' } },
+    ])
+      expectProblem(await refresh(t.app, changed(untouched, change)), 401, 'refresh_token_invalid')
+  })
+
+  test('presented at a login it is no hindrance', async () => {
+    const client = await register(t.app)
+    const body = { email: client.email, password }
+
+    await send(t.app, 'POST /auth/login', { token: fromTheFuture(client, 120), body }).expect(200)
   })
 })
 

@@ -27,6 +27,7 @@ import { databaseName, withoutDatabase } from '../support/database.ts'
 
 const t = useTestApp({ SESSIONS_PER_USER: '1000' })
 const capped = useTestApp({ SESSIONS_PER_USER: '3' })
+const proxied = useTestApp({ TRUST_PROXY: '1' })
 
 const run = (statement: SQL, on = t) => on.db.rows(statement)
 const hashOf = async ({ userId }: Client) => {
@@ -389,6 +390,25 @@ describe('the list of sessions', () => {
     expect(moved('createdAt')).toBe(0)
     expect(moved('lastUsedAt')).toBeGreaterThanOrEqual(600_000)
     expect(moved('expiresAt')).toBe(moved('lastUsedAt'))
+  })
+
+  test('B9 userAgent and ip are those of the last refresh, and a graced one does not change them', async () => {
+    const { email } = await register(proxied.app)
+    const from = (ip: string, agent: string) => ({ 'X-Forwarded-For': ip, 'User-Agent': agent })
+    const body = { email, password }
+    const client = clientOf(
+      await send(proxied.app, 'POST /auth/login', { body, headers: from('192.0.2.1', 'Firefox') }),
+    )
+    const refreshFrom = (headers: Record<string, string>) =>
+      send(proxied.app, 'POST /auth/refresh', { token: client.refreshToken, headers }).expect(200)
+    const own = async () => (await listed(client, proxied)).find(({ current }) => current)
+
+    const atLogin = await own()
+    await refreshFrom(from('2001:db8::7', 'Safari'))
+    await refreshFrom(from('198.51.100.9', 'curl'))
+
+    expect(atLogin).toMatchObject({ ip: '192.0.2.1', userAgent: 'Firefox' })
+    expect(await own()).toMatchObject({ ip: '2001:db8::7', userAgent: 'Safari' })
   })
 
   test('B9 a long user agent is cut, and none is null', async () => {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
+import type { Caller } from '../../src/store/audit.ts'
 import {
   createSessionStore,
   type NewSession,
@@ -58,6 +59,10 @@ async function credentials(userId: string) {
   if (!found) throw new Error('no such user')
   return found
 }
+
+const endOfTime = 8_640_000_000_000
+const rotate = (sessionId: string, userId: string, generation: number, from: Caller = somewhere) =>
+  sessions.rotate({ sessionId, userId, generation, expiresAt: endOfTime }, from)
 
 const rowOf = async (id: string) => {
   const [row] = await db.rows(sql`SELECT * FROM sessions WHERE id = ${id}`)
@@ -170,7 +175,7 @@ describe('the cap', () => {
       await db.pass(1)
       await startOne(userId)
     }
-    await sessions.rotate(oldest.id, userId, 1)
+    await rotate(oldest.id, userId, 1)
 
     await startOne(userId)
 
@@ -207,7 +212,7 @@ describe('rotation', () => {
     const { userId, session } = await newUserWithSession()
     await db.pass(600)
 
-    const rotated = await sessions.rotate(session.id, userId, 1)
+    const rotated = await rotate(session.id, userId, 1)
 
     expect(rotated?.session).toMatchObject({
       id: session.id,
@@ -224,7 +229,7 @@ describe('rotation', () => {
     const { userId, session } = await newUserWithSession()
     for (let generation = 1; generation <= 3; generation++) {
       await db.pass(900)
-      await sessions.rotate(session.id, userId, generation)
+      await rotate(session.id, userId, generation)
     }
 
     const found = await sessions.find(session.id, userId)
@@ -232,11 +237,35 @@ describe('rotation', () => {
 
     expect(found?.session.generation).toBe(4)
     expect(Number(found?.session.usableUntil) - Number(session.createdAt)).toBe(3_000_000)
-    expect(await sessions.rotate(session.id, userId, 4)).toBeUndefined()
+    expect(await rotate(session.id, userId, 4)).toBeUndefined()
+  })
+
+  test('does not happen with a token that has ended by the clock of the database', async () => {
+    const { userId, session } = await newUserWithSession()
+    const claims = { sessionId: session.id, userId, generation: 1 }
+    const second = Math.ceil(session.createdAt.getTime() / 1000)
+    await db.pass(500)
+
+    expect(await sessions.rotate({ ...claims, expiresAt: second + 499 }, somewhere)).toBeUndefined()
+    expect(await rowOf(session.id)).toMatchObject({ generation: 1 })
+    expect(await sessions.rotate({ ...claims, expiresAt: second + 600 }, somewhere)).toBeDefined()
+  })
+
+  test.each<[what: string, from: Caller]>([
+    ['others', { ip: '2001:db8::7', userAgent: 'Safari' }],
+    ['unknown', { ip: undefined, userAgent: undefined }],
+  ])('keeps the address and the browser it came from: %s', async (_what, from) => {
+    const { userId, id } = await newUserWithSession()
+
+    const rotated = await rotate(id, userId, 1, from)
+
+    const kept = { ip: from.ip ?? null, userAgent: from.userAgent ?? null }
+    expect(rotated?.session).toMatchObject(kept)
+    expect(await sessions.list(userId)).toEqual([expect.objectContaining(kept)])
   })
 
   test.each<[cause: string, arrange: (id: string, userId: string) => Promise<unknown>, generation?: number]>([
-    ['of an older generation', (id, userId) => sessions.rotate(id, userId, 1)],
+    ['of an older generation', (id, userId) => rotate(id, userId, 1)],
     ['of a generation to come', async () => {}, 2],
     ['of a session that has ended', (id, userId) => sessions.end(id, userId, 'logout', somewhere)],
     ['after the idle limit', () => db.pass(1000)],
@@ -246,7 +275,7 @@ describe('rotation', () => {
     await arrange(id, userId)
     const before = await rowOf(id)
 
-    expect(await sessions.rotate(id, userId, generation)).toBeUndefined()
+    expect(await rotate(id, userId, generation)).toBeUndefined()
     expect(await rowOf(id)).toEqual(before)
   })
 
@@ -255,7 +284,7 @@ describe('rotation', () => {
     await disable(userId)
     await db.rows(sql`UPDATE sessions SET ended_at = NULL WHERE id = ${id}`)
 
-    expect(await sessions.rotate(id, userId, 1)).toBeUndefined()
+    expect(await rotate(id, userId, 1)).toBeUndefined()
     expect(await sessions.find(id, userId)).toBeUndefined()
     expect(await rowOf(id)).toMatchObject({ generation: 1 })
   })
@@ -263,7 +292,7 @@ describe('rotation', () => {
   test('B1 50 at once: one succeeds', async () => {
     const { userId, id } = await newUserWithSession()
 
-    const rotated = await Promise.all(Array.from({ length: 50 }, () => sessions.rotate(id, userId, 1)))
+    const rotated = await Promise.all(Array.from({ length: 50 }, () => rotate(id, userId, 1)))
 
     expect(rotated.filter(Boolean)).toHaveLength(1)
     expect(await rowOf(id)).toMatchObject({ generation: 2 })
@@ -273,7 +302,7 @@ describe('rotation', () => {
     const { userId, id } = await newUserWithSession()
     const before = (await rowOf(id)) ?? {}
     await db.pass(1)
-    await sessions.rotate(id, userId, 1)
+    await rotate(id, userId, 1, { ip: '192.0.2.99', userAgent: 'another browser' })
     const after = (await rowOf(id)) ?? {}
 
     const changed = Object.keys(after).filter((name) => String(after[name]) !== String(before[name]))
@@ -288,7 +317,7 @@ describe('rotation', () => {
       sql`SELECT reloptions AS options FROM pg_class WHERE oid = 'sessions'::regclass`,
     )
 
-    expect(changed.sort()).toEqual(['generation', 'rotated_at'])
+    expect(changed.sort()).toEqual(['generation', 'ip', 'rotated_at', 'user_agent'])
     const names = indexed.map(({ name }) => name)
     expect(names).toEqual(expect.arrayContaining(['id', 'user_id']))
     expect(names.filter((name) => changed.includes(name))).toEqual([])
@@ -304,7 +333,7 @@ describe('finding', () => {
     { passed: 10, withinGrace: false },
   ])('$passed s after a rotation, withinGrace is $withinGrace', async ({ passed, withinGrace }) => {
     const { userId, id } = await newUserWithSession()
-    await sessions.rotate(id, userId, 1)
+    await rotate(id, userId, 1)
     await db.pass(passed)
 
     expect(await sessions.find(id, userId)).toMatchObject({ session: { id, generation: 2 }, withinGrace })
@@ -343,7 +372,7 @@ describe('listing', () => {
     const ended = await startOne(userId)
     await sessions.end(ended.id, userId, 'revoked', somewhere)
     await db.pass(1)
-    await sessions.rotate(first.id, userId, 1)
+    await rotate(first.id, userId, 1)
 
     const list = await sessions.list(userId)
 
@@ -499,7 +528,7 @@ describe('races', () => {
           async () => {
             renewed = await run(userId, asking.id)
           },
-          () => sessions.rotate(id, userId, 1),
+          () => rotate(id, userId, 1),
         ]
         const turned = [...racers.slice(round % 3), ...racers.slice(0, round % 3)]
 
@@ -517,7 +546,7 @@ test('G2 everything says unavailable where the database is out of reach', async 
     Promise.allSettled<unknown>([
       sessions.start(id, 0, newSession()),
       sessions.startForNewUser({ email: id, ...newHash() }, newSession()),
-      sessions.rotate(id, id, 1),
+      rotate(id, id, 1),
       sessions.find(id, id),
       sessions.list(id),
       sessions.end(id, id, 'logout', somewhere),
