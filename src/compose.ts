@@ -94,17 +94,23 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   })
   const housekeeping = createHousekeeping({ database, auditDays: config.auditDays })
   const housekeepingTimer = setInterval(() => {
-    housekeeping.purge().catch((error: Error) => log.warn({ event: 'purge_failed' }, error.message))
+    housekeeping
+      .purge()
+      .catch((error: Error) =>
+        log.warn({ event: 'purge_failed' }, `Old rows could not be purged: ${error.message}`),
+      )
   }, housekeepingMs).unref()
   let draining = false
 
   function tellOfKeys({ version, ...event }: KeyEvent) {
     const bad = event.event === 'key_refused' || event.event === 'keys_reload_failed'
-    log[bad ? 'error' : 'info']({ ...event, version }, 'keys')
+    log[bad ? 'error' : 'info']({ ...event, version }, messageOf(event))
     // One after the other, as on two connections the second could be recorded first.
     recorded = recorded
       .then(() => audit.record(event))
-      .catch(({ message }: Error) => log.warn({ event: 'audit_failed' }, message))
+      .catch(({ message }: Error) =>
+        log.warn({ event: 'audit_failed' }, `An event could not be written to the audit: ${message}`),
+      )
   }
 
   function app(publicUrl: string): RequestListener {
@@ -139,7 +145,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       docs: config.http.docs,
       hstsIncludeSubdomains: config.http.hstsIncludeSubdomains,
       trustProxy: config.http.trustProxy,
-      requestLog: requestLog(log),
+      requestLog: requestLog(log, { draining: () => draining }),
       publicKeys: keys.publicKeys,
       measure: metrics.observe,
       draining: () => draining,
@@ -180,6 +186,26 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       await passwords.close()
       await database.close()
     },
+  }
+}
+
+function messageOf({ event, kid, secret, reason }: KeyEvent): string {
+  const key = `Key ${kid} of ${secret}`
+  switch (event) {
+    case 'key_published':
+      return `${key} now verifies. It signs when every server has had time to load it.`
+    case 'key_signing':
+      return `${key} now signs.`
+    case 'key_verifying':
+      return `${key} does not sign. It verifies until its last token has expired.`
+    case 'key_retired':
+      return `${key} no longer verifies: ${reason}.`
+    case 'key_refused':
+      return `${secret} was refused: ${reason}`
+    case 'keys_reload_failed':
+      return `${secret} could not be read: ${reason}`
+    case 'keys_loaded':
+      return 'All secrets were read.'
   }
 }
 

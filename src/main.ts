@@ -139,7 +139,7 @@ async function start(): Promise<void> {
       }),
     )
     const bound = await listen(metricsServer, host, wanted, 'METRICS_PORT')
-    log.info({ url: `${localUrl(host, bound)}/metrics` }, 'metrics')
+    log.info({ url: `${localUrl(host, bound)}/metrics` }, 'serving metrics')
   }
 }
 

@@ -150,7 +150,7 @@ async function openPostgres(
 
   async function prepareOnce(): Promise<void> {
     const client = new pg.Client(connection)
-    client.on('error', ({ message }) => onTrouble(message))
+    client.on('error', ({ message }) => onTrouble(`A connection to PostgreSQL was lost: ${message}`))
     try {
       await client.connect()
       await client.query(sessionSettings)
@@ -175,7 +175,7 @@ async function openPostgres(
         SET idle_in_transaction_session_timeout = '5s';
       `),
   })
-  pool.on('error', ({ message }) => onTrouble(message))
+  pool.on('error', ({ message }) => onTrouble(`A connection to PostgreSQL was lost: ${message}`))
   // The pool does not listen to a connection that is checked out; lost then, it would end the process.
   pool.on('connect', (client) => client.on('error', () => {}))
 

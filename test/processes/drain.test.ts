@@ -107,6 +107,19 @@ test.each(['SIGTERM', 'SIGINT'] as const)(
   },
 )
 
+test('the 503s of a server that drains are no warnings in its log [G1]', async () => {
+  const server = await startServer({ ...production, LOG_LEVEL: 'info' })
+  const exit = server.end('SIGTERM')
+  let status = 200
+  while (status === 200) status = (await send('GET', `${server.url}/readyz`)).status
+
+  const lines = (await exit).stdout.split('\n').map((line) => JSON.parse(line))
+
+  expect(status).toBe(503)
+  expect(lines).toContainEqual(expect.objectContaining({ level: 30, res: { statusCode: 503 } }))
+  expect(lines.filter(({ level }) => level > 30)).toEqual([])
+})
+
 describe('F3 slow and greedy clients', () => {
   test('headers that do not end in 10 s, and a body that does not end in 20 s, are cut off; others are served', async () => {
     const server = await startServer({})

@@ -285,7 +285,7 @@ async function canaryRun(source: Source, program: string): Promise<Run> {
 
   const running = launch([join(program, 'main.js')], { cwd, env })
   const { url = '' } = await running.logged('listening')
-  const operator = new URL((await running.logged('metrics')).url ?? '').origin
+  const operator = new URL((await running.logged('serving metrics')).url ?? '').origin
   const watching = setInterval(() => {
     for (const child of descendants(running.pid)) {
       keep('environments', `child ${child}`, ofProcess(child, 'environ'))

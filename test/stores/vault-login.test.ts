@@ -83,7 +83,7 @@ async function start(
     ...settings,
   })
   servers.push(server)
-  const { url } = JSON.parse(server.output.find((line) => line.includes('"msg":"metrics"')) ?? '{}')
+  const { url } = JSON.parse(server.output.find((line) => line.includes('"msg":"serving metrics"')) ?? '{}')
   return { ...server, metrics: async () => (await fetch(url)).text() }
 }
 
