@@ -6,6 +6,7 @@ import helmet from 'helmet'
 import type { createAuthHandlers } from './http/auth-routes.ts'
 import type { createBearer } from './http/bearer.ts'
 import { credentialsBody, emptyBody, passwordChangeBody, readBody } from './http/body.ts'
+import { readAddress } from './http/client-address.ts'
 import { refuseCrossSite } from './http/cross-site.ts'
 import { demoFile, demoPage } from './http/demo.ts'
 import { docsFile, docsPage } from './http/docs.ts'
@@ -42,6 +43,7 @@ export function createApp(services: Services): express.Express {
   app.disable('x-powered-by').disable('etag').enable('case sensitive routing').enable('strict routing')
   if (services.trustProxy !== undefined) app.set('trust proxy', services.trustProxy)
 
+  app.use(readAddress)
   app.use(services.requestLog)
   app.use(services.measure)
   app.use(closeWhile(services.draining))

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
-import { BlockList, isIP } from 'node:net'
+import { isIP } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parse as parseDotenv } from 'dotenv'
+import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 import { openSecrets, type SecretProblem, type Secrets, secretNames } from './secrets/secrets.ts'
 import { isOutage, SourceError, type SourceFault } from './secrets/source-error.ts'
@@ -77,22 +78,53 @@ function parseTrustProxy(text: string): number | string[] | undefined {
 
 function isAddressRange(text: string): boolean {
   const [address = '', bits, ...rest] = text.split('/')
-  const family = isIP(address)
-  if (family === 0 || rest.length > 0) return false
-  if (bits === undefined) return true
-  if (!/^[1-9]\d{0,2}$/.test(bits)) return false
-  try {
-    new BlockList().addSubnet(address, Number(bits), family === 4 ? 'ipv4' : 'ipv6')
-    return true
-  } catch {
-    return false
+  if (isIP(address) === 0 || address.includes('%') || rest.length > 0) return false
+  return bits === undefined || (/^[1-9]\d{0,2}$/.test(bits) && ipaddr.isValidCIDR(text))
+}
+
+// IPv4 as IPv6 carries it, which is how Express compares the two; and all of IPv6 that is given to networks.
+const publicSpaces = ['::ffff:0:0/96', '2000::/3'].map(rangeOf)
+
+/** Whether ranges have half of all public addresses or more, of IPv4 or IPv6, however they are split. */
+function coversMost(ranges: string[]): boolean {
+  const covered = ranges.map(rangeOf)
+  return publicSpaces.some((space) => 2n * sizeWithin(space, covered) >= space.end - space.start)
+}
+
+type Range = { start: bigint; end: bigint }
+
+function rangeOf(text: string): Range {
+  const [address = '', bits] = text.split('/')
+  const parsed = ipaddr.parse(address)
+  const [ipv6, free] =
+    parsed instanceof ipaddr.IPv4 ? [parsed.toIPv4MappedAddress(), 32] : [parsed as ipaddr.IPv6, 128]
+  const size = 1n << BigInt(free - Number(bits ?? free))
+  const number = BigInt(`0x${Buffer.from(ipv6.toByteArray()).toString('hex')}`)
+  return { start: number - (number % size), end: number - (number % size) + size }
+}
+
+function sizeWithin(space: Range, ranges: Range[]): bigint {
+  let size = 0n
+  let reached = space.start
+  for (const { start, end } of ranges.toSorted((a, b) => (a.start < b.start ? -1 : 1))) {
+    const from = start > reached ? start : reached
+    const to = end < space.end ? end : space.end
+    if (to <= from) continue
+    size += to - from
+    reached = to
   }
+  return size
 }
 
 const trustProxy = z.string().transform((text, context) => {
   const parsed = parseTrustProxy(text)
-  if (parsed !== undefined) return parsed
-  context.addIssue('must be the number of proxies (1 to 10), or comma-separated addresses and CIDR ranges')
+  if (parsed === undefined)
+    context.addIssue('must be the number of proxies (1 to 10), or comma-separated addresses and CIDR ranges')
+  else if (typeof parsed === 'object' && coversMost(parsed))
+    context.addIssue(
+      "must not have half of all addresses or more, because anyone could write the client's address; name the proxies only",
+    )
+  else return parsed
   return z.NEVER
 })
 

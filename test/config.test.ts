@@ -12,6 +12,21 @@ type Environment = Record<string, string | undefined>
 const folder = mkdtempSync(join(tmpdir(), 'config-'))
 afterAll(() => rmSync(folder, { recursive: true }))
 
+/** Ranges that together have most or all public addresses of IPv4 or IPv6. */
+const coverings = [
+  '0.0.0.0/1,128.0.0.0/1',
+  '128.0.0.0/1, 0.0.0.0/1',
+  '0.0.0.0/2,64.0.0.0/2,128.0.0.0/2,192.0.0.0/2',
+  '10.0.0.0/8,0.0.0.0/1,64.0.0.0/2',
+  '1.0.0.0/8,2.0.0.0/7,4.0.0.0/6,8.0.0.0/5,16.0.0.0/4,32.0.0.0/3,64.0.0.0/2,128.0.0.0/2,192.0.0.0/3',
+  '::/1,8000::/1',
+  '2000::/3',
+  '2000::/4,3000::/4',
+  '::ffff:0:0/96',
+  '::/8',
+  '::ffff:0.0.0.0/97,128.0.0.0/1',
+]
+
 const base = {
   PUBLIC_URL: 'https://auth.example.com',
   DATA_DIR: '.data',
@@ -198,6 +213,15 @@ describe('texts', () => {
     ['TRUST_PROXY', '10', { http: { trustProxy: 10 } }],
     ['TRUST_PROXY', '10.0.0.1', { http: { trustProxy: ['10.0.0.1'] } }],
     ['TRUST_PROXY', '10.0.0.0/8, fd00::/8', { http: { trustProxy: ['10.0.0.0/8', 'fd00::/8'] } }],
+    ...[
+      '10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10',
+      'fc00::/7,fe80::/10',
+      '::ffff:10.0.0.0/104',
+    ].map((ranges): [string, string, object] => [
+      'TRUST_PROXY',
+      ranges,
+      { http: { trustProxy: ranges.split(',') } },
+    ]),
     ['TRUST_PROXY', '1.2.3.4/32,::1/128', { http: { trustProxy: ['1.2.3.4/32', '::1/128'] } }],
     ['LIMIT_LOGIN_ACCOUNT', '1/1', { limits: { loginAccount: { attempts: 1, seconds: 1 } } }],
     ['LIMIT_LOGIN_ADDRESS', 'off', { limits: { loginAddress: undefined } }],
@@ -242,7 +266,7 @@ describe('texts', () => {
       'TRUST_PROXY',
       `0 11 -1 1e0 true false * 0.0.0.0/0 ::/0 10.0.0.1,0.0.0.0/0 10.0.0.0/33 fd00::/129 10.0.0.0/ 10.0.0.0/8/8
        10.0.0.0/255.0.0.0 10.0.0 10.0.0.1, proxy.internal loopback linklocal uniquelocal`,
-      ['loopback, 10.0.0.1'],
+      ['loopback, 10.0.0.1', 'fe80::1%eth0', ...coverings],
     ],
     ['DATABASE_URL', 'auth mysql://db/auth https://db/auth ref+nowhere://db', []],
     ['JWT_ALGORITHM', 'none hs256 HS512 HS256,RS256', []],

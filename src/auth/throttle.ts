@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import ipaddr from 'ipaddr.js'
 import type { AttemptStore, CountedAttempt, Limit } from '../store/attempts.ts'
 import { AuthError } from './errors.ts'
+import { networksOf } from './network.ts'
 
 /** `undefined`: no limit. */
 export interface Limits {
@@ -21,7 +21,6 @@ export interface Guesser {
 
 type Budget = [key: string, limit: Limit | undefined]
 
-const networksPerSite = 4
 const devicesPerAccount = 5
 
 /**
@@ -117,19 +116,8 @@ export type Throttle = ReturnType<typeof createThrottle>
 const multiple = (limit: Limit | undefined, times: number) =>
   limit && { ...limit, attempts: limit.attempts * times }
 
-// Whoever has an IPv6 address has a network of them: a /64 at least, often a /56. An IPv4 address counts as itself,
-// also where it is written as IPv6. Some proxies write a port behind the address.
-function addressBudgets(name: string, ip = '', limit: Limit | undefined): Budget[] {
-  const [, bare = ip] = /^\[(.+)\]:\d+$/.exec(ip) ?? /^([\d.]+):\d+$/.exec(ip) ?? []
-  if (!ipaddr.isValid(bare)) return [[`${name}-address:unknown`, limit]]
-  const address = ipaddr.process(bare)
-  if (address.kind() === 'ipv4') return [[`${name}-address:${address}`, limit]]
-  const network = (bits: number) => ipaddr.IPv6.networkAddressFromCIDR(`${address}/${bits}`)
-  return [
-    [`${name}-address:${network(56)}/56`, multiple(limit, networksPerSite)],
-    [`${name}-address:${network(64)}/64`, limit],
-  ]
-}
+const addressBudgets = (name: string, ip: string | undefined, limit: Limit | undefined): Budget[] =>
+  networksOf(ip).map((network) => [`${name}-address:${network.name}`, multiple(limit, network.shares)])
 
 // Of fixed length, whatever was typed, and no e-mail address where people look for numbers.
 const digest = (text: string) => createHash('sha256').update(text).digest('base64url')

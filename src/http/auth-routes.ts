@@ -135,7 +135,7 @@ export function createAuthHandlers(deps: {
 }
 
 const callerOf = (req: Request): Caller => ({
-  ip: req.ip,
+  ip: req.address,
   userAgent: req.headers['user-agent']?.slice(0, 256),
 })
 
@@ -143,7 +143,9 @@ const onlyToken = (presented: PresentedToken) => (presented.kind === 'one' ? pre
 
 function goneSignal(res: Response): AbortSignal {
   const gone = new AbortController()
-  res.once('close', () => res.writableFinished || gone.abort())
+  const giveUp = () => res.writableFinished || gone.abort()
+  if (res.closed) giveUp()
+  res.once('close', giveUp)
   return gone.signal
 }
 

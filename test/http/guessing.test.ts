@@ -1,3 +1,7 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import type request from 'supertest'
@@ -59,6 +63,19 @@ function tally(responses: request.Response[]) {
 /** The device token that an answer sets. */
 const deviceOf = (response: request.Response) =>
   /^device_3000=([^;]+)/m.exec(response.get('Set-Cookie')?.join('\n') ?? '')?.[1] ?? ''
+
+const hex = (number: number) => number.toString(16).padStart(2, '0')
+
+/** One IPv4 address: as itself, mapped, translated, behind NAT64, and as the owner of tunnels (6to4, Teredo). */
+const inIPv6 = (i: number) =>
+  [
+    '192.0.2.1',
+    '::ffff:192.0.2.1',
+    '::ffff:0:c000:201',
+    '64:ff9b::c000:201',
+    `2002:c000:201:${hex(i)}::1`,
+    `2001:0:4136:${hex(i)}:8000:63bf:3fff:fdfe`,
+  ][i % 6] as string
 
 const failedLogins = async (userId: string) => {
   const [row] = await t.db.rows<{ count: number }>(
@@ -384,6 +401,7 @@ describe('D4 a known device', () => {
 
 describe('D3 D5 by address', () => {
   const t = useTestApp({ LIMIT_LOGIN_ADDRESS: '5/900', TRUST_PROXY: '1' })
+  const tight = useTestApp({ LIMIT_LOGIN_ADDRESS: '1/900', TRUST_PROXY: '1' })
 
   // Not all at once: what the hash queue refuses is no guess, and would be given back.
   async function spray(to: TestApp, from: (i: number) => string, count: number) {
@@ -401,17 +419,67 @@ describe('D3 D5 by address', () => {
   })
 
   test.each<[string, (i: number) => string, number]>([
-    ['IPv4 written as IPv6 is the same address', (i) => (i % 2 ? '192.0.2.1' : '::ffff:192.0.2.1'), 5],
-    ['a port behind it makes no other address', (i) => `192.0.2.77:${1000 + i}`, 5],
-    ['nor does one behind IPv6', (i) => `[2001:db8:7::1]:${1000 + i}`, 5],
-    ['addresses of one /64 are one', (i) => `2001:db8:1:2::${i.toString(16)}`, 5],
-    ['a /56 has the budget of four', (i) => `2001:db8:2:${i.toString(16)}::1`, 20],
-    ['another /56 has its own', (i) => `2001:db8:3:${(i * 256).toString(16)}::1`, 25],
-    ['another IPv4 address has its own', (i) => `203.0.113.${i}`, 25],
+    ['one IPv4 address, however IPv6 writes it, has one budget', (i) => inIPv6(i), 1],
+    ['an IPv4 address has one budget, whatever port is behind it', (i) => `192.0.2.77:${1000 + i}`, 1],
+    ['an IPv6 address has one budget, whatever port is behind it', (i) => `[2001:db8:7::1]:${1000 + i}`, 1],
+    ['addresses of one /64 share its budget', (i) => `2001:db8:1:2::${i.toString(16)}`, 1],
+    ['a /56 has the budget of four /64s', (i) => `2001:db8:2:${i.toString(16)}::1`, 4],
+    ['a /48 has the budget of four /56s', (i) => `2001:db8:3:${(i * 256).toString(16)}::1`, 16],
+    ['the next /48 has a budget of its own', (i) => `2001:db8:${(i + 256).toString(16)}::1`, 20],
+    ['the next IPv4 address has a budget of its own', (i) => `203.0.113.${i}`, 20],
+    ['clients behind NAT64 have budgets by their IPv4 addresses', (i) => `64:ff9b::c612:${hex(i)}`, 20],
+    ["clients behind an operator's own NAT64 have budgets each", (i) => `64:ff9b:1::c633:64${hex(i)}`, 20],
   ])('D5 %s', async (_what, from, expected) => {
-    const answers = await spray(t, from, 25)
+    const answers = await spray(tight, from, 20)
 
-    expect(answers).toEqual(expected === 25 ? { 401: 25 } : { 401: expected, 429: 25 - expected })
+    expect(answers).toEqual(expected === 20 ? { 401: 20 } : { 401: expected, 429: 20 - expected })
+  })
+
+  test.each([
+    ['unknown', 'unknown'],
+    ['no address', 'not-an-address'],
+    ['an obfuscated name', '_hidden'],
+    ['an address with text behind it', '192.0.2.1; DROP TABLE'],
+    ['an address that a range follows', '192.0.2.1/32'],
+    ['a number, which is an address to some parsers', '3221225985'],
+    ['8,000 characters', 'x'.repeat(8000)],
+    ['an address with a zone of 8,000 characters', `fe80::1%${'x'.repeat(8000)}`],
+  ])('counts the address of the proxy if X-Forwarded-For is %s [D5]', async (_what, header) => {
+    await tight.db.rows(sql`DELETE FROM attempts`)
+
+    expect(await spray(tight, () => header, 5)).toEqual({ 401: 1, 429: 4 })
+
+    const [event] = await tight.db.rows(sql`SELECT ip FROM audit_events ORDER BY id DESC LIMIT 1`)
+    expect(event).toEqual({ ip: '127.0.0.1' })
+    expect(await tight.db.rows(sql`SELECT key FROM attempts WHERE key LIKE '%-address:%'`)).toEqual([
+      { key: 'login-address:127.0.0.1' },
+    ])
+  })
+
+  test('counts the nearest proxy that wrote an address if the farthest wrote none [D5]', async () => {
+    const t = await limited({ LIMIT_LOGIN_ADDRESS: '5/900', TRUST_PROXY: '2' })
+
+    expect(await spray(t, (i) => `unknown, 192.0.2.${i % 2}`, 15)).toEqual({ 401: 10, 429: 5 })
+  })
+
+  test.each([
+    ['192.0.2.1', '192.0.2.1'],
+    ['192.0.2.1:4711', '192.0.2.1'],
+    ['::ffff:192.0.2.1', '192.0.2.1'],
+    ['::ffff:c000:201', '192.0.2.1'],
+    ['::ffff:0:c000:201', '192.0.2.1'],
+    ['64:ff9b::c000:201', '192.0.2.1'],
+    ['[2001:DB8:0:0::1]:4711', '2001:db8::1'],
+    ['fe80::1%eth0', 'fe80::1'],
+  ])('stores the address %s in its plain form [D5]', async (header, plain) => {
+    await send(t.app, 'POST /auth/register', {
+      body: { email: newEmail(), password },
+      headers: { 'X-Forwarded-For': header },
+    }).expect(201)
+
+    const [session] = await t.db.rows(sql`SELECT ip FROM sessions ORDER BY created_at DESC LIMIT 1`)
+    const [event] = await t.db.rows(sql`SELECT ip FROM audit_events ORDER BY id DESC LIMIT 1`)
+    expect([session, event]).toEqual([{ ip: plain }, { ip: plain }])
   })
 
   test('D5 behind one proxy, what the client wrote before it changes nothing', async () => {
@@ -469,4 +537,23 @@ test('windows that are over are purged, the others stay', async () => {
   await app.purge()
 
   expect(await app.db.rows(sql`SELECT count FROM attempts`)).toEqual([{ count: 1 }])
+})
+
+test('charges a client that resets the connection to its address [D5]', async () => {
+  const app = await limited({ LIMIT_REGISTER_ADDRESS: '4/3600', TRUST_PROXY: '' })
+  const server = createServer(app.app).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+  // The request has begun, and nobody has read its body yet.
+  server.prependOnceListener('request', () => process.nextTick(() => socket.resetAndDestroy()))
+  const body = JSON.stringify({ email: newEmail(), password })
+
+  socket.write('POST /auth/register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n')
+  socket.write(`Content-Length: ${body.length}\r\n\r\n${body}`)
+  await once(socket, 'close')
+  const counted = () => app.db.rows(sql`SELECT key FROM attempts`)
+  for (let tries = 0; (await counted()).length === 0 && tries < 200; tries++) await delay(20)
+  server.close()
+
+  expect(await counted()).toEqual([{ key: 'register-address:127.0.0.1' }])
 })
