@@ -8,7 +8,7 @@ import type { createBearer } from './http/bearer.ts'
 import { credentialsBody, emptyBody, passwordChangeBody, readBody } from './http/body.ts'
 import { readAddress } from './http/client-address.ts'
 import { refuseCrossSite } from './http/cross-site.ts'
-import { demoFile, demoPage } from './http/demo.ts'
+import { demoFile } from './http/demo.ts'
 import { docsFile, docsPage } from './http/docs.ts'
 import { jwks } from './http/jwks.ts'
 import { notFound, problemHandler } from './http/problem.ts'
@@ -22,7 +22,7 @@ export interface Services {
   publicUrl: string
   ownOrigins: readonly string[]
   corsOrigins: readonly string[]
-  demo: boolean
+  demoPage: RequestHandler | undefined
   docs: boolean
   hstsIncludeSubdomains: boolean
   trustProxy: number | readonly string[] | undefined
@@ -103,8 +103,8 @@ export function createApp(services: Services): express.Express {
     route('/docs', { get: [docsPage] })
     route('/docs/:file', { get: [docsFile] })
   }
-  if (services.demo) {
-    route('/', { get: [demoPage] })
+  if (services.demoPage) {
+    route('/', { get: [services.demoPage] })
     route('/demo/:file', { get: [demoFile] })
   }
 

@@ -16,6 +16,7 @@ import { createThrottle } from './auth/throttle.ts'
 import { type Config, ownOrigins } from './config.ts'
 import { createAuthHandlers } from './http/auth-routes.ts'
 import { createBearer } from './http/bearer.ts'
+import { demoPage } from './http/demo.ts'
 import { createOpenapi } from './http/docs.ts'
 import { readiness } from './http/health.ts'
 import { createMetrics } from './http/metrics.ts'
@@ -141,7 +142,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       publicUrl,
       ownOrigins: ownOrigins(publicUrl),
       corsOrigins: config.http.corsOrigins,
-      demo: config.http.demo,
+      demoPage: config.http.demo ? demoPage(refreshCookie) : undefined,
       docs: config.http.docs,
       hstsIncludeSubdomains: config.http.hstsIncludeSubdomains,
       trustProxy: config.http.trustProxy,

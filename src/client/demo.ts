@@ -1,22 +1,24 @@
-// The page to try the server. It shows what a page of yours would do, and more of the token than one should.
+// The page to try the server. It shows what a page of yours would do, and more of the token than a page should.
 import { AuthClientError, createAuthClient, type User } from './auth-client.ts'
+import { browserName } from './browser-name.ts'
+import { messages, messagesOf } from './messages.ts'
 
 const reasons: Record<string, string> = {
   login: 'This page has just logged in.',
   restored: 'The login has come back by the cookie.',
   elsewhere: 'Another tab has logged in.',
   logout: 'Logged out.',
-  session_ended: 'The session was ended, or has run out.',
-  refresh_token_reused:
-    'Your login was used elsewhere too, so it was ended. If that was not you, change your password.',
+  session_ended: messages.session_ended,
+  refresh_token_reused: messages.refresh_token_reused,
 }
 
 const element = (id: string) => document.getElementById(id) as HTMLElement
 const status = element('status')
 const error = element('error')
 const countdown = element('countdown')
+const logoutButton = element('logout')
 
-// Every request of the client passes here, so that the page can show it. A script of somebody else's could do that too.
+// Every request of the client passes here, so that the page can show it. A foreign script in the page could do that too.
 async function logged(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const { pathname } = new URL(input instanceof Request ? input.url : input, location.href)
   const entry = document.createElement('li')
@@ -75,13 +77,17 @@ function text(tag: string, content: string): HTMLElement {
 let known = false
 function show(user: User | undefined, reason: string): void {
   status.textContent = `${user ? `Logged in as ${user.email}.` : 'Nobody is logged in.'} ${reasons[reason] ?? ''}`
-  for (const id of ['token', 'sessions', 'exit']) element(id).hidden = !user
+  for (const id of ['token', 'sessions', 'password', 'logout']) element(id).hidden = !user
   element('entrance').hidden = user !== undefined
-  // What had the focus may be hidden now: go on where the page does.
+  for (const form of document.forms) clearProblems(form)
+  // The element with the focus may be hidden now. Move the focus to where the page goes on.
   if (known && document.hasFocus()) element(user ? 'token-title' : 'entrance-title').focus()
   known = true
-  if (user) void attempt(listSessions)
-  else {
+  if (user) {
+    const username = element('change').querySelector('input') as HTMLInputElement
+    username.defaultValue = user.email // For password managers.
+    void attempt(listSessions)
+  } else {
     shown = ''
     element('claims').replaceChildren()
     element('list').replaceChildren()
@@ -111,59 +117,110 @@ async function listSessions(): Promise<void> {
 function sessionItem({ id, current, createdAt, userAgent }: Session): HTMLElement {
   const item = document.createElement('li')
   const since = new Date(createdAt).toLocaleString()
-  const browser = /(Firefox|Edg|Chrome|Safari)\/[\d.]+/.exec(userAgent ?? '')?.[0] ?? 'Another client'
-  item.append(text('span', `${current ? 'This one' : browser}, since ${since}`))
+  item.append(text('span', `${browserName(userAgent)}${current ? ' (this one)' : ''}, since ${since}`))
   const end = text('button', 'End')
   end.className = 'quiet'
   end.setAttribute('aria-label', `End the session of ${since}`)
   end.onclick = () =>
     attempt(async () => {
       await call('DELETE', `/auth/sessions/${id}`)
-      // The next call tells that the session is over, if it was this one.
+      // If it was the session of this page, the next call says that it has ended.
       await listSessions()
     })
   item.append(end)
   return item
 }
 
+// The status says why a login is over, and nobody waits for what a login or logout in another tab has overtaken.
+const isSaidElsewhere = (failure: unknown) =>
+  ['overtaken', 'session_ended'].includes((failure as Partial<AuthClientError>).code ?? '')
+
+// `fetch` rejects with a TypeError if there is no answer.
+const problemsOf = (failure: unknown): Record<string, string> =>
+  failure instanceof TypeError ? { '': messages.unreachable } : messagesOf(failure)
+
 async function attempt(work: () => Promise<unknown>): Promise<void> {
   error.textContent = ''
   try {
     await work()
   } catch (failure) {
-    const { code, message, errors = [] } = failure as Partial<AuthClientError> & Error
-    const rules = errors.map((rule) => `${rule.path} ${rule.message}`)
-    // What has been overtaken is of no interest any more, and why the login is over the status says.
-    if (code === 'overtaken' || code === 'session_ended') return
-    const gone = code === 'unreachable' || failure instanceof TypeError
-    error.textContent = gone ? 'The server cannot be reached.' : rules.join('; ') || message
+    if (!isSaidElsewhere(failure)) error.textContent = Object.values(problemsOf(failure)).join(' ')
   }
 }
+
+function clearProblems(form: HTMLFormElement): void {
+  for (const place of form.querySelectorAll('.problem')) place.textContent = ''
+  for (const input of form.querySelectorAll('input')) input.removeAttribute('aria-invalid')
+}
+
+/** Shows each problem below its field, moves the focus to the first one, and shows the rest above the buttons. */
+async function submit(form: HTMLFormElement, work: () => Promise<unknown>): Promise<void> {
+  clearProblems(form)
+  error.textContent = ''
+  try {
+    await work()
+    form.reset()
+    void attempt(checkCookie)
+  } catch (failure) {
+    if (isSaidElsewhere(failure)) return
+    const rest: string[] = []
+    let first: HTMLElement | undefined
+    for (const [field, problem] of Object.entries(problemsOf(failure))) {
+      const place = form.querySelector(`#${field || 'form'}-problem`)
+      const input = form.querySelector<HTMLElement>(`[name="${field}"]:not([hidden])`)
+      if (place && input) {
+        place.textContent = problem
+        input.setAttribute('aria-invalid', 'true')
+        first ??= input
+      } else rest.push(problem)
+    }
+    ;(form.querySelector('.form') as HTMLElement).textContent = rest.join(' ')
+    first?.focus()
+  }
+}
+
+/** Says so if this browser did not keep the refresh cookie. The server tells, in the page that it sends. */
+async function checkCookie(): Promise<void> {
+  const page = await (await fetch('/')).text()
+  if (auth.user() && page.includes('data-login="none"'))
+    error.textContent =
+      'This browser did not keep the refresh cookie, so the login ends with this page. Safari and other browsers ' +
+      'with WebKit drop Secure cookies on http. Use https, or set COOKIE_SECURE=false for http://localhost.'
+}
+
+const given = (form: HTMLFormElement, name: string) => String(new FormData(form).get(name))
 
 element('credentials').onsubmit = (event) => {
   event.preventDefault()
   const form = event.target as HTMLFormElement
   const { value } = (event as SubmitEvent).submitter as HTMLButtonElement
-  const given = new FormData(form)
   const enter = value === 'register' ? auth.register : auth.login
-  void attempt(async () => {
-    await enter(String(given.get('email')), String(given.get('password')))
-    form.reset()
+  void submit(form, () => enter(given(form, 'email'), given(form, 'password')))
+}
+element('change').onsubmit = (event) => {
+  event.preventDefault()
+  const form = event.target as HTMLFormElement
+  void submit(form, async () => {
+    const { email } = await auth.changePassword(given(form, 'currentPassword'), given(form, 'newPassword'))
+    status.textContent = `Logged in as ${email}. The password is changed, and all other sessions have ended.`
+    await listSessions()
   })
 }
 element('refresh').onclick = () => attempt(auth.refresh)
 element('me').onclick = () => attempt(() => call('GET', '/users/me'))
 element('show').onclick = () => attempt(listSessions)
-element('logout').onclick = () =>
+logoutButton.onclick = () =>
   attempt(async () => {
     const told = auth.logout()
-    // Until the server knows of it the next page would be logged in again: it can be tried again.
-    element('exit').hidden = false
+    // Keep the button until the server has ended the session. Without that, the next page would be logged in again.
+    logoutButton.hidden = false
     await told
-    element('exit').hidden = true
+    logoutButton.hidden = true
   })
 element('logout-all').onclick = () => attempt(auth.logoutAll)
 
 auth.onChange(({ user, reason }) => show(user, reason))
-// Every page load: the token is gone, the cookie brings it back.
-void attempt(auth.refresh)
+// Each load loses the token, and the cookie brings it back. Do not ask if the server saw no cookie: browsers report the
+// refusal as an error in the console.
+if (document.documentElement.dataset.login === 'none') show(undefined, '')
+else void attempt(auth.refresh)

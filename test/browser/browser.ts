@@ -47,6 +47,9 @@ declare global {
   var skew: number
 }
 
+// Firefox reports these beside the errors of scripts.
+const firefoxNotice = /^(?:Error: )?(?:Cross-Origin Request Blocked|The resource at|Content-Security-Policy)/
+
 /** Starts a server, a gate before it, an origin with the client and a browser, for the tests of a file. */
 export function useStage(settings: Record<string, string> = {}): Stage {
   const stage = { errors: [] as string[] } as Stage
@@ -65,7 +68,10 @@ export function useStage(settings: Record<string, string> = {}): Stage {
   })
   beforeEach(async () => {
     stage.context = await stage.browser.newContext()
-    stage.context.on('weberror', (error) => stage.errors.push(String(error.error())))
+    stage.context.on('weberror', (error) => {
+      const text = String(error.error())
+      if (!firefoxNotice.test(text)) stage.errors.push(text)
+    })
   })
   afterEach(async () => {
     stage.gate.relent()

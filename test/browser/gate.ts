@@ -20,6 +20,9 @@ export interface Gate {
   url: string
   /** Status and generation of every refresh that has been answered. */
   refreshes: { status: number; generation: number | undefined }[]
+  /** Every access token that has been passed on, and every URL that has been asked for. */
+  accessTokens: string[]
+  urls: string[]
   /** How many requests to a path have come. */
   count(path: string): number
   /** Plays a trick on the next so many requests to a path: all, where no number is given. */
@@ -35,6 +38,8 @@ export interface Gate {
 /** @param server where requests go, asked for at each request: the server may have to know the gate first */
 export async function createGate(server: () => string): Promise<Gate> {
   const refreshes: Gate['refreshes'] = []
+  const accessTokens: string[] = []
+  const urls: string[] = []
   const counts = new Map<string, number>()
   let tricks: { path: string; trick: Trick; left: number }[] = []
   const sockets = new Set<Socket>()
@@ -42,6 +47,7 @@ export async function createGate(server: () => string): Promise<Gate> {
 
   const listener = async (req: IncomingMessage, res: ServerResponse) => {
     const [path = ''] = req.url?.split('?') ?? []
+    urls.push(String(req.url))
     if (req.method !== 'OPTIONS') counts.set(path, (counts.get(path) ?? 0) + 1)
     const played = tricks.find((one) => one.path === path && one.left > 0)
     if (played && req.method !== 'OPTIONS') played.left--
@@ -80,6 +86,11 @@ export async function createGate(server: () => string): Promise<Gate> {
       if (trick === 'lose') return void req.socket.resetAndDestroy()
       if (typeof trick === 'number') await delay(trick)
       res.writeHead(answer.statusCode ?? 502, answer.rawHeaders)
+      let body = ''
+      answer.on('data', (bytes) => {
+        body += bytes
+      })
+      answer.on('end', () => accessTokens.push(...(/"accessToken":"([^"]+)"/.exec(body)?.slice(1) ?? [])))
       answer.pipe(res)
     })
   }
@@ -95,6 +106,8 @@ export async function createGate(server: () => string): Promise<Gate> {
   return {
     url: `http://localhost:${(gate.address() as AddressInfo).port}`,
     refreshes,
+    accessTokens,
+    urls,
     count: (path) => counts.get(path) ?? 0,
     play: (path, trick, times = Number.POSITIVE_INFINITY) => tricks.push({ path, trick, left: times }),
     relent() {

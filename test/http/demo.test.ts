@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from '@jest/globals'
 import { loadConfig } from '../../src/config.ts'
 import { expectProblem, send, useTestApp } from '../support/app.ts'
-import { testEnvironment } from '../support/environment.ts'
+import { refreshCookieName, testEnvironment } from '../support/environment.ts'
 import { answerMs } from '../support/time-limits.js'
 
 describe('the page to try the server', () => {
@@ -27,11 +27,28 @@ describe('the page to try the server', () => {
     ['demo.css', 'text/css'],
     ['demo.js', 'text/javascript'],
     ['auth-client.js', 'text/javascript'],
+    ['browser-name.js', 'text/javascript'],
+    ['messages.js', 'text/javascript'],
   ])('is made of %s', async (name, type) => {
     const { text, headers } = await send(t.app, `GET /demo/${name}`).expect(200)
 
     expect(headers['content-type']).toBe(`${type}; charset=utf-8`)
     expect(text).toBe(readFileSync(`dist/client/${name}`, 'utf8'))
+  })
+
+  const cookie = `${refreshCookieName}=eyJ`
+  test.each([
+    ['none', 'no cookie', { 'Sec-Fetch-Site': 'none' }],
+    ['none', 'cookies of other names', { 'Sec-Fetch-Site': 'same-origin', Cookie: 'a=1; refresh=2' }],
+    ['unknown', 'a refresh cookie', { 'Sec-Fetch-Site': 'none', Cookie: cookie }],
+    ['unknown', 'two of them', { 'Sec-Fetch-Site': 'same-site', Cookie: `${cookie}; ${cookie}` }],
+    ['unknown', 'a visit from another site, where browsers hold it back', { 'Sec-Fetch-Site': 'cross-site' }],
+    ['unknown', 'a browser that does not say where a visit comes from', {}],
+  ])('tells the page that the login is %s, by %s', async (login, _what, headers) => {
+    const { text, headers: answered } = await send(t.app, 'GET /').set(headers).expect(200)
+
+    expect(text).toContain(`<html lang="en" data-login="${login}">`)
+    expect(answered['cache-control']).toBe('no-store')
   })
 
   test.each(['demo.html', 'demo.d.ts', '..%2f..%2fpackage.json', '__proto__'])(
@@ -106,6 +123,11 @@ describe('the client', () => {
     )
 
     expect(exported.trim()).toBe('AuthClientError createAuthClient')
+    const texts =
+      "const { messages } = await import('express-auth-server/client/messages'); console.log(messages.overtaken)"
+    expect(
+      execFileSync(process.execPath, ['--input-type=module', '-e', texts], { encoding: 'utf8' }),
+    ).toMatch(/^You logged in/)
     const types = readFileSync('dist/client/auth-client.d.ts', 'utf8')
     expect(types).toMatch(/export declare function createAuthClient\(options: AuthClientOptions\)/)
     for (const name of 'register login changePassword logout logoutAll refresh fetch user onChange close'.split(

@@ -1,0 +1,62 @@
+// Messages for people, in English. Copy this file beside the client and translate it, or pass texts of your own.
+
+/** A message for each code of the server, and for the three of the client. */
+export const messages = {
+  invalid_json: 'This page and the server do not understand each other. Reload the page and try again.',
+  invalid_request: 'Something you entered is not valid. Check it and try again.',
+  password_rejected: 'This password is too easy to guess. Choose another one.',
+  invalid_credentials: 'The e-mail address or the password is wrong.',
+  access_token_missing: 'You are not logged in. Log in first.',
+  access_token_invalid: 'Your login is no longer valid. Log in again.',
+  access_token_expired: 'Your login has expired. Log in again.',
+  refresh_token_missing: 'You are not logged in. Log in first.',
+  refresh_token_invalid: 'Your login is no longer valid. Log in again.',
+  refresh_token_reused:
+    'Someone else may have used your login, so it was ended. Log in again and change your password.',
+  session_ended: 'Your login has ended. Log in again.',
+  cross_site_request: 'The server does not accept requests of this website.',
+  wrong_password: 'The current password is wrong.',
+  not_found: 'This does not exist any more. Reload the page.',
+  method_not_allowed: 'This page is out of date. Reload it and try again.',
+  email_taken: 'There is already an account with this e-mail address. Log in, or use another address.',
+  payload_too_large: 'This text is too long. Shorten it and try again.',
+  unsupported_media_type:
+    'This page and the server do not understand each other. Reload the page and try again.',
+  too_many_attempts: 'There were too many attempts. Wait a few minutes and try again.',
+  overloaded: 'The server is busy. Try again in a few seconds.',
+  unavailable: 'The server is not available at the moment. Try again in a minute.',
+  internal_error: 'Something went wrong on the server. Try again later.',
+  unreachable: 'The server cannot be reached. Check your internet connection and try again.',
+  unexpected_answer: 'The answer did not come from the server. Some Wi-Fi networks ask you to sign in first.',
+  overtaken: 'You logged in or out in another tab in the meantime. Try again.',
+}
+
+/** How messages call the fields of a form. The server names the field, and then the rule: `must have 15 characters or more`. */
+export const fieldNames = {
+  email: 'The e-mail address',
+  password: 'The password',
+  currentPassword: 'The current password',
+  newPassword: 'The new password',
+}
+
+// Codes that are about one field, though the server names no field.
+const fieldOfCode: Record<string, string> = { email_taken: 'email', wrong_password: 'currentPassword' }
+
+/**
+ * Returns messages for people, by the field of the form that they belong to. `''` is the form as a whole.
+ * @param error what a method of the client rejected with; a code that is not in `texts` counts as `internal_error`
+ */
+export function messagesOf(
+  error: unknown,
+  texts: Partial<Record<string, string>> & { internal_error: string } = messages,
+  fields: Partial<Record<string, string>> = fieldNames,
+): Record<string, string> {
+  const { code = '', errors = [] } = Object(error) as {
+    code?: string
+    errors?: { path: string; message: string }[]
+  }
+  const named = errors.filter(({ path }) => fields[path])
+  if (named.length)
+    return Object.fromEntries(named.map(({ path, message }) => [path, `${fields[path]} ${message}.`]))
+  return { [fieldOfCode[code] ?? '']: texts[code] ?? texts.internal_error }
+}

@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from '@jest/globals'
+import type { ErrorCode } from '../../src/auth/errors.ts'
+import { messages, messagesOf } from '../../src/client/messages.ts'
+import { problems } from '../../src/http/problem.ts'
+
+// Does not compile if a code has no message.
+const complete: Record<ErrorCode | 'unreachable' | 'unexpected_answer' | 'overtaken', string> = messages
+
+describe('messages for people', () => {
+  test('exist for every code of the server and of the client, and for no other', () => {
+    const ofClient = ['unreachable', 'unexpected_answer', 'overtaken']
+    const source = readFileSync('src/client/auth-client.ts', 'utf8')
+
+    expect(Object.keys(complete).sort()).toEqual([...Object.keys(problems), ...ofClient].sort())
+    for (const code of ofClient) expect(source).toMatch(new RegExp(`^ +'${code}'|, '${code}'`, 'm'))
+  })
+
+  test.each(Object.entries(messages))(
+    'of %s speaks neither of tokens nor of the protocol',
+    (_code, message) => {
+      expect(message).toMatch(/^[A-Z].*\.$/)
+      expect(message).not.toMatch(/token|header|cookie|JSON|"|\b[45]\d\d\b|_/)
+    },
+  )
+
+  test('name the field that the server names, and its rule', () => {
+    const errors = [{ path: 'password', message: 'must have 15 characters or more' }]
+
+    expect(messagesOf({ code: 'password_rejected', errors })).toEqual({
+      password: 'The password must have 15 characters or more.',
+    })
+  })
+
+  test.each([
+    ['email_taken', 'email'],
+    ['wrong_password', 'currentPassword'],
+    ['invalid_credentials', ''],
+  ] as const)('of %s belong to the field "%s"', (code, field) => {
+    expect(messagesOf({ code })).toEqual({ [field]: messages[code] })
+  })
+
+  test.each([
+    ['a body that is none', [{ path: '', message: 'a JSON body is required' }]],
+    ['a member that no form has', [{ path: 'role', message: 'has members that are not known here' }]],
+  ])('do not repeat what is meant for developers: %s', (_what, errors) => {
+    expect(messagesOf({ code: 'invalid_request', errors })).toEqual({ '': messages.invalid_request })
+  })
+
+  test.each([
+    [{ code: 'new_code', message: 'x' }],
+    [new TypeError('of the page')],
+    ['text'],
+    [undefined],
+    [null],
+  ])('fall back to a general one for %p', (error) => {
+    expect(messagesOf(error)).toEqual({ '': messages.internal_error })
+  })
+
+  test('can be replaced', () => {
+    const german = {
+      internal_error: 'Das hat nicht geklappt.',
+      invalid_credentials: 'E-Mail oder Passwort ist falsch.',
+    }
+
+    expect(messagesOf({ code: 'invalid_credentials' }, german)).toEqual({ '': german.invalid_credentials })
+    expect(messagesOf({ code: 'overloaded' }, german)).toEqual({ '': german.internal_error })
+    const errors = [{ path: 'email', message: 'must be an e-mail address' }]
+    expect(messagesOf({ code: 'invalid_request', errors }, german, { email: 'Feld „E-Mail“:' })).toEqual({
+      email: 'Feld „E-Mail“: must be an e-mail address.',
+    })
+  })
+})
