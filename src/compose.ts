@@ -87,11 +87,13 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     refreshTokenSeconds: config.sessions.idleSeconds,
     clock,
     onEvent: tellOfKeys,
+    onWarning: (message) => log.warn({ event: 'secret_file_writable' }, message),
   })
   const metrics = createMetrics({
     passwords: passwords.load,
     connections: database.connections,
     keys: keys.report,
+    clock,
   })
   const housekeeping = createHousekeeping({ database, auditDays: config.auditDays })
   const housekeepingTimer = setInterval(() => {

@@ -1,9 +1,11 @@
+import { isUtf8 } from 'node:buffer'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parse as parseDotenv } from 'dotenv'
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
+import { isUtf16, pathIn, previousPath } from './secrets/file.ts'
 import { openSecrets, type SecretProblem, type Secrets, secretNames } from './secrets/secrets.ts'
 import { isOutage, SourceError, type SourceFault } from './secrets/source-error.ts'
 import { createSources, type OpenSource } from './secrets/sources.ts'
@@ -247,6 +249,17 @@ function withFileVariables(env: Environment, problems: string[]) {
       problems.push(`${name}: ${name}_FILE is set too, in the environment or in .env; keep one of the two`)
     result[name] = `ref+file://${path}`
   }
+  return withPreviousFiles(result)
+}
+
+// Beside a secret file, the one of the previous secret is read by itself. `secrets rotate` writes it there.
+function withPreviousFiles(texts: Record<string, string | undefined>) {
+  const result = { ...texts }
+  for (const name of secretNames) {
+    const path = pathIn(texts[name])
+    if (path?.startsWith('/') && `${name}_PREVIOUS` in texts)
+      result[`${name}_PREVIOUS`] ??= `ref+file://${previousPath(path)}`
+  }
   return result
 }
 
@@ -384,30 +397,52 @@ const ofSdks = /^(AWS|AZURE|GOOGLE|GCLOUD|IDENTITY)_/
 /**
  * The process environment, completed by `.env` of the working directory. Secrets are taken out of `process.env`,
  * so that no child process and no report of the environment has them.
- * @throws ConfigError where `.env` is there and cannot be read
+ * @throws ConfigError if `.env` cannot be read, or a # cuts a value in it
  */
 export function takeEnvironment(): Environment {
   const set = Object.fromEntries(Object.entries(process.env).filter(([, value]) => value !== ''))
-  const environment = { ...readDotenv(), ...set }
+  const environment = { ...readDotenv(set), ...set }
   for (const name of referenceNames) delete process.env[name]
   for (const [name, value] of Object.entries(environment)) if (ofSdks.test(name)) process.env[name] = value
   return environment
 }
 
-function readDotenv(): Environment {
+function readDotenv(set: Environment): Environment {
+  const text = textOfDotenv()
+  const problems = cutByComment(text)
+    .filter((name) => !(name in set))
+    .map((name) => `${name}: goes on after a # in .env, where a comment begins; put the value in quotes`)
+  if (problems.length > 0) throw new ConfigError(problems)
+  return parseDotenv(text)
+}
+
+function textOfDotenv(): string {
   try {
-    const text = readFileSync('.env', 'utf8')
-    const values = parseDotenv(text)
-    // dotenv takes what follows # for a comment. In a reference it names a field.
-    for (const [, name = '', reference] of text.matchAll(/^\s*(?:export\s+)?(\w+)\s*=\s*(ref\+\S+)/gm))
-      if (reference && values[name] === reference.split('#')[0]) values[name] = reference
-    return values
+    const bytes = readFileSync('.env')
+    if (isUtf8(bytes) && !isUtf16(bytes)) return bytes.toString().replace(/^\ufeff/, '')
+    throw new ConfigError([`.env: is ${isUtf16(bytes) ? 'UTF-16' : 'not UTF-8'}; save it as UTF-8`])
   } catch (error) {
+    if (error instanceof ConfigError) throw error
     const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT') return {}
+    if (code === 'ENOENT') return ''
     throw new ConfigError([`.env: cannot be read (${code}); mend its permissions or remove it`])
   }
 }
+
+// dotenv takes what follows a # for a comment, also in a reference, in a password and in a URL. A comment that is meant has
+// a blank in front of it.
+function cutByComment(text: string): string[] {
+  const lines = text.matchAll(/^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*[=:]([^\r\n]*)/gm)
+  return [...lines].flatMap(([, name = '', value = '']) => {
+    const isQuoted = /^[ \t]*["'`]/.test(value)
+    const isCut = value.includes('#') && !/\s$/.test(value.split('#', 1)[0] ?? '')
+    return isCut && !isQuoted && isRead(name) ? [name] : []
+  })
+}
+
+/** Whether this server, or the SDK of a store, reads a variable. */
+const isRead = (name: string) =>
+  Object.hasOwn(settings.shape, name.replace(/_FILE$/, '')) || ofSdks.test(name)
 
 /** The origins that are this server's own: while it is on localhost, the other names of the loopback too. */
 export function ownOrigins(publicUrl: string): string[] {

@@ -473,6 +473,94 @@ describe('secrets', () => {
   })
 })
 
+describe('beside a secret file', () => {
+  const withFile = (name: string, content: string, more: Environment = {}) => ({
+    ...base,
+    JWT_REFRESH_SECRET: undefined,
+    JWT_REFRESH_SECRET_FILE: file(name, content),
+    ...more,
+  })
+  const loaded = async (env: Environment) => (await loadConfig(env)).secrets.load()
+
+  test.each([
+    ['NAME_FILE', (path: string) => ({ JWT_REFRESH_SECRET_FILE: path })],
+    ['a reference', (path: string) => ({ JWT_REFRESH_SECRET: `ref+file://${path}` })],
+  ])('the one of the previous secret is read by itself, with %s [E2]', async (_how, setting) => {
+    const [current, previous] = [newSecret(), newSecret()]
+    const path = file('rotated', `${current}\n`)
+    file('rotated.previous', `${previous}\n`)
+
+    const { versions, problems } = await loaded({ ...base, JWT_REFRESH_SECRET: undefined, ...setting(path) })
+
+    expect(problems).toEqual([])
+    expect(versions).toMatchObject({
+      JWT_REFRESH_SECRET: [{ value: current }],
+      JWT_REFRESH_SECRET_PREVIOUS: [{ value: previous, source: `ref+file://${path}.previous` }],
+    })
+  })
+
+  test('there need not be one, and one that comes later is read at the next load [E2]', async () => {
+    const { secrets } = await loadConfig(withFile('alone', newSecret()))
+    const before = await secrets.load()
+    const previous = newSecret()
+    file('alone.previous', previous)
+
+    expect(before).toMatchObject({ problems: [], versions: { JWT_REFRESH_SECRET_PREVIOUS: [] } })
+    expect((await secrets.load()).versions).toMatchObject({
+      JWT_REFRESH_SECRET_PREVIOUS: [{ value: previous }],
+    })
+  })
+
+  test('a _PREVIOUS_FILE that is not there yet counts as unset [E2]', async () => {
+    const missing = join(folder, 'not-yet')
+
+    expect(await loaded({ ...base, JWT_REFRESH_SECRET_PREVIOUS_FILE: missing })).toMatchObject({
+      problems: [],
+      versions: { JWT_REFRESH_SECRET_PREVIOUS: [] },
+    })
+  })
+
+  test('the setting for it wins over it [E2]', async () => {
+    const previous = newSecret()
+    file('both.previous', newSecret())
+
+    const { versions } = await loaded(
+      withFile('both', newSecret(), { JWT_REFRESH_SECRET_PREVIOUS_FILE: file('elsewhere', previous) }),
+    )
+
+    expect(versions.JWT_REFRESH_SECRET_PREVIOUS).toMatchObject([{ value: previous }])
+  })
+
+  test('the same secret in both, as a rotation cut off in the middle leaves it, is used once [E2]', async () => {
+    const secret = newSecret()
+    file('cut.previous', secret)
+
+    expect(await loaded(withFile('cut', secret))).toMatchObject({
+      problems: [],
+      versions: { JWT_REFRESH_SECRET: [{ value: secret }], JWT_REFRESH_SECRET_PREVIOUS: [] },
+    })
+  })
+
+  test('one that breaks the policy is refused like any other [E1]', async () => {
+    file('weak.previous', 'short')
+
+    expect(await faults(withFile('weak', newSecret()))).toEqual(['JWT_REFRESH_SECRET_PREVIOUS'])
+  })
+
+  test.each([
+    ['npm wrote its banner into it', (secret: string) => `> a@1 secrets\n\n${secret}\n`],
+    ['it is in quotes', (secret: string) => `"${secret}"\n`],
+    ['it begins with a BOM', (secret: string) => `\ufeff${secret}`],
+    ['two newlines end it', (secret: string) => `${secret}\n\n`],
+  ])('a secret is refused if %s, by setting and rule [E1]', async (_what, wrap) => {
+    const { problems } = await failure(withFile('wrapped', wrap(newSecret())))
+
+    expect(problems).toEqual([
+      expect.stringMatching(/^JWT_REFRESH_SECRET: (has a line break|begins or ends with white space, a BOM)/),
+    ])
+  })
+})
+
 describe('the report', () => {
   test('has all problems at once, one a line', async () => {
     const error = await failure({
@@ -587,25 +675,74 @@ describe('takeEnvironment', () => {
     expect(env).toMatchObject({ PORT: '2222', HOST: 'from-file' })
   })
 
-  test('keeps the field of a reference, which for .env is a comment', () => {
-    file(
-      '.env',
-      [
-        'JWT_ACCESS_SECRET=ref+vault://secret/auth#/ACCESS',
-        'export JWT_REFRESH_SECRET = ref+awssecrets://auth#/KEY # a comment',
-        'DATABASE_URL="ref+vault://secret/auth#/URL"',
-        'VAULT_TOKEN=plain#comment',
-      ].join('\r\n'),
-    )
+  const problemsOf = (text: string | Buffer, set: Environment = {}) => {
+    file('.env', text)
+    try {
+      inFolder(() => {
+        Object.assign(process.env, set)
+        takeEnvironment()
+      })
+      return []
+    } catch (error) {
+      if (error instanceof ConfigError) return error.problems
+      throw error
+    }
+  }
 
-    const env = inFolder(takeEnvironment)
+  test.each([
+    ['a reference', 'JWT_ACCESS_SECRET=ref+vault://secret/auth#/ACCESS', 'JWT_ACCESS_SECRET'],
+    [
+      'an exported reference',
+      'export JWT_REFRESH_SECRET = ref+awssecrets://auth#/KEY # why',
+      'JWT_REFRESH_SECRET',
+    ],
+    ['a password in a URL', 'DATABASE_URL=postgres://auth:pa#ss@db/auth', 'DATABASE_URL'],
+    ['a path', 'JWT_ACCESS_SECRET_FILE=/run/secrets/a#b', 'JWT_ACCESS_SECRET_FILE'],
+    ['a value that begins with it', 'VAULT_TOKEN=#token', 'VAULT_TOKEN'],
+    ['a value after a colon', 'VAULT_SECRET_ID: to#ken', 'VAULT_SECRET_ID'],
+    ['a credential of an SDK', 'AZURE_CLIENT_SECRET=a~b#c', 'AZURE_CLIENT_SECRET'],
+    ['the first line, after a BOM', '\ufeffPORT=3000#', 'PORT'],
+  ])('says that a # without quotes needs them: in %s', (_where, line, name) => {
+    expect(problemsOf(`A=1\n${line}\n`.replace(/^A=1\n(?=\ufeff)/, ''))).toEqual([
+      `${name}: goes on after a # in .env, where a comment begins; put the value in quotes`,
+    ])
+  })
 
-    expect(env).toMatchObject({
-      JWT_ACCESS_SECRET: 'ref+vault://secret/auth#/ACCESS',
-      JWT_REFRESH_SECRET: 'ref+awssecrets://auth#/KEY',
-      DATABASE_URL: 'ref+vault://secret/auth#/URL',
-      VAULT_TOKEN: 'plain',
-    })
+  test.each([
+    'JWT_ACCESS_SECRET="ref+vault://secret/auth#/ACCESS"',
+    "JWT_ACCESS_SECRET='ref+vault://secret/auth#/ACCESS' # a comment",
+    'PORT=3000 # a comment',
+    'PORT=3000\t#a comment',
+    'PORT= # a comment',
+    '# PORT=3000#',
+    'COLOUR=#fff',
+  ])('takes a # that is meant: %s', (line) => {
+    expect(problemsOf(`${line}\r\n`)).toEqual([])
+  })
+
+  test('names every value that a # cuts at once, and none that the environment sets anyway', () => {
+    const text = 'PORT=3000#\nHOST=a#b\nDATABASE_URL=postgres://a:#@b\n'
+
+    expect(problemsOf(text, { HOST: 'localhost' }).map((problem) => problem.split(':')[0])).toEqual([
+      'PORT',
+      'DATABASE_URL',
+    ])
+  })
+
+  const utf16 = '.env: is UTF-16; save it as UTF-8'
+  test.each([
+    ['UTF-16 with a BOM', Buffer.from('\ufeffPORT=1\n', 'utf16le'), utf16],
+    ['UTF-16 without one', Buffer.from('PORT=1\n', 'utf16le'), utf16],
+    ['UTF-16, big-endian', Buffer.from('\ufeffPORT=1\n', 'utf16le').swap16(), utf16],
+    ['Latin-1', Buffer.from('HOST=b\u00fcro\n', 'latin1'), '.env: is not UTF-8; save it as UTF-8'],
+  ])('refuses a .env in %s by its name', (_encoding, bytes, problem) => {
+    expect(problemsOf(bytes)).toEqual([problem])
+  })
+
+  test('reads a .env in UTF-8 with a BOM', () => {
+    file('.env', '\ufeffPORT=1111\n')
+
+    expect(inFolder(takeEnvironment)).toMatchObject({ PORT: '1111' })
   })
 
   test('hands what the SDKs of stores read on to them, and nothing else', () => {

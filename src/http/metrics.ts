@@ -13,6 +13,7 @@ export function createMetrics(sources: {
   passwords: () => Record<string, number>
   connections: () => Record<string, number>
   keys: () => KeysReport
+  clock: () => number
 }) {
   const registry = new Registry()
   const registers = [registry]
@@ -37,7 +38,7 @@ export function createMetrics(sources: {
   })
   gauge('auth_password_hashes', 'Passwords being hashed, and waiting for it.', sources.passwords)
   gauge('db_connections', 'Connections of the pool, and requests waiting for one.', sources.connections)
-  const { keys } = sources
+  const { keys, clock } = sources
   new Gauge({
     name: 'auth_keys',
     help: 'Keys by the kind of token they are for, and by state.',
@@ -48,6 +49,19 @@ export function createMetrics(sources: {
       const { access, refresh } = keys()
       for (const [token, ring] of Object.entries({ access, refresh }))
         for (const { state } of ring) this.inc({ token, state })
+    },
+  })
+  new Gauge({
+    name: 'auth_key_age_seconds',
+    help: 'Age of each key that signs or verifies, as far as its source or this server knows it.',
+    labelNames: ['token', 'kid'],
+    registers,
+    collect() {
+      this.reset()
+      const { access, refresh } = keys()
+      for (const [token, ring] of Object.entries({ access, refresh }))
+        for (const { kid, state, since } of ring)
+          if (state !== 'retired') this.set({ token, kid }, Math.max(0, clock() - since) / 1000)
     },
   })
   new Gauge({

@@ -1,6 +1,7 @@
 import type { readSettings } from '../config.ts'
 import { createKeyring, type KeyStatus } from './keyring.ts'
-import { neededSecrets, type SecretName } from './secrets.ts'
+import { type LoadedSecrets, neededSecrets, type SecretName, secretNames } from './secrets.ts'
+import type { SecretVersion } from './sources.ts'
 
 /** A line of the table: one version of one secret. */
 export interface CheckedVersion {
@@ -23,7 +24,7 @@ export async function checkSecrets({ values, texts, openSource, secrets }: Retur
   for (const name of neededSecrets(algorithm)) {
     if (name.endsWith('_PREVIOUS') && !texts[name]) continue
     const [problem] = problems.filter((other) => other.name === name)
-    const result = problem ? problem.message : versions[name] ? 'ok' : 'is the same as another one'
+    const result = problem?.message ?? resultOf(versions[name])
     if (!versions[name]) {
       const state = problem?.kind === 'unreachable' ? 'not read' : 'not used'
       rows.push({ variable: name, source: problem?.source ?? '-', version: '-', created: '-', state, result })
@@ -32,7 +33,8 @@ export async function checkSecrets({ values, texts, openSource, secrets }: Retur
     const source = openSource(texts[name] ?? '')
     const history = await source.history()
     const states = statesOf(name)
-    const lines = history.length > 0 ? history : [{ id: '', createdAt: undefined, state: 'enabled' }]
+    const only = { id: '', createdAt: undefined, state: versions[name].length > 0 ? 'enabled' : 'none' }
+    const lines = history.length > 0 ? history : [only]
     for (const [index, { id, createdAt, state }] of lines.entries()) {
       const key = states.find(({ version = '' }) => version === id)
       rows.push({
@@ -45,7 +47,7 @@ export async function checkSecrets({ values, texts, openSource, secrets }: Retur
       })
     }
   }
-  return { rows, problems }
+  return { rows, problems, versions }
 
   function statesOf(name: SecretName): KeyStatus[] {
     const access = name.startsWith('JWT_ACCESS')
@@ -59,6 +61,26 @@ export async function checkSecrets({ values, texts, openSource, secrets }: Retur
     if (name.endsWith('_PREVIOUS')) ring.update([], usable)
     else ring.update(usable, [])
     return ring.states()
+  }
+}
+
+function resultOf(versions: SecretVersion[] | undefined): string {
+  if (!versions) return 'is the same as another one'
+  const [newest] = versions
+  if (!newest) return 'is not there yet, or the same as the current one'
+  return newest.warning ? `ok, but ${newest.warning}` : 'ok'
+}
+
+/**
+ * Compares the age of each secret that signs, or will, with a limit. The age of a file counts from its last change.
+ * @returns by variable, those that are older, and those whose source keeps no dates
+ */
+export function secretAges(versions: LoadedSecrets['versions'], now: number, limitMs: number) {
+  const current = secretNames.filter((name) => !name.endsWith('_PREVIOUS') && versions[name]?.[0])
+  const madeAt = (name: SecretName) => versions[name]?.[0]?.createdAt ?? versions[name]?.[0]?.modifiedAt
+  return {
+    old: current.filter((name) => now - (madeAt(name) ?? now) > limitMs),
+    undated: current.filter((name) => madeAt(name) === undefined),
   }
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { z } from 'zod'
 import {
   ConfigError,
   exitConfig,
@@ -9,17 +10,15 @@ import {
   readSettings,
   takeEnvironment,
 } from '../config.ts'
-import { checkSecrets, timeText } from './check.ts'
+import { checkSecrets, secretAges, timeText } from './check.ts'
 import { newPrivateKey, newSecret } from './generate.ts'
-import type { KeyStatus } from './keyring.ts'
-import type { KeysReport } from './keys.ts'
 import { rotatable, rotate } from './rotate.ts'
 import { isOutage, SourceError } from './source-error.ts'
 
 const help = `Usage: npm run -s secrets -- COMMAND [OPTIONS]        (in the image: secrets COMMAND)
 
-  generate                 print a new secret of 32 bytes; nothing is read or replaced
-    --bytes 32|64            how long
+  generate                 print a new secret of 48 bytes; nothing is read or replaced
+    --bytes 32|48|64         how long
     --format base64url|hex   how written
     --algorithm RS256|ES256  a private key for access tokens instead, PEM
     --env                    lines for .env: both secrets, or the private key and the refresh secret
@@ -27,6 +26,7 @@ const help = `Usage: npm run -s secrets -- COMMAND [OPTIONS]        (in the imag
 
   check                    read every setting and secret as the server would, and print where each version
                            of each secret stands; for a deployment, before the servers get it
+    --max-age 90d            exit with 78 if a secret is older; in days, h, m or s
 
   rotate VARIABLE          make a new secret where ${rotatable.join(', ')}
                            says that its secret lives: a new version in a store; in a file or in .env the
@@ -44,13 +44,6 @@ const exitUsage = 64 // EX_USAGE of sysexits.h
 class UsageError extends Error {}
 
 const commands = { generate, check, rotate: rotateVariable, keys }
-
-try {
-  process.exitCode = await main(process.argv.slice(2))
-} catch (error) {
-  process.stderr.write(`${(error as Error).message}\n`)
-  process.exitCode = exitCodeOf(error as Error)
-}
 
 function exitCodeOf(error: Error): number {
   if (error instanceof UsageError) return exitUsage
@@ -72,13 +65,13 @@ async function main([name = '', ...args]: string[]): Promise<number> {
 
 function generate(args: string[]): number {
   const { bytes, format, algorithm, env, out } = options(args, {
-    bytes: { type: 'string', default: '32' },
+    bytes: { type: 'string', default: '48' },
     format: { type: 'string', default: 'base64url' },
     algorithm: { type: 'string' },
     env: { type: 'boolean', default: false },
     out: { type: 'string' },
   }).values
-  if (bytes !== '32' && bytes !== '64') throw new UsageError('--bytes must be 32 or 64')
+  if (!['32', '48', '64'].includes(bytes)) throw new UsageError('--bytes must be 32, 48 or 64')
   if (format !== 'base64url' && format !== 'hex') throw new UsageError('--format must be base64url or hex')
   if (algorithm !== undefined && algorithm !== 'RS256' && algorithm !== 'ES256')
     throw new UsageError('--algorithm must be RS256 or ES256')
@@ -91,10 +84,19 @@ function generate(args: string[]): number {
     : algorithm
       ? newPrivateKey(algorithm)
       : `${secret()}\n`
-  if (out === undefined) process.stdout.write(text)
-  else writeNew(out, text)
+  if (out !== undefined) writeNew(out, text)
+  else process.stdout.write(text)
+  if (out === undefined && !env && isUnderBanner()) process.stderr.write(underBanner)
   return 0
 }
+
+// npm writes two lines about the script to the same output. In a terminal they do no harm; in .env they are no settings.
+const isUnderBanner = () =>
+  process.env.npm_lifecycle_event !== undefined &&
+  process.env.npm_config_loglevel !== 'silent' &&
+  !process.stdout.isTTY
+const underBanner = `npm has written its own lines in front of the secret. Take the last line only, or run: npm run -s secrets -- generate
+`
 
 function writeNew(path: string, text: string): void {
   try {
@@ -110,12 +112,20 @@ function writeNew(path: string, text: string): void {
 }
 
 async function check(args: string[]): Promise<number> {
-  options(args, {})
+  const { 'max-age': maxAge } = options(args, { 'max-age': { type: 'string' } }).values
+  const maxAgeMs = maxAge === undefined ? undefined : durationMs(maxAge)
   const env = takeEnvironment()
   const settings = readSettings(env)
-  const { rows, problems } = await checkSecrets(settings)
+  const { rows, problems, versions } = await checkSecrets(settings)
   process.stdout.write(table(rows))
   const lines = problems.map(({ name, message }) => `${name}: ${message}`)
+  if (maxAgeMs !== undefined) {
+    const { old, undated } = secretAges(versions, Date.now(), maxAgeMs)
+    for (const name of undated)
+      process.stderr.write(`${name}: has an age that only you know, because the environment keeps no dates\n`)
+    for (const name of old)
+      lines.push(`${name}: is older than ${maxAge}; rotate it: npm run secrets -- rotate ${name}`)
+  }
   try {
     await loadConfig(env, settings)
   } catch (error) {
@@ -124,6 +134,14 @@ async function check(args: string[]): Promise<number> {
   }
   if (lines.length > 0) throw new ConfigError([...new Set(lines)])
   return 0
+}
+
+const unitMs = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000 }
+
+function durationMs(text: string): number {
+  const [, count = '', unit = ''] = /^([1-9]\d{0,8})([dhms])$/.exec(text) ?? []
+  if (!count) throw new UsageError('--max-age must be like 90d, 12h, 30m or 45s')
+  return Number(count) * unitMs[unit as keyof typeof unitMs]
 }
 
 async function rotateVariable(args: string[]): Promise<number> {
@@ -155,23 +173,37 @@ async function keys(args: string[]): Promise<number> {
   if (!/^https?:/.test(address) || !URL.canParse(address))
     throw new UsageError('--url must be like http://10.0.0.7:9090')
   const report = await fetch(new URL('/keys', address), { signal: AbortSignal.timeout(5_000) })
-    .then((response) => response.json() as Promise<KeysReport>)
-    .then((report) =>
-      Array.isArray(report.access) && Array.isArray(report.refresh) ? report : Promise.reject(),
-    )
+    .then(async (response) => keysReport.parse(await response.json()))
     .catch(() => {
       throw new Error(`no server answers at ${address}: start it with METRICS_PORT, or correct --url`)
     })
   const rows = (['access', 'refresh'] as const).flatMap((token) =>
     report[token].map((key) => keyRow(token, key)),
   )
+  const { status, loadAge, failures } = report
   process.stdout.write(
-    `${table(rows)}\nstatus ${report.status}, all read ${Math.round(report.loadAge)} s ago, ${report.failures} failed loads\n`,
+    `${table(rows)}\nstatus ${printable(status)}, all read ${Math.round(loadAge)} s ago, ${failures} failed loads\n`,
   )
   return 0
 }
 
-function keyRow(token: string, { kid, state, source, version, createdAt }: KeyStatus) {
+// Whoever answers at the URL writes these texts.
+const keyStatus = z.object({
+  kid: z.string(),
+  state: z.string(),
+  source: z.string(),
+  version: z.string().optional(),
+  createdAt: z.number().min(0).max(8.64e15).optional(),
+})
+const keysReport = z.object({
+  status: z.string(),
+  loadAge: z.number(),
+  failures: z.number(),
+  access: z.array(keyStatus),
+  refresh: z.array(keyStatus),
+})
+
+function keyRow(token: string, { kid, state, source, version, createdAt }: z.output<typeof keyStatus>) {
   return { token, kid, state, source, version: version ?? '-', created: timeText(createdAt) }
 }
 
@@ -185,11 +217,14 @@ function options<const T extends Options>(args: string[], wanted: T) {
   }
 }
 
+// A terminal obeys control characters (C0, DEL, C1) and the marks that turn the direction of text.
+const printable = (text: string) => text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '')
+
 function table<Row extends { [column in keyof Row]: string }>(rows: Row[]): string {
   const names = Object.keys(rows[0] ?? {}) as (keyof Row & string)[]
   const lines = [
     names.map((name) => name.toUpperCase()),
-    ...rows.map((row) => names.map((name) => row[name] ?? '')),
+    ...rows.map((row) => names.map((name) => printable(row[name] ?? ''))),
   ]
   const widths = names.map((_, column) => Math.max(...lines.map((line) => line[column]?.length ?? 0)))
   return lines
@@ -201,4 +236,11 @@ function table<Row extends { [column in keyof Row]: string }>(rows: Row[]): stri
           .trimEnd()}\n`,
     )
     .join('')
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2))
+} catch (error) {
+  process.stderr.write(`${(error as Error).message}\n`)
+  process.exitCode = exitCodeOf(error as Error)
 }

@@ -1,4 +1,6 @@
-import { chown, open, realpath, rename, rm, stat } from 'node:fs/promises'
+import type { Stats } from 'node:fs'
+import { chown, lstat, open, rename, rm } from 'node:fs/promises'
+import { codeOf, SourceError } from './source-error.ts'
 
 /** The new content of a file, written beside it and not in its place yet. */
 export interface Draft {
@@ -8,20 +10,21 @@ export interface Draft {
 }
 
 /**
- * Drafts a file anew, with the mode and the owner it has. Through a symbolic link, as the link itself belongs to
- * somebody else. As long as the draft is there, nobody else gets one of the same file: that fails with EEXIST.
- * @param like the file whose mode and owner it gets where there is none yet
+ * Drafts the new content of a file, with the mode and the group it has. As long as the draft is there, another one of the
+ * same file fails with EEXIST. The draft is a new file, and takes the place of the old one: nothing is written through a
+ * link.
+ * @param like the file whose mode and group it gets if there is none yet
+ * @throws SourceError if one of the files is a symbolic link or belongs to another user
  */
 export async function draftFile(path: string, content: string, like = path): Promise<Draft> {
-  const target = await realpath(path).catch(() => path)
-  const old = await stat(target).catch(() => stat(like))
-  const draft = `${target}.new`
+  const old = (await ownFile(path)) ?? (await ownFile(like))
+  const draft = `${path}.new`
   const discard = () => rm(draft, { force: true })
   const file = await open(draft, 'wx', 0o600)
   try {
     await file.writeFile(content)
-    if (old.uid !== process.getuid?.() || old.gid !== process.getgid?.()) await chown(draft, old.uid, old.gid)
-    await file.chmod(old.mode & 0o7777)
+    if (old && old.gid !== process.getgid?.()) await chown(draft, old.uid, old.gid)
+    if (old) await file.chmod(old.mode & 0o7777)
     await file.sync()
   } catch (error) {
     await discard()
@@ -29,5 +32,29 @@ export async function draftFile(path: string, content: string, like = path): Pro
   } finally {
     await file.close()
   }
-  return { commit: () => rename(draft, target), discard }
+  return { commit: () => rename(draft, path), discard }
 }
+
+/**
+ * Looks at a file that is to be replaced. Somebody else's link or file could hand the old secret to them: it goes on
+ * verifying after the rotation.
+ * @returns undefined if there is none
+ * @throws SourceError if it is a symbolic link or belongs to another user
+ */
+export async function ownFile(path: string): Promise<Stats | undefined> {
+  const stats = await lstat(path).catch((error) => {
+    if (codeOf(error) === 'ENOENT') return undefined
+    throw error
+  })
+  if (stats?.isSymbolicLink()) throw new SourceError('malformed', linked(path))
+  if (stats && !isOwn(stats)) throw new SourceError('malformed', foreign(path))
+  return stats
+}
+
+/** Whether a file belongs to the user of this process. Windows has no such numbers. */
+export const isOwn = ({ uid }: Stats) => uid === (process.getuid?.() ?? uid)
+
+export const linked = (path: string) =>
+  `cannot be rotated, because ${path} is a symbolic link; name the file itself, or remove the link`
+export const foreign = (path: string) =>
+  `cannot be rotated, because ${path} belongs to another user; run this as its owner, or remove the file`

@@ -1,48 +1,84 @@
 import { isUtf8 } from 'node:buffer'
-import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
-import { SourceError } from './source-error.ts'
+import { constants, type Stats } from 'node:fs'
+import { open, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { foreign, isOwn, linked } from './draft-file.ts'
+import { codeOf, SourceError } from './source-error.ts'
 
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
 const maxFileBytes = 16 * 1024
 const scheme = 'ref+file://'
 
-/** The path that a reference to a file names; undefined of what is none. */
+/** What a secret file holds. */
+export interface SecretFile {
+  /** Its text, without one trailing newline. */
+  value: string
+  /** Milliseconds since 1970. */
+  modifiedAt: number
+  /** What to change about the file, although it can be used. */
+  warning?: string
+}
+
+/** Returns the path that a reference to a file names; undefined for other text. */
 export function pathIn(text: string | undefined): string | undefined {
   return text?.startsWith(scheme) ? text.slice(scheme.length) : undefined
 }
 
+/** Returns where a rotation keeps the secret that a file held before. */
+export const previousPath = (path: string) => `${path}.previous`
+
+/** Returns whether bytes are UTF-16, as Windows PowerShell writes it: by its byte order mark, or by a NUL. */
+export function isUtf16(bytes: Buffer): boolean {
+  return /^(fffe|feff)/.test(bytes.toString('hex', 0, 2)) || bytes.includes(0)
+}
+
 /**
- * The secret in a file, without one trailing newline. By the path at every read, so that an atomic replacement or the
- * swap of a symbolic link is noticed. Throws SourceErrors.
+ * Reads the secret in a file. Opens the path at every read, so that an atomic replacement or the swap of a symbolic link
+ * is noticed. Throws SourceErrors.
+ * @param own refuses symbolic links, and files of other users
  */
-export async function readSecretFile(path: string): Promise<string> {
-  let bytes: Buffer
-  try {
-    bytes = await readRegularFile(path)
-  } catch (error) {
+export async function readSecretFile(path: string, { own = false } = {}): Promise<SecretFile> {
+  const { bytes, stats } = await readRegularFile(path, own).catch((error: unknown) => {
     if (error instanceof SourceError) throw error
-    const { code } = error as NodeJS.ErrnoException
+    const code = codeOf(error)
+    if (own && code === 'ELOOP') throw new SourceError('malformed', linked(path))
     throw code === 'ENOENT'
       ? new SourceError('absent', 'its file is missing; create it, or correct the path')
       : new SourceError('absent', `its file cannot be read (${code}); mend its permissions or the path`)
-  }
+  })
+  if (isUtf16(bytes)) throw new SourceError('malformed', 'its file is UTF-16; save it as UTF-8')
   if (!isUtf8(bytes)) throw new SourceError('malformed', 'its file is not UTF-8 text; name the right file')
   const value = bytes.toString().replace(/\r?\n$/, '')
   if (value === '') throw new SourceError('malformed', 'its file is empty; write the secret into it')
-  return value
+  const warning = await writableByAll(path, stats)
+  return { value, modifiedAt: stats.mtimeMs, ...(warning && { warning }) }
 }
 
 // Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
-async function readRegularFile(path: string): Promise<Buffer> {
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+async function readRegularFile(path: string, own: boolean): Promise<{ bytes: Buffer; stats: Stats }> {
+  const file = await open(path, O_RDONLY | O_NONBLOCK | (own ? O_NOFOLLOW : 0))
   try {
-    if (!(await file.stat()).isFile())
+    const stats = await file.stat()
+    if (!stats.isFile())
       throw new SourceError('malformed', 'its path is not a regular file; name the file itself')
+    if (own && !isOwn(stats)) throw new SourceError('malformed', foreign(path))
     const { buffer, bytesRead } = await file.read(Buffer.alloc(maxFileBytes + 1))
     if (bytesRead > maxFileBytes)
       throw new SourceError('malformed', 'its file is over 16 KiB; name the right file')
-    return buffer.subarray(0, bytesRead)
+    return { bytes: buffer.subarray(0, bytesRead), stats }
   } finally {
     await file.close()
   }
+}
+
+const othersWrite = 0o002
+const sticky = 0o1000
+
+// Whoever can write the file, or replace it in its folder, can choose the secret. Windows has no such modes.
+async function writableByAll(path: string, { mode }: Stats): Promise<string | undefined> {
+  if (process.platform === 'win32') return undefined
+  if (mode & othersWrite) return 'every user can write its file; run chmod o-w on it'
+  const folder = await stat(dirname(path)).catch(() => undefined)
+  const replaceable = folder && folder.mode & othersWrite && !(folder.mode & sticky)
+  return replaceable ? 'every user can replace its file; run chmod o-w on its folder' : undefined
 }

@@ -31,11 +31,18 @@ export interface KeyStatus {
   /** Its version's id in its store, and when that was made (milliseconds since 1970); missing without a history. */
   version?: string
   createdAt?: number
+  /**
+   * Since when the key has existed at least (milliseconds since 1970): by its store, by the last change of its file, else
+   * since this server read it first.
+   */
+  since: number
 }
 
 interface DatedKey extends Key {
   from: Omit<SecretVersion, 'value'>
   createdAt: number
+  /** When this server read it first. */
+  readAt: number
 }
 
 interface StagedKey extends DatedKey {
@@ -93,6 +100,7 @@ export function createKeyring(options: {
         source: key.from.source,
         ...(key.from.id && { version: key.from.id }),
         ...(key.from.createdAt && { createdAt: key.from.createdAt }),
+        since: key.from.createdAt ?? key.from.modifiedAt ?? key.readAt,
       }))
     },
     nextChange() {
@@ -113,7 +121,7 @@ export function createKeyring(options: {
         }
       })
       const verifying = previous.map(({ value, ...from }) => ({
-        ...toKey(value, algorithm),
+        ...readKey(value),
         from,
         createdAt: 0,
         signsAt: Infinity,
@@ -124,9 +132,14 @@ export function createKeyring(options: {
     },
   }
 
+  function readKey(value: string): Key & { readAt: number } {
+    const key = toKey(value, algorithm)
+    return { ...key, readAt: byKid.get(key.kid)?.readAt ?? clock() }
+  }
+
   function withHistory(versions: SecretVersion[]): DatedKey[] {
     return versions.flatMap(({ value, ...from }) => {
-      const key = { ...toKey(value, algorithm), from }
+      const key = { ...readKey(value), from }
       if (from.createdAt !== undefined) return { ...key, createdAt: appearance(key.kid, from.createdAt) }
       if (key.kid === signing[0]?.kid) return signing
       // One that was replaced before it signed has no tokens, and may have been a mistake.

@@ -54,7 +54,10 @@ const unknownKidPauseMs = 5_000
 const unknownKidWaitMs = 1_000
 const longestTimerMs = 2 ** 31 - 2
 
-/** Loads the keys and keeps them fresh until closed. `onEvent` hears of every change, and of a lasting problem once. */
+/**
+ * Loads the keys and keeps them fresh until closed. `onEvent` hears of every change, and of a lasting problem once, as
+ * `onWarning` does of what should be changed although it works.
+ */
 export async function createKeys(options: {
   secrets: Secrets
   accessAlgorithm: Algorithm
@@ -64,8 +67,9 @@ export async function createKeys(options: {
   refreshTokenSeconds: number
   clock: () => number
   onEvent: (event: KeyEvent) => void
+  onWarning: (message: string) => void
 }): Promise<Keys> {
-  const { secrets, refreshSeconds, clock, accessAlgorithm, onEvent } = options
+  const { secrets, refreshSeconds, clock, accessAlgorithm, onEvent, onWarning } = options
   const ring = (algorithm: Algorithm, tokenSeconds: number) =>
     createKeyring({ refreshSeconds, tokenSeconds, clock, algorithm })
   const access = ring(accessAlgorithm, options.accessTokenSeconds)
@@ -77,6 +81,7 @@ export async function createKeys(options: {
   const lastGood: LoadedSecrets['versions'] = {}
   const seen = new Map<SecretName, KeyStatus[]>()
   let told: string[] | undefined
+  let warned: string[] = []
   let failures = 0
   let reviewing: NodeJS.Timeout | undefined
   let lastLoad: Exclude<KeysStatus, 'stale'> = 'ok'
@@ -86,6 +91,7 @@ export async function createKeys(options: {
 
   function apply({ versions, problems }: LoadedSecrets) {
     tellOf(problems)
+    warnOf(versions)
     Object.assign(lastGood, versions)
     for (const [name, ring] of rings)
       if (lastGood[name]) ring.update(lastGood[name], lastGood[`${name}_PREVIOUS`] ?? [])
@@ -107,6 +113,14 @@ export async function createKeys(options: {
         onEvent({ event, secret: name, ...(source && { source }), reason: message })
     }
     if (told.length === 0 && lasting?.length !== 0) onEvent({ event: 'keys_loaded' })
+  }
+
+  function warnOf(versions: LoadedSecrets['versions']) {
+    const warnings = Object.entries(versions).flatMap(([name, [newest]]) =>
+      newest?.warning ? [`${name}: ${newest.warning}`] : [],
+    )
+    for (const warning of warnings) if (!warned.includes(warning)) onWarning(warning)
+    warned = warnings
   }
 
   // Compares the keys with what was told of them last, now and when the next one changes by time.

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { parse } from 'dotenv'
-import { type Draft, draftFile } from './draft-file.ts'
-import { pathIn, readSecretFile } from './file.ts'
+import { type Draft, draftFile, ownFile } from './draft-file.ts'
+import { pathIn, previousPath, readSecretFile } from './file.ts'
 import { newPrivateKey, newSecret } from './generate.ts'
 import type { Algorithm } from './key.ts'
 import { SourceError } from './source-error.ts'
@@ -13,7 +13,7 @@ export type Rotatable = (typeof rotatable)[number]
 
 /**
  * Makes a new secret and writes it to where the variable says its secret lives: as a new version to a store; into a
- * file or `.env`, what was there being kept as the `_PREVIOUS`.
+ * file or `.env`, what was there being kept as the `_PREVIOUS`. Refuses to write through links, and files of other users.
  * @param texts what the variables say; `platform`: those that are set outside of `.env`, where they cannot be written
  * @returns what happened and what is to be done, in one line
  * @throws SourceError where it cannot be written; nothing has changed then, or the message says what
@@ -32,7 +32,7 @@ export async function rotate(
   if (!text) throw new SourceError('absent', 'is not set; set it to where its secret is to live')
   const value = name === 'JWT_ACCESS_PRIVATE_KEY' ? newPrivateKey(asymmetric(algorithm)) : newSecret()
   const path = pathIn(text)
-  if (path) return rotateFile(name, path, pathIn(texts[`${name}_PREVIOUS`]), value)
+  if (path) return rotateFile(path, previousFile(name, path, texts[`${name}_PREVIOUS`]), value)
   if (text.startsWith('ref+')) {
     const source = openSource(text)
     await source.rotate?.(value)
@@ -51,17 +51,26 @@ export async function rotate(
   return rotateDotenv(name, value)
 }
 
+function previousFile(name: Rotatable, path: string, text: string | undefined): string {
+  if (!text) return previousPath(path)
+  const kept = pathIn(text)
+  if (kept) return kept
+  throw new SourceError(
+    'malformed',
+    `is in a file, but ${name}_PREVIOUS is not, and would not be what it was; remove it from where it is set`,
+  )
+}
+
 function asymmetric(algorithm: Algorithm): Exclude<Algorithm, 'HS256'> {
   if (algorithm !== 'HS256') return algorithm
   throw new SourceError('malformed', 'is not in use: JWT_ALGORITHM is HS256; set it to RS256 or ES256')
 }
 
-// The old one first: whoever starts in between finds one secret twice and says so, and none is lost. Both are written
-// before either is put in place, and what was the previous one comes back where that fails halfway.
-async function rotateFile(name: string, path: string, previous: string | undefined, value: string) {
-  const old = await readSecretFile(path)
-  const kept = previous ?? `${path}.previous`
-  const before = await readFile(kept, 'utf8').catch(() => undefined)
+// The old one first, so that none is lost: a server that starts in between reads one secret twice, and uses it once. Both
+// are written before either is put in place. If that fails halfway, the previous one comes back.
+async function rotateFile(path: string, kept: string, value: string) {
+  const { value: old } = await readSecretFile(path, { own: true })
+  const before = (await ownFile(kept)) && (await readFile(kept, 'utf8'))
   const drafts: Draft[] = []
   const draft = async (...file: Parameters<typeof draftFile>) => drafts.push(await draftFile(...file))
   try {
@@ -73,11 +82,11 @@ async function rotateFile(name: string, path: string, previous: string | undefin
     if (before !== undefined) await (await draftFile(kept, before)).commit()
     throw notWritten(error)
   }
-  const setting = previous ? '' : `; for servers that start from now on, set ${name}_PREVIOUS_FILE=${kept}`
-  return `a new secret is in ${path}, the old one in ${kept}; running servers take it up by themselves${setting}`
+  return `a new secret is in ${path}, the old one in ${kept}; running servers load both by themselves`
 }
 
 function notWritten(error: unknown): Error {
+  if (error instanceof SourceError) return error
   const { code, path } = error as NodeJS.ErrnoException
   if (code !== 'EEXIST') return new Error(`nothing was changed, as a file could not be written (${code})`)
   return new SourceError('conflict', `is being rotated by somebody else; if nobody is, remove ${path}`)

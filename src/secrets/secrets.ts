@@ -1,6 +1,8 @@
+import { access } from 'node:fs/promises'
+import { pathIn } from './file.ts'
 import type { Algorithm } from './key.ts'
 import { privateKeyProblem, secretProblem } from './policy.ts'
-import { SourceError, type SourceFault } from './source-error.ts'
+import { codeOf, SourceError, type SourceFault } from './source-error.ts'
 import type { OpenSource, SecretVersion } from './sources.ts'
 
 /** The variables that hold secrets. The `_PREVIOUS` of each verifies and never signs. */
@@ -82,18 +84,47 @@ export function openSecrets(
     async load() {
       const loaded: LoadedSecrets = { versions: {}, problems: [] }
       const found = new Map<SecretName, SecretVersion[]>()
-      const unset = needed.filter((name) => name.endsWith('_PREVIOUS') && !settings[name])
-      for (const name of unset) loaded.versions[name] = []
-      const wanted = needed.filter((name) => !unset.includes(name))
-      for (const [index, result] of (await Promise.allSettled(wanted.map(read))).entries()) {
-        const name = wanted[index] as SecretName
-        if (result.status === 'fulfilled') found.set(name, result.value)
-        else loaded.problems.push(unread(name, result.reason))
+      const reading = needed.map(async (name) => {
+        if (await isNone(name, settings[name])) loaded.versions[name] = []
+        else found.set(name, await read(name))
+      })
+      for (const [index, result] of (await Promise.allSettled(reading)).entries())
+        if (result.status === 'rejected') {
+          const name = needed[index] as SecretName
+          loaded.problems.push(unread(name, result.reason))
+          // Where the current file is out of reach, a previous one that is not there tells nothing.
+          if (!name.endsWith('_PREVIOUS')) delete loaded.versions[`${name}_PREVIOUS` as SecretName]
+        }
+      for (const name of needed.filter((name) => isRepeated(name, found, settings))) {
+        found.delete(name)
+        loaded.versions[name] = []
       }
       judge(found, accessAlgorithm, loaded)
       return loaded
     },
   }
+}
+
+// There need not be a previous secret. The first rotation creates its file.
+async function isNone(name: SecretName, text: string | undefined): Promise<boolean> {
+  if (!name.endsWith('_PREVIOUS') || !text) return name.endsWith('_PREVIOUS')
+  const path = pathIn(text)
+  if (path === undefined) return false
+  return access(path).then(
+    () => false,
+    (error) => codeOf(error) === 'ENOENT',
+  )
+}
+
+// A rotation writes the old secret to the previous file, and then replaces the current one. In between they are the same.
+function isRepeated(
+  name: SecretName,
+  found: Map<SecretName, SecretVersion[]>,
+  texts: { [name in SecretName]?: string | undefined },
+): boolean {
+  if (!name.endsWith('_PREVIOUS') || pathIn(texts[name]) === undefined) return false
+  const [current] = found.get(name.replace(/_PREVIOUS$/, '') as SecretName) ?? []
+  return current !== undefined && found.get(name)?.[0]?.value === current.value
 }
 
 // A version that breaks the policy is never used, wherever it stands; where it is the newest, that is a problem. A

@@ -18,6 +18,10 @@ export interface SecretVersion {
   /** Both missing where its source keeps no history; the time is in milliseconds since 1970. */
   id?: string
   createdAt?: number
+  /** When its file was modified last, in milliseconds since 1970. Only for its age: it says nothing about readers. */
+  modifiedAt?: number
+  /** What to change about its source, although the version can be used. */
+  warning?: string
 }
 
 /** Where a secret comes from. All functions throw SourceErrors that say how to mend it. */
@@ -70,7 +74,7 @@ export function createSources(env: Environment) {
   }
 
   return function openSource(text: string): SecretSource {
-    if (!text.startsWith('ref+')) return fixedSource('environment', async () => text)
+    if (!text.startsWith('ref+')) return fixedSource('environment', async () => ({ value: text }))
     const [, name = '', rest = ''] = /^ref\+([a-z0-9]+):\/\/(.+)$/s.exec(text) ?? []
     if (name === 'file' && rest) return fileSource(rest)
     const scheme = schemes.get(name)
@@ -94,15 +98,15 @@ export function createSources(env: Environment) {
 export type OpenSource = ReturnType<typeof createSources>
 
 // A source without a history: it has the value it had when it was read last.
-function fixedSource(source: string, read: () => Promise<string>): SecretSource {
+function fixedSource(source: string, read: () => Promise<Omit<SecretVersion, 'source'>>): SecretSource {
   return {
     label: source,
-    versions: async () => [{ value: await read(), source }],
+    versions: async () => [{ ...(await read()), source }],
     history: async () => [],
   }
 }
 
-// Its time stamp is left alone: that of a file moved into place tells nothing about who can have read it since.
+// Its time stamp must not stage the key: a file moved into place is older than the moment that servers could read it.
 function fileSource(path: string): SecretSource {
   if (!path.startsWith('/'))
     throw new SourceError('malformed', 'must name an absolute path, ref+file:///path')

@@ -115,7 +115,7 @@ async function textOf(text: string): Promise<string> {
       'malformed',
       'is in Vault, whose own credentials may be a value or ref+file:// only',
     )
-  const value = path === undefined ? text : await readSecretFile(path)
+  const value = path === undefined ? text : (await readSecretFile(path)).value
   if (/[^ -~]/.test(value))
     throw new SourceError(
       'malformed',

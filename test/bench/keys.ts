@@ -57,6 +57,7 @@ async function verifier(environment: Record<string, string>) {
     refreshTokenSeconds: 604_800,
     clock: Date.now,
     onEvent: () => {},
+    onWarning: () => {},
   })
   const tokens = createAccessTokens({
     keys: keys.access,

@@ -75,6 +75,22 @@ test('all methods that no route has are one label [F4]', async () => {
   expect([...labels].sort()).toEqual(['DELETE', 'GET', 'HEAD', 'OPTIONS', 'POST', 'other'])
 })
 
+test('tells the age of each key, by the kind of token and kid', async () => {
+  const { access, refresh } = t.metrics.keys()
+  const metrics = (await request(operators()).get('/metrics')).text
+  const ages = [...metrics.matchAll(/^auth_key_age_seconds\{(.*)\} (\S+)$/gm)].map(([, labels, value]) => [
+    labels,
+    Number(value) >= 0 && Number(value) < 600,
+  ])
+
+  expect(ages.sort()).toEqual(
+    [
+      [`token="access",kid="${access[0]?.kid}"`, true],
+      [`token="refresh",kid="${refresh[0]?.kid}"`, true],
+    ].sort(),
+  )
+})
+
 test('rotations, grace and reuse are counted', async () => {
   const { refreshToken: first } = await register(t.app)
   const second = refreshTokenOf(await refresh(t.app, first))
@@ -123,7 +139,12 @@ test('E6 /keys tells operators of the keys, and nothing of the secrets; clients 
 
   const answer = await request(server).get('/keys')
 
-  const key = { kid: expect.any(String), state: 'signing', source: 'environment' }
+  const key = {
+    kid: expect.any(String),
+    state: 'signing',
+    source: 'environment',
+    since: expect.any(Number),
+  }
   expect(answer.body).toEqual({
     status: 'ok',
     loadAge: expect.any(Number),

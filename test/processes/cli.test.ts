@@ -1,7 +1,7 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { createPrivateKey } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -12,6 +12,7 @@ import PQueue from 'p-queue'
 import { loadConfig } from '../../src/config.ts'
 import { newPrivateKey, newSecret } from '../../src/secrets/generate.ts'
 import type { KeysReport } from '../../src/secrets/keys.ts'
+import { send, startServer } from '../support/server.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'cli-'))
 afterAll(() => rmSync(root, { recursive: true }))
@@ -48,6 +49,9 @@ async function run(args: string, settings: Settings = {}, cwd = newFolder()): Pr
   const [code] = await once(child, 'close')
   return { code, ...result, seconds: (performance.now() - startedAt) / 1000 }
 }
+
+/** The name of the key that signed a token. */
+const kidIn = (token = '') => JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
 
 /** The cells of a table as it is printed. */
 const cellsOf = (table: string) =>
@@ -102,6 +106,8 @@ describe('usage', () => {
     unknown: secrets('constructor'),
     option: secrets('check --nonsense'),
     bytes: secrets('generate --bytes 16'),
+    age: secrets('check --max-age 90'),
+    ageOfNothing: secrets('check --max-age 0d'),
     format: secrets('generate --format base32'),
     algorithm: secrets('generate --algorithm HS256'),
     variable: secrets('rotate DATABASE_URL'),
@@ -123,7 +129,9 @@ describe('usage', () => {
   test.each([
     ['unknown', /^no such command: try one of generate, check, rotate, keys, or --help/],
     ['option', /--nonsense.*try --help/],
-    ['bytes', /^--bytes must be 32 or 64/],
+    ['bytes', /^--bytes must be 32, 48 or 64/],
+    ['age', /^--max-age must be like 90d/],
+    ['ageOfNothing', /^--max-age must be like 90d/],
     ['format', /^--format must be base64url or hex/],
     ['algorithm', /^--algorithm must be RS256 or ES256/],
     ['variable', /^rotate needs one of JWT_ACCESS_SECRET, JWT_ACCESS_PRIVATE_KEY, JWT_REFRESH_SECRET/],
@@ -141,6 +149,7 @@ describe('generate', () => {
     return {
       plain: secrets('generate'),
       again: secrets('generate'),
+      short: secrets('generate --bytes 32'),
       long: secrets('generate --bytes 64'),
       hex: secrets('generate --format hex'),
       longHex: secrets('generate --bytes 64 --format hex'),
@@ -155,9 +164,10 @@ describe('generate', () => {
   })
 
   test.each([
-    ['plain', 'base64url', 32],
+    ['plain', 'base64url', 48],
+    ['short', 'base64url', 32],
     ['long', 'base64url', 64],
-    ['hex', 'hex', 32],
+    ['hex', 'hex', 48],
     ['longHex', 'hex', 64],
   ] as const)('%s: a secret in %s, of %i bytes', (name, format, bytes) => {
     const { code, stdout, stderr } = results[name]
@@ -165,6 +175,40 @@ describe('generate', () => {
 
     expect({ code, stderr, bytes: decoded.length }).toEqual({ code: 0, stderr: '', bytes })
     expect(`${decoded.toString(format)}\n`).toBe(stdout)
+  })
+
+  test('is as long as what rotate and npm run dev make', () => {
+    expect(results.plain.stdout.trim()).toHaveLength(newSecret().length)
+  })
+
+  describe('under plain npm run, which writes lines of its own', () => {
+    const npm = (args: string) =>
+      new Promise<Result>((resolve) => {
+        const command = `npm run secrets -- ${args}`
+        execFile('sh', ['-c', command], { env: { PATH: process.env.PATH } }, (error, stdout, stderr) =>
+          resolve({ code: error ? Number(error.code) : 0, stdout, stderr, seconds: 0 }),
+        )
+      })
+
+    test('is in the last line, and says how to get it alone', async () => {
+      const { code, stdout, stderr } = await npm('generate')
+
+      expect(code).toBe(0)
+      expect(stdout.trim().split('\n').at(-1)).toMatch(/^[\w-]{64}$/)
+      expect(stderr).toContain('run: npm run -s secrets -- generate')
+    })
+
+    test('makes lines that .env takes as they are', async () => {
+      const { stdout, stderr } = await npm('generate --env')
+
+      const { JWT_ACCESS_SECRET, JWT_REFRESH_SECRET, ...others } = parse(stdout)
+      expect([JWT_ACCESS_SECRET, JWT_REFRESH_SECRET].map((text) => /^[\w-]{64}$/.test(text ?? ''))).toEqual([
+        true,
+        true,
+      ])
+      expect(others).toEqual({})
+      expect(stderr).toBe('')
+    })
   })
 
   test('another one each time', () => {
@@ -252,6 +296,40 @@ describe('rotate', () => {
     for (const value of [fresh, kept]) expect(results.file.stdout).not.toContain(value)
   })
 
+  test('in a file, then a restart: nobody is logged out, and check shows both [E3]', async () => {
+    const folder = newFolder()
+    const path = join(folder, 'refresh')
+    writeFileSync(path, newSecret())
+    const settings = {
+      PUBLIC_URL: 'http://localhost:3000',
+      JWT_ACCESS_SECRET: newSecret(),
+      JWT_REFRESH_SECRET: '',
+      JWT_REFRESH_SECRET_FILE: path,
+      DATA_DIR: join(folder, 'data'),
+    }
+    const before = await startServer(settings)
+    const body = { email: 'a@example.com', password: 'my dog is called rex' }
+    const { refreshToken = '' } = await send('POST', `${before.url}/auth/register`, { body })
+
+    const rotated = await secrets('rotate JWT_REFRESH_SECRET', { ...good(), ...settings })
+    await before.end('SIGTERM')
+    const after = await startServer(settings)
+    try {
+      const answer = await send('POST', `${after.url}/auth/refresh`, { refreshToken })
+      const check = await secrets('check', { ...good(), ...settings })
+
+      expect(rotated.code).toBe(0)
+      expect(answer.status).toBe(200)
+      expect(kidIn(answer.refreshToken)).not.toBe(kidIn(refreshToken))
+      expect(cellsOf(check.stdout).slice(-2)).toEqual([
+        ['JWT_REFRESH_SECRET', `ref+file://${path}`, '-', '-', 'signing', 'ok'],
+        ['JWT_REFRESH_SECRET_PREVIOUS', `ref+file://${path}.previous`, '-', '-', 'verifying', 'ok'],
+      ])
+    } finally {
+      await after.end('SIGTERM')
+    }
+  })
+
   test('of what the platform sets is advice, and .env stays as it is', () => {
     expectRefusal(
       results.platform,
@@ -279,6 +357,7 @@ describe('keys', () => {
         source: 'ref+vault://secret/auth#/A',
         version: '2',
         createdAt: 1_700_000_000_000,
+        since: 1_700_000_000_000,
       },
       {
         kid: 'old',
@@ -286,9 +365,10 @@ describe('keys', () => {
         source: 'ref+vault://secret/auth#/A',
         version: '1',
         createdAt: 1_600_000_000_000,
+        since: 1_600_000_000_000,
       },
     ],
-    refresh: [{ kid: 'lone', state: 'signing', source: 'environment' }],
+    refresh: [{ kid: 'lone', state: 'signing', source: 'environment', since: 1_700_000_000_000 }],
   }
   const asked: (string | undefined)[] = []
   const operator = createServer((req, res) => {
@@ -296,21 +376,43 @@ describe('keys', () => {
     res.setHeader('content-type', 'application/json').end(JSON.stringify(report))
   })
   const other = createServer((_req, res) => void res.end('<html>'))
-  let results: Record<'byPort' | 'byUrl' | 'nobody' | 'other', Result>
+  // What a terminal obeys: the 7-bit and the 8-bit introducer of sequences, DEL, and a mark that reverses text.
+  const hostile = createServer((_req, res) => {
+    const text = 'a\u001b[2Jb\u009b31mc\u007f\u202ed\r\ne'
+    const key = { kid: text, state: text, source: text, version: text }
+    res.end(JSON.stringify({ ...report, status: text, access: [key], refresh: [] }))
+  })
+  const malformed = createServer((_req, res) => {
+    res.end(JSON.stringify({ ...report, access: [{ kid: {}, state: 1, createdAt: 1e300 }] }))
+  })
+  let results: Record<'byPort' | 'byUrl' | 'nobody' | 'other' | 'hostile' | 'malformed', Result>
   beforeAll(async () => {
-    for (const server of [operator, other]) await once(server.listen(0, 'localhost'), 'listening')
+    for (const server of [operator, other, hostile, malformed])
+      await once(server.listen(0, 'localhost'), 'listening')
     const portOf = (server: typeof operator) => String((server.address() as AddressInfo).port)
-    const [byPort, byUrl, nobody, wrong] = await Promise.all([
+    const [byPort, byUrl, nobody, wrong, escapes, shapeless] = await Promise.all([
       secrets('keys', { METRICS_PORT: portOf(operator) }),
       secrets(`keys --url http://localhost:${portOf(operator)}`),
       secrets('keys --url http://127.0.0.1:1'),
       secrets(`keys --url http://localhost:${portOf(other)}`),
+      secrets(`keys --url http://localhost:${portOf(hostile)}`),
+      secrets(`keys --url http://localhost:${portOf(malformed)}`),
     ])
-    results = { byPort, byUrl, nobody, other: wrong }
+    results = { byPort, byUrl, nobody, other: wrong, hostile: escapes, malformed: shapeless }
   })
   afterAll(() => {
     operator.close()
     other.close()
+    hostile.close()
+    malformed.close()
+  })
+
+  test('prints nothing that a terminal obeys', () => {
+    const { code, stdout } = results.hostile
+
+    expect(code).toBe(0)
+    expect(stdout).toContain('a[2Jb31mcde')
+    expect(stdout.replaceAll('\n', '')).toMatch(/^[^\p{Cc}\p{Cf}]*$/u)
   })
 
   test.each(['byPort', 'byUrl'] as const)('prints what the running server says: %s', (name) => {
@@ -328,7 +430,7 @@ describe('keys', () => {
     expect(asked).toEqual(['GET /keys', 'GET /keys'])
   })
 
-  test.each(['nobody', 'other'] as const)('where %s listens there is no such server', (name) => {
+  test.each(['nobody', 'other', 'malformed'] as const)('where %s listens there is no such server', (name) => {
     expectRefusal(
       results[name],
       1,
@@ -370,6 +472,11 @@ describe('check', () => {
     ],
     ['a key of another kind', { JWT_ALGORITHM: 'RS256', JWT_ACCESS_PRIVATE_KEY: key }, /is no RSA key/],
     ['no address of Vault', { JWT_ACCESS_SECRET: 'ref+vault://secret/auth#/A' }, /set VAULT_ADDR/],
+    [
+      'a _PREVIOUS_FILE that cannot be read',
+      { JWT_ACCESS_SECRET_PREVIOUS_FILE: '/' },
+      /^JWT_ACCESS_SECRET_PREVIOUS: its path is not a regular file/m,
+    ],
     ['another wrong setting', { PORT: 'x' }, /^PORT: must be/m],
   ]
   const results = ran(() => ({
@@ -398,6 +505,66 @@ describe('check', () => {
     expect(code).toBe(0)
     expect(stdout).toMatch(/^JWT_ACCESS_PRIVATE_KEY +environment +- +- +signing +ok$/m)
     expect(stdout).not.toMatch(/JWT_ACCESS_SECRET/)
+  })
+
+  describe('with --max-age', () => {
+    const aged = newFolder()
+    const write = (name: string, days: number) => {
+      const path = join(aged, name)
+      writeFileSync(path, newSecret())
+      const time = new Date(Date.now() - days * 86_400_000)
+      utimesSync(path, time, time)
+      return path
+    }
+    const filesOf = (days: number, previousDays = days) => ({
+      PUBLIC_URL: 'https://auth.example.com',
+      JWT_ACCESS_SECRET_FILE: write(`access-${days}`, 1),
+      JWT_REFRESH_SECRET_FILE: write(`refresh-${days}`, days),
+      JWT_REFRESH_SECRET_PREVIOUS_FILE: write(`previous-${days}`, previousDays),
+    })
+    const ages = ran(() => ({
+      young: secrets('check --max-age 90d', filesOf(89, 300)),
+      old: secrets('check --max-age 90d', filesOf(91)),
+      hours: secrets('check --max-age 2h', filesOf(0.5)),
+      unlimited: secrets('check', filesOf(1000)),
+      undated: secrets('check --max-age 90d', good()),
+    }))
+
+    test('ends with 78 if a current secret is older, and says which', () => {
+      expect(ages.young).toMatchObject({ code: 0, stderr: '' })
+      expect(ages.old.code).toBe(78)
+      expect(ages.old.stderr).toBe(
+        'JWT_REFRESH_SECRET: is older than 90d; rotate it: npm run secrets -- rotate JWT_REFRESH_SECRET\n',
+      )
+      expect(ages.hours.stderr.match(/^JWT_\w+(?=: is older than 2h)/gm)).toEqual([
+        'JWT_ACCESS_SECRET',
+        'JWT_REFRESH_SECRET',
+      ])
+      expect(ages.unlimited).toMatchObject({ code: 0, stderr: '' })
+    })
+
+    test('says that it cannot know the age of a secret in the environment', () => {
+      expect(ages.undated.code).toBe(0)
+      expect(ages.undated.stderr.match(/has an age that only you know/g)).toHaveLength(2)
+    })
+  })
+
+  test('warns of files that every user may write, and accepts them', async () => {
+    const path = join(newFolder(), 'access')
+    writeFileSync(path, newSecret())
+    chmodSync(path, 0o666)
+
+    const { code, stdout } = await secrets('check', {
+      ...good(),
+      JWT_ACCESS_SECRET: '',
+      JWT_ACCESS_SECRET_FILE: path,
+    })
+
+    expect(code).toBe(0)
+    expect(stdout).toMatch(
+      /^JWT_ACCESS_SECRET .* ok, but every user can write its file; run chmod o-w on it$/m,
+    )
+    expect(stdout).toMatch(/^JWT_ACCESS_SECRET_PREVIOUS .* none +is not there yet/m)
   })
 
   test.each(bad)('E1 of %s ends with 78 and the reason', (reason, _changes, problem) => {

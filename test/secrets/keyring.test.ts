@@ -194,13 +194,28 @@ describe('what is told of the keys', () => {
     const about = (key: SecretVersion) => ({ kid: kidOf(key), source: 'a test' })
 
     expect(ring.states()).toEqual([
-      { ...about(young), state: 'published', version: '3', createdAt: 900_000 },
-      { ...about(middle), state: 'signing', createdAt: 500_000 },
-      { ...about(old), state: 'verifying', createdAt: 1 },
-      { ...about(previous), state: 'verifying' },
+      { ...about(young), state: 'published', version: '3', createdAt: 900_000, since: 900_000 },
+      { ...about(middle), state: 'signing', createdAt: 500_000, since: 500_000 },
+      { ...about(old), state: 'verifying', createdAt: 1, since: 1 },
+      { ...about(previous), state: 'verifying', since: 0 },
     ])
     now = 500_000 + 2 * stagingMs + tokenSeconds * 1000
     expect(ring.states().map(({ state }) => state)).toEqual(['signing', 'verifying', 'retired', 'verifying'])
+  })
+
+  test('how old a key is at least: by its store, its file, or since it was read first', () => {
+    const since = () => Object.fromEntries(ring.states().map((key) => [key.kid, key.since]))
+    const withoutDate = (): SecretVersion => ({ value: version(0).value, source: 'a test' })
+    const [current, previous] = [withoutDate(), withoutDate()]
+    const stored = version(7_000)
+    now = 10_000
+    ring.update([current], [previous])
+    now = 50_000
+    ring.update([current], [previous])
+    expect(since()).toEqual({ [kidOf(current)]: 10_000, [kidOf(previous)]: 10_000 })
+
+    ring.update([stored], [{ ...previous, modifiedAt: 3_000 }])
+    expect(since()).toMatchObject({ [kidOf(stored)]: 7_000, [kidOf(previous)]: 3_000 })
   })
 
   test('when the next change comes', () => {

@@ -1,4 +1,4 @@
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
@@ -31,6 +31,7 @@ afterEach(() => {
 
 async function start(secrets: Secrets, settings: { maxStaleSeconds?: number } = {}) {
   const events: KeyEvent[] = []
+  const warnings: string[] = []
   const keys = await createKeys({
     secrets,
     accessAlgorithm: 'HS256',
@@ -40,11 +41,12 @@ async function start(secrets: Secrets, settings: { maxStaleSeconds?: number } = 
     refreshTokenSeconds: 604800,
     clock: () => now,
     onEvent: (event) => events.push(event),
+    onWarning: (warning) => warnings.push(warning),
     ...settings,
   })
   open.push(keys)
   const problems = () => events.filter(({ event }) => /refused|failed/.test(event))
-  return { keys, events, problems }
+  return { keys, events, warnings, problems }
 }
 
 /** Secrets in files of one folder, as operators replace them. */
@@ -357,6 +359,38 @@ describe('E4 a store out of reach', () => {
     expect([keys.status(), signer(keys.access)]).toEqual(['unreachable', files.access])
   })
 
+  test('a previous file that is removed is withdrawn, unless the whole folder is out of reach', async () => {
+    const files = createFiles()
+    files.write('previous', newSecret())
+    const previous = await kidOf(readFileSync(files.path('previous'), 'utf8'))
+    const { keys } = await start(files.secrets(`ref+file://${files.path('previous')}`))
+
+    renameSync(files.path('.'), `${files.path('.')}-gone`)
+    await keys.reload()
+    expect(keys.status()).toBe('unreachable')
+    expect(await keys.access.verificationKey(previous)).toBeDefined()
+
+    renameSync(`${files.path('.')}-gone`, files.path('.'))
+    files.remove('previous')
+    await keys.reload()
+    expect(keys.status()).toBe('ok')
+    expect(await keys.access.verificationKey(previous)).toBeUndefined()
+  })
+
+  test('every user who may write a secret file is warned of once, and again after it was right', async () => {
+    const files = createFiles()
+    chmodSync(files.path('refresh'), 0o666)
+    const { keys, warnings } = await start(files.secrets())
+    await keys.reload()
+    expect(warnings).toEqual(['JWT_REFRESH_SECRET: every user can write its file; run chmod o-w on it'])
+
+    chmodSync(files.path('refresh'), 0o600)
+    await keys.reload()
+    chmodSync(files.path('refresh'), 0o666)
+    await keys.reload()
+    expect(warnings).toHaveLength(2)
+  })
+
   test('a previous secret out of reach leaves the rest as it is, for as long as it takes', async () => {
     const files = createFiles()
     files.write('previous', newSecret())
@@ -364,6 +398,7 @@ describe('E4 a store out of reach', () => {
     const { kid } = keys.access.signingKey()
 
     files.remove('previous')
+    mkdirSync(files.path('previous'))
     for (let days = 0; days < 10; days++) {
       now += maxStaleSeconds * 1000
       await keys.reload()

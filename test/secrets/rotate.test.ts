@@ -1,10 +1,12 @@
 import { createPrivateKey } from 'node:crypto'
 import {
   chmodSync,
+  chownSync,
   lstatSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -32,6 +34,14 @@ afterAll(() => rmSync(root, { recursive: true }))
 
 const at = (name: string) => join(folder, name)
 const read = (name: string) => readFileSync(at(name), 'utf8')
+/** What is in each file, and where each link leads. */
+const snapshot = () =>
+  Object.fromEntries(
+    readdirSync(folder).map((name) => [
+      name,
+      lstatSync(at(name)).isSymbolicLink() ? { link: readlinkSync(at(name)) } : read(name),
+    ]),
+  )
 const modeOf = (name: string) => statSync(at(name)).mode & 0o7777
 /** Matches what `newSecret` makes. */
 const secret = '[\\w-]{64}'
@@ -214,6 +224,17 @@ describe('.env', () => {
     expect(readdirSync('.')).toEqual(['.env'])
   })
 
+  test('is left alone if it is a link [E2]', async () => {
+    writeFileSync('shared', `JWT_REFRESH_SECRET=${newSecret()}\n`)
+    symlinkSync('shared', '.env')
+    const before = snapshot()
+
+    expect((await failure(rotateTexts('JWT_REFRESH_SECRET', parse(read('.env'))))).message).toMatch(
+      /\.env is a symbolic link/,
+    )
+    expect(snapshot()).toEqual(before)
+  })
+
   test('what is set nowhere is said to be', async () => {
     expect((await failure(rotateIn('A=1\n'))).fault).toBe('absent')
     expect(read('.env')).toBe('A=1\n')
@@ -259,11 +280,11 @@ describe('files', () => {
     expect(read('refresh')).not.toContain(old)
     expect(read('refresh-before')).toBe(`${old}\n`)
     expect(readdirSync(folder).sort()).toEqual(['refresh', 'refresh-before'])
-    expect(message).toMatch(/take it up by themselves$/)
+    expect(message).toMatch(/load both by themselves$/)
     for (const value of [old, read('refresh').trim()]) expect(message).not.toContain(value)
   })
 
-  test('where none is named, it is put beside, for the same users, and the setting to add is said', async () => {
+  test('where none is named, it is put beside, for the same users', async () => {
     const old = newSecret()
     writeFileSync('access', old)
     chmodSync('access', 0o640)
@@ -272,7 +293,7 @@ describe('files', () => {
 
     expect(read('access.previous')).toBe(`${old}\n`)
     expect(modeOf('access.previous')).toBe(0o640)
-    expect(message).toContain(`set JWT_ACCESS_SECRET_PREVIOUS_FILE=${at('access.previous')}`)
+    expect(message).toContain(`the old one in ${at('access.previous')}`)
   })
 
   test.each([0o400, 0o600, 0o640])('keep their mode, number %i', async (mode) => {
@@ -284,16 +305,77 @@ describe('files', () => {
     expect(modeOf('access')).toBe(mode)
   })
 
-  test('behind a symbolic link are replaced, and the link stays', async () => {
+  test.each<[what: string, current: string, previous: string | undefined, arrange: () => void]>([
+    ['the current file is a link', 'link', undefined, () => symlinkSync('target', 'link')],
+    ['the file beside it is a link', 'target', undefined, () => symlinkSync('stolen', 'target.previous')],
+    ['the file of the previous one is a link', 'target', 'kept', () => symlinkSync('stolen', 'kept')],
+    [
+      'the file beside it is a link to a file',
+      'target',
+      undefined,
+      () => {
+        writeFileSync('stolen', 'theirs')
+        symlinkSync('stolen', 'target.previous')
+      },
+    ],
+  ])('are left alone if %s [E2]', async (_what, current, previous, arrange) => {
     const old = newSecret()
     writeFileSync('target', old)
-    symlinkSync('target', 'link')
+    arrange()
+    const before = snapshot()
 
-    await rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('link') })
+    const { fault, message } = await failure(
+      rotateTexts('JWT_ACCESS_SECRET', {
+        JWT_ACCESS_SECRET: reference(current),
+        ...(previous && { JWT_ACCESS_SECRET_PREVIOUS: reference(previous) }),
+      }),
+    )
 
-    expect(lstatSync('link').isSymbolicLink()).toBe(true)
-    expect(read('target')).toMatch(new RegExp(`^${secret}\n$`))
-    expect(read('target')).not.toContain(old)
+    expect([fault, message]).toEqual(['malformed', expect.stringMatching(/is a symbolic link/)])
+    expect(message).not.toContain(old)
+    expect(snapshot()).toEqual(before)
+  })
+
+  const asRoot = process.getuid?.() === 0 ? test : test.skip
+  asRoot.each(['access', 'access.previous'])(
+    'are left alone if %s belongs to another user [E2]',
+    async (name) => {
+      writeFileSync('access', newSecret())
+      writeFileSync('access.previous', newSecret())
+      chownSync(name, 65_534, 65_534)
+      const before = snapshot()
+
+      const { message } = await failure(
+        rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('access') }),
+      )
+
+      expect(message).toMatch(/belongs to another user/)
+      expect(snapshot()).toEqual(before)
+    },
+  )
+
+  asRoot('keep their group [E2]', async () => {
+    writeFileSync('access', newSecret())
+    chownSync('access', 0, 65_534)
+
+    await rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('access') })
+
+    expect(['access', 'access.previous'].map((name) => statSync(name).gid)).toEqual([65_534, 65_534])
+  })
+
+  test('are left alone if the previous secret is set somewhere else, where nobody would read the old one', async () => {
+    const old = newSecret()
+    writeFileSync('access', old)
+
+    const { message } = await failure(
+      rotateTexts('JWT_ACCESS_SECRET', {
+        JWT_ACCESS_SECRET: reference('access'),
+        JWT_ACCESS_SECRET_PREVIOUS: newSecret(),
+      }),
+    )
+
+    expect(message).toMatch(/JWT_ACCESS_SECRET_PREVIOUS is not, .*; remove it/)
+    expect(snapshot()).toEqual({ access: old })
   })
 
   test('with private keys in them', async () => {

@@ -1,4 +1,13 @@
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -438,7 +447,11 @@ describe('a file', () => {
     ['a device', irregular, (path) => symlinkSync('/dev/zero', path)],
     ['a link to itself', unreadable, (path) => symlinkSync(path, path)],
     ['not UTF-8', notText, (path) => writeFileSync(path, Buffer.from('736563726574ff', 'hex'))],
-    ['UTF-16', notText, (path) => writeFileSync(path, Buffer.from('\ufeffsecret', 'utf16le'))],
+    [
+      'UTF-16',
+      'its file is UTF-16; save it as UTF-8',
+      (path) => writeFileSync(path, Buffer.from('\ufeffsecret', 'utf16le')),
+    ],
   ])('E2 that is %s is a clear error', async (_what, message, arrange) => {
     arrange(at('secret'))
 
@@ -449,6 +462,30 @@ describe('a file', () => {
   const onLinux = process.platform === 'linux' ? test : test.skip
   onLinux('E2 that fails while it is read is a clear error too', async () => {
     expect((await failure(() => read('/proc/self/mem'))).message).toMatch(/cannot be read \(EIO\)/)
+  })
+
+  test.each<[what: string, warning: RegExp | undefined, fileMode: number, folderMode: number]>([
+    ['everybody may write it', /every user can write its file; run chmod o-w on it/, 0o666, 0o755],
+    [
+      'everybody may replace it',
+      /every user can replace its file; run chmod o-w on its folder/,
+      0o600,
+      0o777,
+    ],
+    ['its folder is like /tmp', undefined, 0o600, 0o1777],
+    ['its group may write it', undefined, 0o660, 0o775],
+  ])('comes with a warning if %s, and is used [E2]', async (_what, warning, fileMode, folderMode) => {
+    const secret = newSecret()
+    mkdirSync(at('modes'))
+    const path = join(at('modes'), 'secret')
+    writeFileSync(path, secret)
+    chmodSync(path, fileMode)
+    chmodSync(at('modes'), folderMode)
+
+    const [version] = await fileSource(path).versions()
+
+    expect(version?.value).toBe(secret)
+    expect(version?.warning).toEqual(warning && expect.stringMatching(warning))
   })
 
   test('E2 that a faulty write left unreadable is read again once it is mended', async () => {

@@ -647,6 +647,7 @@ describe('E6 what code in the process can look at', () => {
       refreshTokenSeconds: 900,
       clock: Date.now,
       onEvent: () => {},
+      onWarning: () => {},
     })
 
     const hits = [
