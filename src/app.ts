@@ -1,5 +1,4 @@
 import type { JsonWebKey } from 'node:crypto'
-import cookieParser from 'cookie-parser'
 import cors from 'cors'
 import express, { type RequestHandler } from 'express'
 import helmet from 'helmet'
@@ -13,6 +12,7 @@ import { docsFile, docsPage } from './http/docs.ts'
 import { jwks } from './http/jwks.ts'
 import { notFound, problemHandler } from './http/problem.ts'
 import { closeWhile, methodNotAllowed, refuseTwoHosts, withoutCaching } from './http/rules.ts'
+import { parseCookies } from './http/token-cookie.ts'
 
 // W3C Trace Context and Baggage, and Sentry's own. Browser SDKs add these headers to every request they trace.
 const tracingHeaders = ['traceparent', 'tracestate', 'baggage', 'sentry-trace']
@@ -73,7 +73,7 @@ export function createApp(services: Services): express.Express {
       preflightContinue: true,
     }),
   )
-  app.use(cookieParser())
+  app.use(parseCookies)
 
   const sameSite = refuseCrossSite([...services.ownOrigins, ...services.corsOrigins])
   const token = bearer.requireAccessToken

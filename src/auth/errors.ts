@@ -29,19 +29,22 @@ export interface FieldError {
   message: string
 }
 
-/** The only error that use cases throw. Clients see `code`, `errors` and when to try again; `cause` is for the log. */
+/** The only error that use cases throw. Clients see `code`, `errors`, when to try again, and
+ * `detail` where it says more than that of the code; `cause` is for the log. */
 export class AuthError extends Error {
   readonly code: ErrorCode
   readonly errors: FieldError[] | undefined
+  readonly detail: string | undefined
   readonly retryAfterSeconds: number
   constructor(
     code: ErrorCode,
-    options: { errors?: FieldError[]; retryAfterSeconds?: number; cause?: unknown } = {},
+    options: { errors?: FieldError[]; detail?: string; retryAfterSeconds?: number; cause?: unknown } = {},
   ) {
     super(code, { cause: options.cause })
     this.name = 'AuthError'
     this.code = code
     this.errors = options.errors
+    this.detail = options.detail
     this.retryAfterSeconds = options.retryAfterSeconds ?? 1
   }
 }

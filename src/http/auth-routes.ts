@@ -70,6 +70,7 @@ export function createAuthHandlers(deps: {
       const claims = presented.kind === 'one' ? await deps.refreshTokens.verify(presented.token) : undefined
       if (!claims) {
         refreshCookie.clear(res)
+        if (presented.kind === 'several') throw twoCookies(req)
         throw new AuthError(presented.kind === 'none' ? 'refresh_token_missing' : 'refresh_token_invalid')
       }
       req.refreshClaims = claims
@@ -138,6 +139,14 @@ const callerOf = (req: Request): Caller => ({
   ip: req.address,
   userAgent: req.headers['user-agent']?.slice(0, 256),
 })
+
+/** Says what no other answer of a refresh tells: that one login, or a hundred, will not help. */
+function twoCookies(req: Request): AuthError {
+  req.log.warn({ event: 'refresh_cookie_twice' }, 'two refresh cookies: one is a leftover of another path')
+  return new AuthError('refresh_token_invalid', { detail: twoCookiesDetail })
+}
+export const twoCookiesDetail =
+  'There are two refresh cookies, so neither is trusted. Both are cleared where they can be. Log in. If this comes again, delete the cookies of this site in the browser.'
 
 const onlyToken = (presented: PresentedToken) => (presented.kind === 'one' ? presented.token : undefined)
 

@@ -48,7 +48,7 @@ export function userOf(req: Request): User {
 function bearerToken(req: Request): string {
   const [header = '', ...more] = req.headersDistinct.authorization ?? []
   if (more.length > 0) throw new AuthError('access_token_invalid')
-  const [, token] = /^bearer +(.+)$/i.exec(header) ?? []
+  const [, token] = /^bearer +([^ ].*)$/i.exec(header) ?? []
   if (!token) throw new AuthError('access_token_missing')
   return token
 }

@@ -55,7 +55,7 @@ export const notFound: RequestHandler = () => {
 
 /** Turns every error into a problem document (RFC 9457). Only the log hears of causes. */
 export const problemHandler: ErrorRequestHandler = (error, req, res, next) => {
-  const { code, errors, retryAfterSeconds } = toAuthError(error)
+  const { code, errors, detail, retryAfterSeconds } = toAuthError(error)
   const problem = problemOf(code)
   if (code === 'internal_error') req.log.error({ err: error }, 'unexpected error')
   if (code === 'unavailable')
@@ -69,7 +69,9 @@ export const problemHandler: ErrorRequestHandler = (error, req, res, next) => {
   res
     .status(problem.status)
     .type('application/problem+json')
-    .send(JSON.stringify({ ...problem, ...(errors && { errors }), requestId: req.id }))
+    .send(
+      JSON.stringify({ ...problem, ...(detail && { detail }), ...(errors && { errors }), requestId: req.id }),
+    )
 }
 
 // What is left of it is not read only to keep the connection.

@@ -133,7 +133,7 @@ function asHex(text: string): string | undefined {
 const isBase64 = (text: string) => /^[\w+/-]+={0,2}$/.test(text)
 
 function fromBase32(text: string): Buffer {
-  const bits = [...text.replace(/=+$/, '')]
+  const bits = [...text.replace(/={1,6}$/, '')]
     .map((digit) => 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567'.indexOf(digit).toString(2).padStart(5, '0'))
     .join('')
   return Buffer.from((bits.match(/.{8}/g) ?? []).map((byte) => Number.parseInt(byte, 2)))
@@ -142,7 +142,7 @@ function fromBase32(text: string): Buffer {
 const spellings = (bytes: Buffer) => [
   bytes.toString('hex'),
   bytes.toString('base64'),
-  bytes.toString('base64').replace(/=+$/, ''),
+  bytes.toString('base64').replace(/={1,2}$/, ''),
   bytes.toString('base64url'),
 ]
 
@@ -156,7 +156,7 @@ function textIn(bytes: Buffer): string | undefined {
 function keyBytes(text: string): number {
   const hex = asHex(text)
   if (hex) return Math.floor(hex.length / 2)
-  if (isBase64(text)) return Math.floor((text.replace(/=+$/, '').length * 6) / 8)
+  if (isBase64(text)) return Math.floor((text.replace(/={1,2}$/, '').length * 6) / 8)
   return Buffer.byteLength(text)
 }
 

@@ -208,6 +208,61 @@ describe('cookies that no client of ours sends', () => {
     expect(await everything()).toEqual(before)
   })
 
+  test.each([
+    ['/auth', '/auth/refresh'],
+    ['/auth/', '/auth/refresh'],
+    ['/auth/refresh', '/auth/refresh'],
+    ['/auth', '/auth/login'],
+    ['/auth/', '/auth/logout'],
+    ['/auth/logout', '/auth/logout'],
+  ])(
+    'a leftover cookie with the path %s is gone after one POST %s: the next login lasts [C2]',
+    async (path, route) => {
+      const { email } = await register(t.app)
+      const jar = new Map([[path, 'leftover']])
+      const post = async (to: string) => {
+        const sent = [...jar].filter(([at]) => to === at || to.startsWith(at.replace(/\/?$/, '/')))
+        const Cookie = sent.map(([, token]) => cookie(token)).join('; ')
+        const response = await send(t.app, `POST ${to}`, {
+          body: to === '/auth/login' ? { email, password } : undefined,
+          headers: Cookie ? { Cookie } : {},
+        })
+        for (const line of response.get('Set-Cookie') ?? []) {
+          const [, value = '', at = ''] = /^refresh_token_3000=([^;]*).*; Path=([^;]+)/.exec(line) ?? []
+          if (value) jar.set(at, value)
+          else jar.delete(at)
+        }
+        return response
+      }
+
+      await post('/auth/login')
+      expect([...jar.keys()]).toEqual([path, '/'])
+      const response = await post(route)
+      expect(response.body.code).toBe(route === '/auth/refresh' ? 'refresh_token_invalid' : undefined)
+      expect(jar.has(path)).toBe(false)
+      await post('/auth/login')
+
+      expect((await post('/auth/refresh')).status).toBe(200)
+      expect((await post('/auth/refresh')).status).toBe(200)
+    },
+  )
+
+  test('two cookies of the name are told of in the problem and in the log, without their values [C2]', async () => {
+    const response = await refreshWith(`${cookie('canary-1')}; ${cookie('canary-2')}`)
+
+    expect(response.body.detail).toMatch(/two refresh cookies.*delete the cookies of this site/i)
+    const line = t.log.find(({ requestId, event }) => requestId === response.body.requestId && event)
+    expect(line).toMatchObject({ event: 'refresh_cookie_twice', level: 40 })
+    expect(JSON.stringify(line) + response.text).not.toContain('canary')
+  })
+
+  test('where cookies are secure there is one path, and one cookie is cleared [C2]', async () => {
+    const response = await refreshWith('__Host-refresh_token=x; __Host-refresh_token=y', secure)
+
+    expectProblem(response, 401, 'refresh_token_invalid')
+    expect(response.get('Set-Cookie')).toHaveLength(1)
+  })
+
   test.each<[what: string, value: (token: string) => string]>([
     ['a JSON string', (token) => `j:"${token}"`],
     ['a JSON array', (token) => `j:["${token}"]`],
@@ -219,6 +274,8 @@ describe('cookies that no client of ours sends', () => {
     ['JSON null', () => 'j:null'],
     ['the prefix alone', () => 'j:'],
     ['a signed cookie', (token) => `s:${token}`],
+    ['a quoted token', (token) => `"${token}"`],
+    ['an encoded token', (token) => `%65${token.slice(1)}`],
     ['a malformed percent encoding', (token) => `${token}%zz`],
     ['half a percent encoding', (token) => `${token}%`],
     ['percent-encoded bytes that are not UTF-8', () => '%ff%fe'],
