@@ -5,7 +5,7 @@ const patterns: [name: string, version: RegExp][] = [
   ['Samsung Internet', /\bSamsungBrowser\/(\d+)/],
   ['Firefox', /\b(?:Firefox|FxiOS)\/(\d+)/],
   ['Chrome', /(?:Chrome|CriOS)\/(\d+)/],
-  ['Safari', /\bVersion\/(\d+(?:\.\d+)?).*\bSafari\//],
+  ['Safari', /\bVersion\/(\d{1,4}(?:\.\d{1,4})?)(?:[. ].*)? Safari\//],
 ]
 
 /** Returns how people call a browser, with its version, from its User-Agent header. `Another client` if it is not known. */
