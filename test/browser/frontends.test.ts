@@ -10,6 +10,7 @@ import { installAside } from '../support/install.ts'
 import { type ServerProcess, startServer, temporaryFolder } from '../support/server.ts'
 import { eventually, inBrowser } from './browser.ts'
 import { launchBrowser } from './engine.ts'
+import { createGate, type Gate } from './gate.ts'
 
 /** What the recipes are tried with. */
 const packages = {
@@ -56,6 +57,8 @@ async function freePort(): Promise<number> {
 
 inBrowser('docs/frontend.md', () => {
   let server: ServerProcess
+  /** Between the pages of `direct` and the server. */
+  let gate: Gate
   let browser: Browser
   const servers: ReturnType<typeof spawn>[] = []
   /** Where the pages are: those that name the server, and those whose dev server passes requests on. */
@@ -73,7 +76,8 @@ inBrowser('docs/frontend.md', () => {
     }
     writeFileSync(join(root, 'vite.config.ts'), config)
     writeFileSync(join(root, 'package.json'), '{"type":"module"}')
-    cpSync('src/client/auth-client.ts', join(root, 'src/auth-client.ts'))
+    for (const name of ['auth-client.ts', 'messages.ts'])
+      cpSync(`src/client/${name}`, join(root, `src/${name}`))
     symlinkSync(join(packageFolder, 'node_modules'), join(root, 'node_modules'))
     const vite = spawn(
       process.execPath,
@@ -112,7 +116,8 @@ inBrowser('docs/frontend.md', () => {
     const ports = [await freePort(), await freePort()] as const
     const origins = ports.map((port) => `http://localhost:${port}`)
     server = await startServer({ CORS_ORIGINS: origins.join(), ACCESS_TOKEN_SECONDS: '3' })
-    direct = await serve(ports[0], plugins, { VITE_AUTH_URL: server.url })
+    gate = await createGate(() => server.url)
+    direct = await serve(ports[0], plugins, { VITE_AUTH_URL: gate.url })
     const proxy = blocks.find(({ path }) => path === 'vite.config.ts')?.code ?? ''
     proxied = await serve(
       ports[1],
@@ -124,6 +129,7 @@ inBrowser('docs/frontend.md', () => {
   afterAll(async () => {
     await browser?.close()
     for (const vite of servers) vite.kill()
+    gate?.close()
     await server?.end('SIGTERM')
   })
 
@@ -154,10 +160,10 @@ inBrowser('docs/frontend.md', () => {
     const form = page.locator('form')
     await form.locator('[name=email]').fill(email)
     await form.locator('[name=password]').fill('wrong password')
-    await form.getByRole('button').click()
+    await form.getByRole('button', { name: 'Log in' }).click()
     await says(page, 'The e-mail address or the password is wrong.')
     await form.locator('[name=password]').fill(password)
-    await form.getByRole('button').click()
+    await form.getByRole('button', { name: 'Log in' }).click()
     await says(page, email)
 
     await page.reload()
@@ -172,6 +178,59 @@ inBrowser('docs/frontend.md', () => {
     await eventually(async () => (await page.locator('form').count()) === 1)
     await context.close()
   })
+
+  test.each(['react', 'vue', 'svelte'])(
+    '%s: registration, with a message for people at the field; why a login has ended',
+    async (framework) => {
+      const email = newEmail()
+      const context = await browser.newContext()
+      const page = await context.newPage()
+      await page.goto(`${direct}/${framework}.html`)
+      const form = page.locator('form')
+      await form.locator('[name=email]').fill(email)
+      await form.locator('[name=password]').fill('too short')
+      await form.getByRole('button', { name: 'Create an account' }).click()
+      await eventually(
+        async () =>
+          (await page.textContent('#password-problem'))?.trim() ===
+          'The password must have 15 characters or more.',
+      )
+      await form.locator('[name=password]').fill(password)
+      await form.getByRole('button', { name: 'Create an account' }).click()
+      await says(page, email)
+
+      const { accessToken } = await (
+        await fetch(`${server.url}/auth/login`, {
+          method: 'POST',
+          headers: { 'Content-Type': 'application/json' },
+          body: JSON.stringify({ email, password }),
+        })
+      ).json()
+      await fetch(`${server.url}/auth/logout-all`, {
+        method: 'POST',
+        headers: { Authorization: `Bearer ${accessToken}` },
+      })
+      await page.reload()
+      await says(page, 'Your login has ended. Log in again.')
+      await context.close()
+    },
+  )
+
+  test.each(['react', 'vue', 'svelte'])(
+    '%s: in an outage the page says so, and goes on by itself when the server is back',
+    async (framework) => {
+      const context = await browser.newContext()
+      const page = await context.newPage()
+      gate.shut()
+      await page.goto(`${direct}/${framework}.html`)
+      await says(page, 'The server cannot be reached. Check your internet connection and try again.')
+      expect(await page.locator('form').count()).toBe(0)
+      gate.open()
+
+      await eventually(async () => (await page.locator('form').count()) === 1)
+      await context.close()
+    },
+  )
 
   test('axios by the fetch of the client: the token is sent, renewed, and a refusal is an error of axios', async () => {
     const email = await register()

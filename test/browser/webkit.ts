@@ -125,14 +125,14 @@ function createPage(context: ReturnType<typeof createContext>, command: Call) {
 
   /** Asks for the result again and again: a command that waits would keep all other windows waiting. */
   async function evaluate(work: unknown, arg?: unknown): Promise<unknown> {
+    if (typeof work === 'string') return void (await run(work))
     const id = `call${calls++}`
-    const source = typeof work === 'function' ? `(${work})(given)` : String(work)
     await run(
       `const [id, text] = arguments
        const given = text === null ? undefined : JSON.parse(text)
        const results = (globalThis.__results ??= {})
        const pack = (value) => JSON.stringify(value, (_, v) => (v === undefined ? { __undefined: 1 } : v))
-       ;(async () => (${source}))().then(
+       ;(async () => (${work})(given))().then(
          (value) => { results[id] = pack({ value }) },
          (error) => { results[id] = pack({ error: { name: error?.name, message: String(error?.message ?? error) } }) },
        )`,
