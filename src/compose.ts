@@ -72,7 +72,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   await compareClocks()
   const users = createUserStore({ database })
   const sessions = createSessionStore({ database, limits: config.sessions })
-  const passwords = createPasswords({ ...config.passwords, context: contextWords(config.http.publicUrl) })
+  const passwords = createPasswords({ ...config.passwords, context: [hostOf(config.http.publicUrl)] })
   const throttle = createThrottle({
     attempts: createAttemptStore({ database }),
     limits: config.limits,
@@ -215,7 +215,5 @@ function messageOf({ event, kid, secret, reason }: KeyEvent): string {
 // 128 random bits: nobody guesses the name of a session.
 const newSessionId = () => randomBytes(16).toString('base64url')
 
-function contextWords(publicUrl: string | undefined): string[] {
-  const host = publicUrl === undefined ? 'localhost' : new URL(publicUrl).hostname
-  return [host, ...host.split('.')]
-}
+const hostOf = (publicUrl: string | undefined) =>
+  publicUrl === undefined ? 'localhost' : new URL(publicUrl).hostname

@@ -43,7 +43,7 @@ export function createChangePassword(deps: {
     const granted = await deps.throttle.guess({ account: userId, knownDevice, ip }, async () => {
       const live = await sessions.find(sessionId, userId)
       if (!live) throw new AuthError('session_ended')
-      const message = passwords.problem(newPassword, live.user.email)
+      const message = await passwords.problem(newPassword, live.user.email, device.gone)
       if (message) throw new AuthError('password_rejected', { errors: [{ path: 'newPassword', message }] })
       const session = await deps.newSessionFor(device)
       let hashed: HashedPassword | undefined

@@ -2,6 +2,15 @@
 import { createHmac } from 'node:crypto'
 import bcrypt from 'bcrypt'
 
+/**
+ * As in password-judge.js, which takes a tenth of a second to load: only threads that judge load it.
+ * @param {{ password: string, minLength: number, context: string[] }} task
+ */
+export async function isPredictable(task) {
+  const judge = await import('./password-judge.js')
+  return judge.isPredictable(task)
+}
+
 /** @param {{ password: string, cost: number }} task */
 export function hash({ password, cost }) {
   return bcrypt.hashSync(prepare(password), cost)

@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import { availableParallelism } from 'node:os'
-import { dictionary } from '@zxcvbn-ts/language-common'
 import { getRounds } from 'bcrypt'
 import PQueue from 'p-queue'
 import { Piscina } from 'piscina'
@@ -45,7 +44,11 @@ export function createPasswords(options: { cost: number; minLength: number; cont
     if (queue.size >= capacity) throw new AuthError('overloaded')
   }
 
-  async function run<T>(name: 'hash' | 'verify', task: object, gone?: AbortSignal): Promise<T> {
+  async function run<T>(
+    name: 'hash' | 'verify' | 'isPredictable',
+    task: object,
+    gone?: AbortSignal,
+  ): Promise<T> {
     refuseIfFull()
     const waiting = new AbortController()
     const giveUp = () => waiting.abort(new AuthError('overloaded', { cause: 'nobody waits for it any more' }))
@@ -77,13 +80,16 @@ export function createPasswords(options: { cost: number; minLength: number; cont
 
     /**
      * Says why a password is not good enough for an account, without a word of it; undefined where it will do.
-     * Lengths and a list of what is tried first, no composition rules.
+     * Its length, and whether attackers would try it early (password-judge.js); no composition rules.
+     * @param gone takes it out of the queue when aborted
+     * @throws AuthError `overloaded`
      */
-    problem(password: string, email: string): string | undefined {
+    async problem(password: string, email: string, gone?: AbortSignal): Promise<string | undefined> {
       const text = password.normalize('NFC')
       if ([...text].length < minLength) return `must have ${minLength} characters or more`
-      if (isPredictable(text.toLowerCase(), [...options.context, email, ...email.split(/[@.]/)]))
-        return 'must not be a common password, a repetition, or a name that others can guess'
+      const task = { password: text, minLength, context: [...options.context, email] }
+      if (await run<boolean>('isPredictable', task, gone))
+        return 'is easy to guess: use four or more unrelated words, or let a password manager make one'
       return undefined
     },
 
@@ -113,35 +119,3 @@ export function createPasswords(options: { cost: number; minLength: number; cont
 }
 
 export type Passwords = ReturnType<typeof createPasswords>
-
-const common = new Set(dictionary['passwords-common'])
-
-// What is tried first: common passwords and names around the account; as they are, with digits or punctuation at
-// their ends, with separators, or repeated; two or three characters repeated; and runs like "abcdefghijklmno".
-function isPredictable(text: string, names: readonly string[]): boolean {
-  const characters = [...text]
-  const isLetter = (character: string) => /\p{L}/u.test(character)
-  const bare = characters
-    .slice(characters.findIndex(isLetter), characters.findLastIndex(isLetter) + 1)
-    .join('')
-  const joined = characters.filter((character) => /[\p{L}\p{N}]/u.test(character)).join('')
-  const forms = [text, bare, joined].flatMap((form) => [form, repeatedUnit(form)])
-  const refused = new Set(names.map((name) => name.toLowerCase()))
-  const steps = characters.map((character, i) => codePoint(character) - codePoint(characters[i - 1]))
-  return (
-    new Set(steps.slice(1)).size === 1 ||
-    repeatedUnit(text).length < 5 ||
-    forms.some((form) => common.has(form) || refused.has(form))
-  )
-}
-
-const codePoint = (character: string | undefined) => character?.codePointAt(0) ?? 0
-
-const longestUnit = 64
-
-// "abcabcab" -> "abc"; a text that repeats nothing is its own unit. Bounded, as anybody may send long passwords.
-function repeatedUnit(text: string): string {
-  for (let length = 1; length <= Math.min(text.length / 2, longestUnit); length++)
-    if (text.startsWith(text.slice(length))) return text.slice(0, length)
-  return text
-}

@@ -25,7 +25,7 @@ export function createRegister(deps: {
     const grant = deps.prepareGrant()
     const signDeviceToken = deps.deviceTokens.signer()
     await deps.throttle.registration(device.ip)
-    const message = deps.passwords.problem(password, email)
+    const message = await deps.passwords.problem(password, email, device.gone)
     if (message) throw new AuthError('password_rejected', { errors: [{ path: 'password', message }] })
     const session = await deps.newSessionFor(device)
     if (await deps.users.credentialsByEmail(email)) throw new AuthError('email_taken')

@@ -1,0 +1,98 @@
+// Runs in worker threads, like password-worker.js, because one judgement may take tens of milliseconds.
+import { readFileSync } from 'node:fs'
+import { ZxcvbnFactory } from '@zxcvbn-ts/core'
+import { adjacencyGraphs, dictionary } from '@zxcvbn-ts/language-common'
+
+// The cost grows with the square of the length and faster. What follows cannot make a weak beginning a good password.
+const longestJudged = 64
+
+// docs/decisions/017-judging-passwords.md says why this many. zxcvbn counts ten guesses for each character that it cannot
+// explain. So a short password could not reach the full number, where the settings allow short ones.
+const fewestGuesses = (/** @type {number} */ minLength) => 10 ** Math.min(9, minLength - 2)
+
+const beginnings = (/** @type {string} */ text, /** @type {number} */ from) =>
+  Array.from({ length: text.length - from + 1 }, (_, i) => text.slice(0, from + i))
+
+/** Phrases that sites print as examples, and texts that everybody knows, without their spaces. */
+const phrases = [
+  'correcthorsebatterystaple',
+  'thequickbrownfoxjumpsoverthelazydog',
+  'tobeornottobethatisthequestion',
+  'loremipsumdolorsitametconsectetur',
+  'supercalifragilisticexpialidocious',
+  'maytheforcebewithyoualways',
+].flatMap((text) => beginnings(text, 15))
+
+/** Digits that people know by heart: of π, e, the square root of 2 and the golden ratio, and simple series. */
+const digits = [
+  '31415926535897932384626433832795',
+  '27182818284590452353602874713526',
+  '14142135623730950488016887242096',
+  '16180339887498948482045868343656',
+  '112358132134558914423337761098715',
+  '2468101214161820222426283032',
+  '1357911131517192123252729',
+  '149162536496481100121144169',
+  '248163264128256512102420484096',
+].flatMap((text) => beginnings(text, 8))
+
+const otherKeyboards = ['йцукенгшщзхъ', 'фывапролджэ', 'ячсмитьбю'].flatMap((row) => beginnings(row, 4))
+
+const zxcvbn = new ZxcvbnFactory({
+  dictionary: {
+    ...dictionary,
+    'passwords-long': readLines(new URL('./common-passwords.txt', import.meta.url)),
+    phrases,
+    digits,
+    keyboards: otherKeyboards.map(fold),
+    // zxcvbn recognizes runs of words in dictionaries of these two names.
+    daysOfWeek: ['monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday'],
+    months: 'january february march april may june july august september october november december'.split(
+      ' ',
+    ),
+  },
+  graphs: adjacencyGraphs,
+  maxLength: longestJudged,
+  l33tMaxSubstitutions: 20,
+})
+
+/**
+ * Says whether a password is among those that attackers try first: common passwords, words of the context, keyboard
+ * walks, sequences and dates; also repeated, joined, padded, spelled with other signs, or written with separators.
+ * ASVS 5.0 V6.2.4, V6.2.11; NIST SP 800-63B-4, 3.1.1.2.
+ * @param {{ password: string, minLength: number, context: string[] }} task `context`: the account's address, the
+ * names of the server
+ * @returns {boolean}
+ */
+export function isPredictable({ password, minLength, context }) {
+  const text = fold(password.slice(0, 4 * longestJudged))
+  const parts = context.flatMap((name) => [name, ...name.split('@')])
+  const words = parts.flatMap((part) => [part, unseparated(part), ...part.split(/[^\p{L}\p{N}]+/u)])
+  const names = [...new Set(words.filter((word) => word.length > 2))]
+  return formsOf(text).some((form) => !(zxcvbn.check(form, names).guesses >= fewestGuesses(minLength)))
+}
+
+// Few different signs are separators, which make no password better. Many are a password of their own.
+const separatorKinds = 2
+
+/** @param {string} text */
+function formsOf(text) {
+  const kinds = new Set(text.match(/[^\p{L}\p{N}]/gu))
+  return kinds.size > 0 && kinds.size <= separatorKinds ? [text, unseparated(text)] : [text]
+}
+
+/** @param {string} text */
+function unseparated(text) {
+  return text.replace(/[^\p{L}\p{N}]/gu, '')
+}
+
+// "Ｐàssword" is "password" to an attacker.
+/** @param {string} text */
+function fold(text) {
+  return text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()
+}
+
+/** @param {URL} file */
+function readLines(file) {
+  return readFileSync(file, 'utf8').split(/\r?\n/).filter(Boolean)
+}
