@@ -45,7 +45,10 @@ export interface Keys {
   publicKeys(): JsonWebKey[]
   status(): KeysStatus
   report(): KeysReport
-  /** Loads all secrets again, after a load that is under way. Where one is not good, the last good keys stay. */
+  /**
+   * Loads all secrets again, after a load that is under way, also from stores that refused a login a moment ago. Where
+   * one is not good, the last good keys stay.
+   */
   reload(): Promise<void>
   close(): void
 }
@@ -154,9 +157,9 @@ export async function createKeys(options: {
     })
   }
 
-  function load() {
+  function load(options?: { retryLogins: boolean }) {
     loading ??= secrets
-      .load()
+      .load(options)
       .then(apply)
       .finally(() => {
         loading = undefined
@@ -202,7 +205,7 @@ export async function createKeys(options: {
   })
 
   await load()
-  const timer = setInterval(load, refreshSeconds * 1000).unref()
+  const timer = setInterval(() => load(), refreshSeconds * 1000).unref()
 
   return {
     access: tokenKeys(access, accessAlgorithm),
@@ -218,7 +221,7 @@ export async function createKeys(options: {
     }),
     async reload() {
       await loading // It may have begun before what the caller wants to be seen.
-      await load()
+      await load({ retryLogins: true })
     },
     close() {
       clearInterval(timer)

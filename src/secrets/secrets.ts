@@ -37,7 +37,8 @@ export interface LoadedSecrets {
 }
 
 export interface Secrets {
-  load(): Promise<LoadedSecrets>
+  /** @param retryLogins asks stores again that refused a login a moment ago */
+  load(options?: { retryLogins?: boolean }): Promise<LoadedSecrets>
 }
 
 /** The variables needed, which is by the algorithm of access tokens: of those shared secrets or private keys. */
@@ -81,7 +82,8 @@ export function openSecrets(
   }
 
   return {
-    async load() {
+    async load({ retryLogins = false } = {}) {
+      if (retryLogins) await openSource.retryLogins?.()
       const loaded: LoadedSecrets = { versions: {}, problems: [] }
       const found = new Map<SecretName, SecretVersion[]>()
       const reading = needed.map(async (name) => {

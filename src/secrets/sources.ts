@@ -37,7 +37,7 @@ export interface SecretSource {
 }
 
 interface Scheme {
-  connect: (env: Environment) => Promise<OpenStore>
+  connect: (env: Environment, clock: () => number) => Promise<OpenStore>
   /** Whether a reference names, after `#/`, a member of the JSON object that is the secret's value. */
   field: 'required' | 'optional' | 'none'
   example: string
@@ -62,18 +62,18 @@ const schemes = new Map<string, Scheme>([
  * (the syntax of helmfile/vals). References to one place share what is read there, and places of one store its login.
  * @returns a function that throws SourceErrors for references that are malformed or of an unknown scheme
  */
-export function createSources(env: Environment) {
+export function createSources(env: Environment, clock = () => Date.now()): OpenSource {
   const connections = new Map<string, Promise<OpenStore>>()
   const places = new Map<string, Place>()
 
   function connection(name: string, { connect }: Scheme): Promise<OpenStore> {
-    const connecting = connections.get(name) ?? connect(env)
+    const connecting = connections.get(name) ?? connect(env, clock)
     connections.set(name, connecting)
     connecting.catch(() => connections.delete(name)) // What is mended meanwhile is found at the next load.
     return connecting
   }
 
-  return function openSource(text: string): SecretSource {
+  function openSource(text: string): SecretSource {
     if (!text.startsWith('ref+')) return fixedSource('environment', async () => ({ value: text }))
     const [, name = '', rest = ''] = /^ref\+([a-z0-9]+):\/\/(.+)$/s.exec(text) ?? []
     if (name === 'file' && rest) return fileSource(rest)
@@ -93,9 +93,21 @@ export function createSources(env: Environment) {
     places.set(key, place)
     return placeSource(text, place, field)
   }
+
+  async function retryLogins(): Promise<void> {
+    for (const result of await Promise.allSettled(connections.values()))
+      if (result.status === 'fulfilled') result.value.retryLogin?.()
+  }
+
+  return Object.assign(openSource, { retryLogins })
 }
 
-export type OpenSource = ReturnType<typeof createSources>
+/** Opens what the text of a secret variable says. */
+export interface OpenSource {
+  (text: string): SecretSource
+  /** Lets every store log in at the next load, even if it refused a login a moment ago. */
+  retryLogins?(): Promise<void>
+}
 
 // A source without a history: it has the value it had when it was read last.
 function fixedSource(source: string, read: () => Promise<Omit<SecretVersion, 'source'>>): SecretSource {

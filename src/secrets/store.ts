@@ -22,7 +22,11 @@ export interface SecretStore {
 }
 
 /** Opens the secret that the part of a reference after `ref+SCHEME://` names, without asking the store yet. */
-export type OpenStore = (place: string) => SecretStore
+export interface OpenStore {
+  (place: string): SecretStore
+  /** Lets the next call log in, even if the last login was refused a moment ago. */
+  retryLogin?(): void
+}
 
 /** The environment of the process, completed by `.env`: where addresses and credentials of stores are found. */
 export type Environment = Readonly<Record<string, string | undefined>>

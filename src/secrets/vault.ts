@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Agent, fetch } from 'undici'
 import { z } from 'zod'
 import { SourceError } from './source-error.ts'
-import type { Environment, OpenStore } from './store.ts'
+import type { Environment, OpenStore, SecretStore } from './store.ts'
 import { createVaultLogin } from './vault-login.ts'
 
 /** What Vault answered; of a body that is no JSON object nothing. */
@@ -16,7 +16,7 @@ const vaultBody = z.object({
   auth: z.object({ client_token: z.string(), lease_duration: z.number(), renewable: z.boolean() }).nullish(),
   data: z.record(z.string(), z.unknown()).nullish(),
 })
-type VaultBody = z.output<typeof vaultBody>
+export type VaultBody = z.output<typeof vaultBody>
 
 const metadata = z.object({
   versions: z
@@ -39,9 +39,9 @@ export interface VaultRequest {
 export type CallVault = (request: VaultRequest) => Promise<VaultAnswer>
 
 /** HashiCorp Vault and OpenBao, secrets engine KV version 2: `MOUNT/PATH`. */
-export async function connectVault(env: Environment): Promise<OpenStore> {
+export async function connectVault(env: Environment, clock: () => number): Promise<OpenStore> {
   const call = createCall(env)
-  const login = createVaultLogin(env, call)
+  const login = createVaultLogin(env, call, clock)
 
   async function ask(request: VaultRequest): Promise<VaultAnswer> {
     const token = await login.token(request.signal)
@@ -50,7 +50,7 @@ export async function connectVault(env: Environment): Promise<OpenStore> {
     return call({ ...request, token: await login.token(request.signal) })
   }
 
-  return (place) => {
+  function open(place: string): SecretStore {
     const [mount = '', ...parts] = place.split('/')
     const path = parts.join('/')
     // Dots would lead out of the mount.
@@ -105,6 +105,8 @@ export async function connectVault(env: Environment): Promise<OpenStore> {
       },
     }
   }
+
+  return Object.assign(open, { retryLogin: login.retry })
 }
 
 // Versions can be given an end in advance: until then, they are good.

@@ -369,31 +369,76 @@ describe('E4 a refusal', () => {
     expect(vault.calls()).toEqual([list, 'GET auth/token/lookup-self', list])
   })
 
-  test('of an AppRole login is not tried again for 16 minutes, then for 32: it would lock the role', async () => {
+  describe('of an AppRole login', () => {
     const login = 'POST auth/approle/login'
-    const vault = await startVault({ [login]: errors(400, 'invalid role or secret ID') })
-    const source = open(vault, byRole)
-    const start = Date.now()
-    const now = jest.spyOn(Date, 'now')
-    const logins = async (seconds: number) => {
-      now.mockReturnValue(start + seconds * 1000)
-      await expect(source.versions()).rejects.toEqual(
-        failure(
-          'denied',
-          /refuses the AppRole login \(400\): issue a new secret id, bao write -f auth\/approle/,
-        ),
-      )
-      return vault.calls().length
+    const refused = failure(
+      'denied',
+      /refuses the AppRole login \(400\): issue a new secret id, bao write -f auth\/approle/,
+    )
+    let now = 0
+    async function start(settings: Settings = {}) {
+      now = 1_000_000
+      const vault = await startVault({ [login]: errors(400, 'invalid role or secret ID') })
+      const openSource = createSources(environment(vault, { ...byRole, ...settings }), () => now)
+      const source = openSource('ref+vault://secret/app#/KEY')
+      return {
+        vault,
+        source,
+        openSource,
+        logins: () => vault.calls().filter((call) => call === login).length,
+      }
     }
 
-    expect(await logins(0)).toBe(1)
-    expect(await logins(959)).toBe(1)
-    expect(await logins(961)).toBe(2)
-    expect(await logins(961 + 1919)).toBe(2)
-    expect(await logins(961 + 1921)).toBe(3)
-    expect(vault.calls()).toEqual([login, login, login])
-    expect(vault.asked[0]).toMatchObject({ body: { role_id: 'the role', secret_id: 'the secret id' } })
-    expect(vault.asked[0]?.headers).not.toHaveProperty('x-vault-token')
+    test('is tried again every four minutes: under five times in 15 minutes, at any interval', async () => {
+      const { vault, source, logins } = await start()
+      const times: number[] = []
+      for (const end = now + 3_600_000; now < end; now += 10_000) {
+        const before = logins()
+        await expect(source.versions()).rejects.toEqual(refused)
+        if (logins() > before) times.push(now)
+      }
+
+      expect(times.map((time) => time - (times[0] ?? 0))).toEqual(
+        Array.from({ length: 15 }, (_, index) => index * 240_000),
+      )
+      const within15Minutes = (time: number) =>
+        times.filter((other) => other >= time && other <= time + 900_000)
+      expect(Math.max(...times.map((time) => within15Minutes(time).length))).toBe(4)
+      expect(new Set(vault.calls())).toEqual(new Set([login]))
+      expect(vault.asked[0]).toMatchObject({ body: { role_id: 'the role', secret_id: 'the secret id' } })
+      expect(vault.asked[0]?.headers).not.toHaveProperty('x-vault-token')
+    })
+
+    test('is tried again at once with a new credential', async () => {
+      const file = join(root, 'secret-id')
+      writeFileSync(file, 'an old one\n')
+      const { vault, source, logins } = await start({ VAULT_SECRET_ID: `ref+file://${file}` })
+      await expect(source.versions()).rejects.toEqual(refused)
+      await expect(source.versions()).rejects.toEqual(refused)
+      expect(logins()).toBe(1)
+
+      writeFileSync(file, 'a new one\n')
+      vault.answers[login] = healthy[login] as Answer
+      now += 1
+
+      expect(await values(source)).toEqual(['the first'])
+      expect(vault.asked.filter(({ call }) => call === login).at(-1)).toMatchObject({
+        body: { secret_id: 'a new one' },
+      })
+    })
+
+    test('is tried again at once where that is asked for', async () => {
+      const { vault, source, openSource, logins } = await start()
+      await expect(source.versions()).rejects.toEqual(refused)
+      vault.answers[login] = healthy[login] as Answer
+      await expect(source.versions()).rejects.toEqual(refused)
+      expect(logins()).toBe(1)
+
+      await openSource.retryLogins?.()
+
+      expect(await values(source)).toEqual(['the first'])
+      expect(logins()).toBe(2)
+    })
   })
 })
 
@@ -642,7 +687,7 @@ describe('a write', () => {
 describe('the store itself', () => {
   test('gives up when its signal is aborted', async () => {
     const vault = await startVault({ [list]: () => {} })
-    const store: SecretStore = (await connectVault(environment(vault)))('secret/app')
+    const store: SecretStore = (await connectVault(environment(vault), Date.now))('secret/app')
 
     await expect(store.list(AbortSignal.timeout(50))).rejects.toEqual(
       failure('unreachable', /cannot be reached/),
