@@ -375,6 +375,7 @@ export async function loadConfig(env: Environment, settings = readSettings(env))
     auditDays: values.AUDIT_DAYS,
     passwords: { cost: values.BCRYPT_COST, minLength: values.PASSWORD_MIN_LENGTH },
     logLevel: values.LOG_LEVEL,
+    development: values.NODE_ENV === 'development',
     // So long after it has said that it is not ready, a server takes new connections: a balancer needs to notice.
     drainNoticeSeconds: values.NODE_ENV === 'production' ? 2 : 0,
   })

@@ -7,6 +7,7 @@ import { setFlagsFromString } from 'node:v8'
 import { pino } from 'pino'
 import { compose } from './compose.ts'
 import { ConfigError, exitConfig, loadConfig, takeEnvironment } from './config.ts'
+import { banner, forPeople } from './dev-output.ts'
 import { operatorListener } from './http/metrics.ts'
 import { errorInBrief } from './http/request-log.ts'
 import { openOutput } from './output.ts'
@@ -69,7 +70,10 @@ async function start(): Promise<void> {
   process.on('SIGUSR1', () => {})
 
   const config = await loadConfig(takeEnvironment())
-  const log = pino({ level: config.logLevel, serializers: { err: errorInBrief } }, output)
+  const log = pino(
+    { level: config.logLevel, serializers: { err: errorInBrief } },
+    config.development ? await forPeople(output) : output,
+  )
   // Hears of rejected promises too. It ends the process, whatever becomes of the line.
   process.on('uncaughtException', (error) => {
     try {
@@ -90,10 +94,11 @@ async function start(): Promise<void> {
   // In the same turn as the port is bound, so that no request can come before there is somebody to answer it.
   const origin = config.http.publicUrl ?? `http://localhost:${port}`
   server.on('request', services.app(origin))
-  // A level of its own, so that this line is there whatever LOG_LEVEL is.
-  log.child({}, { level: 'info' }).info(
+  const url = localUrl(host, port)
+  // Programs wait for this line: it is JSON in development too, and at every LOG_LEVEL.
+  pino({}, output).info(
     {
-      url: localUrl(host, port),
+      url,
       origin,
       version,
       database: config.database.url() === undefined ? 'embedded' : 'PostgreSQL',
@@ -101,6 +106,7 @@ async function start(): Promise<void> {
     },
     'listening',
   )
+  if (config.development) output.write(banner(url, config.http))
 
   // On a machine with much memory V8 lets garbage pile up to several times of what is in use. Not before now, as the
   // start would take longer by it.

@@ -92,7 +92,8 @@ function launch(settings: Record<string, string>, cwd = temporaryFolder(), progr
   const listening = new Promise<string>((resolve) => {
     output.on('line', (line) => {
       lines.push(line)
-      const { msg, url } = JSON.parse(line)
+      // In development the other lines are for people.
+      const { msg, url } = line.startsWith('{') ? JSON.parse(line) : {}
       if (msg === 'listening') resolve(url)
     })
   })

@@ -1,0 +1,44 @@
+import { isatty } from 'node:tty'
+import type { MessageFormatFunc } from 'pino-pretty'
+import type { Output } from './output.ts'
+
+/**
+ * Makes an output write log lines for people instead of JSON. pino-pretty is installed for development only: the output
+ * stays as it is where there is none.
+ */
+export async function forPeople(output: Output): Promise<Output> {
+  const pretty = await import('pino-pretty').catch(() => undefined)
+  if (!pretty) return output
+  const prettify = pretty.prettyFactory({
+    colorize: isatty(1),
+    translateTime: 'SYS:HH:MM:ss',
+    ignore: 'pid,hostname,event,secret,kid,source,signal,req,res,responseTime,code',
+    singleLine: true,
+    messageFormat,
+  })
+  return { ...output, write: (line) => output.write(prettify(line)) }
+}
+
+const messageFormat: MessageFormatFunc = (line, messageKey) => {
+  const { req, res, code, responseTime } = line as Partial<RequestLine>
+  if (!req || !res) return String(line[messageKey])
+  // A terminal obeys control characters, also those of a client.
+  const path = req.path.replace(/[^!-~]/g, '?')
+  return [req.method, path, res.statusCode, code, `${responseTime} ms`].filter(Boolean).join(' ')
+}
+
+interface RequestLine {
+  req: { method: string; path: string }
+  res: { statusCode: number }
+  code: string
+  responseTime: number
+}
+
+/** The addresses of a server in development, for people. */
+export function banner(url: string, { demo, docs }: { demo: boolean; docs: boolean }): string {
+  const addresses = [
+    ...(demo ? [`Page to try it  ${url}/`] : []),
+    ...(docs ? [`API             ${url}/docs`] : []),
+  ]
+  return `\n${addresses.map((address) => `  ${address}\n`).join('')}\n`
+}
