@@ -80,6 +80,8 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   })
   const audit = createAuditLog({ database })
   let recorded: Promise<void> = Promise.resolve()
+  const warnOfFile = (message: string) => log.warn({ event: 'secret_file_writable' }, message)
+  config.fileWarnings.forEach(warnOfFile)
   const keys = await createKeys({
     secrets: config.secrets,
     ...config.keys,
@@ -87,7 +89,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     refreshTokenSeconds: config.sessions.idleSeconds,
     clock,
     onEvent: tellOfKeys,
-    onWarning: (message) => log.warn({ event: 'secret_file_writable' }, message),
+    onWarning: warnOfFile,
   })
   const metrics = createMetrics({
     passwords: passwords.load,

@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parse as parseDotenv } from 'dotenv'
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
-import { isUtf16, pathIn, previousPath } from './secrets/file.ts'
+import { isUtf16, pathIn, previousPath, writableByAll } from './secrets/file.ts'
 import { openSecrets, type SecretProblem, type Secrets, secretNames } from './secrets/secrets.ts'
 import { isOutage, SourceError, type SourceFault } from './secrets/source-error.ts'
 import { createSources, type OpenSource } from './secrets/sources.ts'
@@ -279,6 +279,19 @@ async function readDatabaseUrl(
   }
 }
 
+// The keys warn of their own files, at every load. These are read once, or by a store.
+async function fileWarnings(texts: Record<string, string | undefined>): Promise<string[]> {
+  const files = ['DATABASE_URL', 'VAULT_TOKEN', 'VAULT_SECRET_ID'].flatMap((name) => {
+    const path = pathIn(texts[name])
+    return path ? [{ name, path }] : []
+  })
+  const warnings = [...files, { name: '.env', path: '.env' }].map(async ({ name, path }) => {
+    const warning = await writableByAll(path)
+    return warning ? [`${name}: ${warning}`] : []
+  })
+  return (await Promise.all(warnings)).flat()
+}
+
 const startSeconds = 15
 const refusals: SourceFault[] = ['denied', 'sealed', 'unreachable']
 
@@ -355,6 +368,7 @@ export async function loadConfig(env: Environment, settings = readSettings(env))
       warnIfExposed: values.NODE_ENV === 'production',
     },
     secrets,
+    fileWarnings: await fileWarnings(settings.texts),
     keys: {
       accessAlgorithm: values.JWT_ALGORITHM,
       refreshSeconds: values.SECRETS_REFRESH_SECONDS,

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
@@ -471,6 +471,24 @@ describe('secrets', () => {
     expect(problems).toEqual([expect.stringMatching(/^DATABASE_URL: /)])
     expect(problems[0]).toContain(word)
   })
+})
+
+test('a file that every user may write is used, with a warning by its setting [E2]', async () => {
+  const url = file('open-url', 'postgres://u:p@db/auth')
+  const secretId = file('secret-id', 'x')
+  chmodSync(url, 0o666)
+  chmodSync(secretId, 0o602)
+  const token = file('token', 'x')
+
+  const config = await loadConfig({
+    ...base,
+    DATABASE_URL_FILE: url,
+    VAULT_SECRET_ID_FILE: secretId,
+    VAULT_TOKEN_FILE: token,
+  })
+
+  const warning = 'every user can write its file; run chmod o-w on it'
+  expect(config.fileWarnings).toEqual([`DATABASE_URL: ${warning}`, `VAULT_SECRET_ID: ${warning}`])
 })
 
 describe('beside a secret file', () => {

@@ -127,7 +127,8 @@ async function check(args: string[]): Promise<number> {
       lines.push(`${name}: is older than ${maxAge}; rotate it: npm run secrets -- rotate ${name}`)
   }
   try {
-    await loadConfig(env, settings)
+    const { fileWarnings } = await loadConfig(env, settings)
+    for (const warning of fileWarnings) process.stderr.write(`${warning}\n`)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     lines.push(...error.problems)

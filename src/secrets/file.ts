@@ -74,10 +74,16 @@ async function readRegularFile(path: string, own: boolean): Promise<{ bytes: Buf
 const othersWrite = 0o002
 const sticky = 0o1000
 
-// Whoever can write the file, or replace it in its folder, can choose the secret. Windows has no such modes.
-async function writableByAll(path: string, { mode }: Stats): Promise<string | undefined> {
+/**
+ * Returns a warning if every user can write a file, or replace it in its folder, and so choose what it holds. Windows has
+ * no such modes.
+ * @param stats those of the open file, if it is open
+ */
+export async function writableByAll(path: string, stats?: Stats): Promise<string | undefined> {
   if (process.platform === 'win32') return undefined
-  if (mode & othersWrite) return 'every user can write its file; run chmod o-w on it'
+  const file = stats ?? (await stat(path).catch(() => undefined))
+  if (!file) return undefined
+  if (file.mode & othersWrite) return 'every user can write its file; run chmod o-w on it'
   const folder = await stat(dirname(path)).catch(() => undefined)
   const replaceable = folder && folder.mode & othersWrite && !(folder.mode & sticky)
   return replaceable ? 'every user can replace its file; run chmod o-w on its folder' : undefined
