@@ -6,13 +6,17 @@ import { attempts, auditEvents, sessions } from './schema.ts'
 const rowsAtOnce = 1000
 
 /**
- * Deletes what nobody needs any more: windows that are over, sessions past their absolute limit, of which no token
- * can be valid, and audit events older than `auditDays`. In small steps, each along an index, so that it disturbs
- * nobody; instances that do it at once only share the work.
+ * Deletes what nobody needs any more: windows that are over, sessions that have ended or are past their absolute limit,
+ * and audit events older than `auditDays`. In small steps, each along an index, so that it disturbs nobody; instances
+ * that do it at once only share the work.
+ *
+ * An ended session is deleted at once. None of its tokens is valid again, and each is answered 401 `session_ended`
+ * whether the row is there or not. Reuse of its tokens has nothing left to end. Why it ended is in the audit.
  */
 export function createHousekeeping({ database, auditDays }: { database: Database; auditDays: number }) {
   const purges = [
     deleteWhere(attempts, attempts.key, sql`${attempts.windowEnds} < now()`),
+    deleteWhere(sessions, sessions.id, sql`${sessions.endedAt} <= now()`),
     deleteWhere(sessions, sessions.id, sql`${sessions.expiresAt} < now()`),
     deleteWhere(
       auditEvents,

@@ -1,3 +1,4 @@
+import { isNotNull } from 'drizzle-orm'
 import { bigint, index, integer, pgTable, smallint, text, timestamp, uuid } from 'drizzle-orm/pg-core'
 import type { KeyEvent } from '../secrets/keys.ts'
 
@@ -38,7 +39,13 @@ export const sessions = pgTable(
     userAgent: text('user_agent'),
     ip: text('ip'),
   },
-  (table) => [index('sessions_user_id').on(table.userId), index('sessions_expires_at').on(table.expiresAt)],
+  (table) => [
+    // Lists and caps read the live sessions of a user, however many have ended. Deleting a user needs all of them, so
+    // a partial index would not do for both.
+    index('sessions_user_id_ended_at').on(table.userId, table.endedAt),
+    index('sessions_ended_at').on(table.endedAt).where(isNotNull(table.endedAt)),
+    index('sessions_expires_at').on(table.expiresAt),
+  ],
 )
 
 /** Attempts counted in fixed windows, one row for each account, device or address that made some. */

@@ -181,6 +181,32 @@ describe('purge', () => {
     expect(await rowOf(t, young)).toMatchObject({ ended_at: null })
   })
 
+  test.each(['a refresh', 'a replay', 'a logout', 'a request with the access token'])(
+    'takes ended sessions at once, and %s by their tokens is answered as before',
+    async (name) => {
+      const answerTo = async ({ refreshToken, accessToken }: Client, replayed: string) => {
+        if (name === 'a refresh') return refresh(t.app, refreshToken)
+        if (name === 'a replay') return refresh(t.app, replayed)
+        if (name === 'a logout') return logout(t.app, refreshToken)
+        return send(t.app, 'GET /users/me', { as: { accessToken } })
+      }
+      const first = await register(t.app)
+      const rotated = clientOf(await refresh(t.app, first.refreshToken).expect(200))
+      const live = await login(t.app, first.email)
+      await logout(t.app, rotated.refreshToken).expect(204)
+      const before = await answerTo(rotated, first.refreshToken)
+
+      await t.purge()
+
+      expect(await rowOf(t, rotated)).toBeUndefined()
+      expect(await rowOf(t, live)).toMatchObject({ ended_at: null })
+      const after = await answerTo(rotated, first.refreshToken)
+      expect([after.status, after.body.code]).toEqual([before.status, before.body.code])
+      expect(after.status).toBe(name === 'a logout' ? 204 : 401)
+      expect(await eventsOf(first)).toContainEqual(event('session_ended', 'logout', rotated))
+    },
+  )
+
   test('of more rows than it takes at once leaves none', async () => {
     await t.db.rows(
       sql`INSERT INTO attempts SELECT 'old:' || n, 1, now() - interval '1 second' FROM generate_series(1, 2500) n`,

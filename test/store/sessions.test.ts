@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import type { Caller } from '../../src/store/audit.ts'
+import type { Queries } from '../../src/store/database.ts'
 import {
   createSessionStore,
   type NewSession,
@@ -326,6 +327,64 @@ describe('rotation', () => {
   })
 })
 
+/** Counts what some work in a transaction did to the table of sessions, by the statistics of PostgreSQL. */
+async function countedBy(work: (store: SessionStore) => Promise<unknown>) {
+  return db.database.transaction(async (tx) => {
+    const count = async () => {
+      const { rows } = (await tx.execute(sql`
+        SELECT (coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int AS read,
+               n_tup_upd::int AS updated, n_tup_hot_upd::int AS hot
+        FROM pg_stat_xact_user_tables WHERE relname = 'sessions'`)) as unknown as {
+        rows: [{ read: number; updated: number; hot: number }]
+      }
+      return rows[0]
+    }
+    const database = {
+      ...db.database,
+      queries: tx,
+      transaction: <T>(run: (on: Queries) => Promise<T>) => run(tx),
+    }
+    const before = await count()
+    await work(createSessionStore({ database, limits }))
+    const after = await count()
+    return {
+      read: after.read - before.read,
+      updated: after.updated - before.updated,
+      hot: after.hot - before.hot,
+    }
+  })
+}
+
+test('rotations from changing addresses and browsers are HOT updates, every one', async () => {
+  for (let count = 0; count < 20; count++) {
+    const { userId, id } = await newUserWithSession()
+    const from = { ip: `2001:db8::${count}`, userAgent: 'Safari '.repeat(count) }
+    const claims = { sessionId: id, userId, generation: 1, expiresAt: endOfTime }
+
+    const counted = await countedBy((store) => store.rotate(claims, from))
+
+    expect(counted).toEqual({ read: expect.any(Number), updated: 1, hot: 1 })
+  }
+})
+
+test.each<[what: string, work: (store: SessionStore, userId: string) => Promise<unknown>]>([
+  ['the list', (store, userId) => store.list(userId)],
+  ['a login', (store, userId) => store.start(userId, 0, newSession())],
+  ['a logout everywhere', (store, userId) => store.endAll(userId, 'logout_all', somewhere)],
+])('of a user with thousands of ended sessions %s reads the live ones only', async (_what, work) => {
+  const { userId } = await newUserWithSession()
+  await startOne(userId)
+  await db.rows(sql`
+    INSERT INTO sessions (id, user_id, expires_at, ended_at, end_reason)
+    SELECT ${userId} || n, ${userId}, now() + interval '1 hour', now(), 'logout' FROM generate_series(1, 5000) n`)
+  await db.rows(sql`ANALYZE sessions`)
+
+  const counted = await countedBy((store) => work(store, userId))
+
+  expect(counted.read).toBeGreaterThan(0)
+  expect(counted.read).toBeLessThan(20)
+})
+
 describe('finding', () => {
   test.each([
     { passed: 0, withinGrace: true },
@@ -538,6 +597,70 @@ describe('races', () => {
       }
     },
   )
+})
+
+describe('users at the cap who replace each other’s sessions take turns and do not deadlock [B9]', () => {
+  // The embedded database does one transaction after the other: there a few rounds show as much as many.
+  const transactions = databaseName === 'PostgreSQL' ? 240 : 12
+
+  // A transaction that loses to a deadlock is tried again, so nobody but the database hears of it.
+  const failures: unknown[] = []
+  const noteFailure = (error: Error) => {
+    failures.push(error.cause ?? error)
+    throw error
+  }
+  let noting: SessionStore
+  beforeAll(() => {
+    const transaction = <T>(work: (on: Queries) => Promise<T>) =>
+      db.database.transaction(work).catch(noteFailure)
+    noting = createSessionStore({ database: { ...db.database, transaction }, limits })
+  })
+
+  interface AtCap {
+    userId: string
+    /** The oldest of the sessions. */
+    id: string
+  }
+  async function fillUp(userId: string): Promise<AtCap> {
+    const live = await sessions.list(userId)
+    for (let missing = limits.perUser - live.length; missing > 0; missing--)
+      live.unshift(await startOne(userId))
+    return { userId, id: live.at(-1)?.id ?? '' }
+  }
+
+  const login = async ({ userId }: AtCap, { id }: AtCap) =>
+    noting.start(userId, (await credentials(userId)).epoch, newSession({ replaces: id }))
+  const change = async ({ userId, id }: AtCap, other: AtCap) => {
+    const { passwordHash } = await credentials(userId)
+    const session = newSession({ replaces: other.id })
+    return noting.changePassword(userId, id, passwordHash, newHash(), session)
+  }
+  const registration = (_user: AtCap, { id }: AtCap) =>
+    noting.startForNewUser({ email: `${newId()}@example.com`, ...newHash() }, newSession({ replaces: id }))
+
+  test.each<[what: string, count: number, acts: ((user: AtCap, other: AtCap) => Promise<unknown>)[]]>([
+    ['two who log in', 2, [login]],
+    ['three who log in', 3, [login]],
+    ['one who logs in, one who changes the password', 2, [login, change]],
+    ['two who change the password', 2, [change]],
+    ['one who logs in, one who registers', 2, [login, registration]],
+  ])('%s', async (_what, count, acts) => {
+    const userIds = await Promise.all(Array.from({ length: count }, newUser))
+    for (let round = 0; round < transactions / count; round++) {
+      const users: AtCap[] = []
+      for (const userId of userIds) users.push(await fillUp(userId))
+
+      failures.length = 0
+      await Promise.allSettled(
+        users.map((user, index) => acts[index % acts.length]?.(user, users[(index + 1) % count] as AtCap)),
+      )
+
+      // A password change is refused where the session that asks was replaced first. Nothing else is.
+      for (const failure of failures) expect(failure).toMatchObject({ code: 'session_ended' })
+      for (const userId of userIds)
+        expect((await sessions.list(userId)).length).toBeLessThanOrEqual(limits.perUser)
+    }
+  })
 })
 
 test('G2 everything says unavailable where the database is out of reach', async () => {
