@@ -10,7 +10,7 @@ import { type ServerProcess, send, startServer } from '../support/server.ts'
 import { launchBrowser, present } from './engine.ts'
 import { createGate, type Gate } from './gate.ts'
 
-export { engine } from './engine.ts'
+export { engine, keepsSecureCookies } from './engine.ts'
 export { eventually } from './eventually.ts'
 
 /** `describe` where there is a browser. */

@@ -41,6 +41,9 @@ if (!(engine in engines))
   throw new Error(`TEST_BROWSER is ${engine}. Set one of: ${Object.keys(engines).join(', ')}.`)
 const { path, launch } = engines[engine]
 
+/** Whether the browser keeps Secure cookies of http://localhost. */
+export const keepsSecureCookies = engine !== 'webkit'
+
 /** Whether the browser is on this machine. */
 export const present = existsSync(path)
 const missing = `There is no ${engine} on this machine, so its suites are skipped. docs/CONTRIBUTING.md says how to install it.`

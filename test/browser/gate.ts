@@ -20,9 +20,8 @@ export interface Gate {
   url: string
   /** Status and generation of every refresh that has been answered. */
   refreshes: { status: number; generation: number | undefined }[]
-  /** Every access token that has been passed on, and every URL that has been asked for. */
-  accessTokens: string[]
-  urls: string[]
+  /** Every answer that has been passed on. */
+  answers: { method: string; url: string; status: number; body: string }[]
   /** How many requests to a path have come. */
   count(path: string): number
   /** Plays a trick on the next so many requests to a path: all, where no number is given. */
@@ -38,8 +37,7 @@ export interface Gate {
 /** @param server where requests go, asked for at each request: the server may have to know the gate first */
 export async function createGate(server: () => string): Promise<Gate> {
   const refreshes: Gate['refreshes'] = []
-  const accessTokens: string[] = []
-  const urls: string[] = []
+  const answers: Gate['answers'] = []
   const counts = new Map<string, number>()
   let tricks: { path: string; trick: Trick; left: number }[] = []
   const sockets = new Set<Socket>()
@@ -47,7 +45,6 @@ export async function createGate(server: () => string): Promise<Gate> {
 
   const listener = async (req: IncomingMessage, res: ServerResponse) => {
     const [path = ''] = req.url?.split('?') ?? []
-    urls.push(String(req.url))
     if (req.method !== 'OPTIONS') counts.set(path, (counts.get(path) ?? 0) + 1)
     const played = tricks.find((one) => one.path === path && one.left > 0)
     if (played && req.method !== 'OPTIONS') played.left--
@@ -90,7 +87,7 @@ export async function createGate(server: () => string): Promise<Gate> {
       answer.on('data', (bytes) => {
         body += bytes
       })
-      answer.on('end', () => accessTokens.push(...(/"accessToken":"([^"]+)"/.exec(body)?.slice(1) ?? [])))
+      answer.on('end', () => answers.push({ method, url: target_, status: answer.statusCode ?? 0, body }))
       answer.pipe(res)
     })
   }
@@ -106,8 +103,7 @@ export async function createGate(server: () => string): Promise<Gate> {
   return {
     url: `http://localhost:${(gate.address() as AddressInfo).port}`,
     refreshes,
-    accessTokens,
-    urls,
+    answers,
     count: (path) => counts.get(path) ?? 0,
     play: (path, trick, times = Number.POSITIVE_INFINITY) => tricks.push({ path, trick, left: times }),
     relent() {

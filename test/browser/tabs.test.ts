@@ -1,4 +1,4 @@
-// The browser client in Chromium: real cookies, locks and tabs, on a real server.
+// The browser client: real cookies, locks and tabs, on a real server.
 import { expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
 import { password } from '../support/app.ts'
@@ -6,6 +6,7 @@ import { send } from '../support/server.ts'
 import {
   boot,
   emailOf,
+  engine,
   eventually,
   inBrowser,
   logIn,
@@ -19,7 +20,7 @@ import {
   useStage,
 } from './browser.ts'
 
-const wakeRounds = Number(process.env.WAKE_ROUNDS ?? 50)
+const wakeRounds = Number(process.env.WAKE_ROUNDS ?? (engine === 'chromium' ? 50 : 25))
 
 inBrowser('a login and its tabs', () => {
   const stage = useStage()
