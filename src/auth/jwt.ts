@@ -104,7 +104,9 @@ function readHeader(token: string): z.output<typeof headers> | undefined {
   }
 }
 
-// Decoders skip what they don't know and ignore the last spare bits, so one token could be written in many ways.
+// Decoders skip what they don't know and ignore the last spare bits, so one token could be written in many ways. An
+// ES256 signature still has two spellings: if (r, s) signs a text, (r, n - s) does too. That does no harm, because nothing
+// is stored or looked up by the text of a token, or a digest of it: state belongs to `sid` and `gen`, which are signed.
 function isCanonicalBase64url(part: string): boolean {
   return part !== '' && Buffer.from(part, 'base64url').toString('base64url') === part
 }

@@ -1,5 +1,6 @@
 import { createHmac, createPublicKey } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { sql } from 'drizzle-orm'
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose'
 import jwt from 'jsonwebtoken'
 import { newPrivateKey } from '../../src/secrets/generate.ts'
@@ -96,6 +97,73 @@ describe.each(['RS256', 'ES256'] as const)('access tokens signed by a private ke
       const answer = await me(t, token)
       expect([answer.status, answer.body.code]).toEqual([401, 'access_token_invalid'])
     }
+  })
+})
+
+describe('the second spelling of an ES256 signature', () => {
+  let t: TestApp
+  beforeAll(async () => {
+    t = await createTestApp({
+      JWT_ALGORITHM: 'ES256',
+      JWT_ACCESS_PRIVATE_KEY: newPrivateKey('ES256'),
+      JWT_ACCESS_SECRET: '',
+    })
+  })
+  afterAll(() => t.close())
+
+  /** The order of P-256. If (r, s) signs a message, (r, n - s) signs it too. */
+  const n = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
+  function respelled(token: string): string {
+    const [head, claims, signature = ''] = token.split('.')
+    const [r, s] = [0, 64].map((at) =>
+      Buffer.from(signature, 'base64url')
+        .toString('hex')
+        .slice(at, at + 64),
+    )
+    const other = (n - BigInt(`0x${s}`)).toString(16).padStart(64, '0')
+    return `${head}.${claims}.${Buffer.from(`${r}${other}`, 'hex').toString('base64url')}`
+  }
+  const everything = async () => {
+    const tables = ['users', 'sessions', 'attempts', 'audit_events']
+    return Promise.all(tables.map((table) => t.db.rows(sql.raw(`SELECT * FROM ${table} ORDER BY 1`))))
+  }
+
+  test('names the same session, and leaves no trace of its own [A8]', async () => {
+    const { accessToken } = await register(t.app)
+    const twin = respelled(accessToken)
+    const before = await everything()
+
+    const answers = [await me(t, accessToken), await me(t, twin), await me(t, twin)]
+
+    expect(twin).not.toBe(accessToken)
+    expect(answers.map(({ status }) => status)).toEqual([200, 200, 200])
+    expect(answers[1]?.body).toEqual(answers[0]?.body)
+    expect(await everything()).toEqual(before)
+  })
+
+  test.each<[ending: string, asking: string]>([
+    ['a logout everywhere that the first asks for', 'first'],
+    ['a logout everywhere that the second asks for', 'second'],
+  ])('ends with the first by %s [A8]', async (_ending, asking) => {
+    const { accessToken } = await register(t.app)
+    const twin = respelled(accessToken)
+
+    const as = { accessToken: asking === 'first' ? accessToken : twin }
+    await send(t.app, 'POST /auth/logout-all', { as }).expect(204)
+
+    for (const token of [accessToken, twin]) {
+      const answer = await me(t, token)
+      expect([answer.status, answer.body.code]).toEqual([401, 'session_ended'])
+    }
+  })
+
+  test('expires with the first [A8]', async () => {
+    const { accessToken } = await register(t.app)
+    await t.pass(901)
+
+    const answer = await me(t, respelled(accessToken))
+
+    expect([answer.status, answer.body.code]).toEqual([401, 'access_token_expired'])
   })
 })
 
