@@ -72,12 +72,12 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   await compareClocks()
   const users = createUserStore({ database })
   const sessions = createSessionStore({ database, limits: config.sessions })
-  const passwords = createPasswords({ ...config.passwords, context: [hostOf(config.http.publicUrl)] })
-  const throttle = createThrottle({
-    attempts: createAttemptStore({ database }),
-    limits: config.limits,
-    atOnce: (passwords.capacity * 3) / 4,
+  const passwords = createPasswords({
+    ...config.passwords,
+    context: [hostOf(config.http.publicUrl)],
+    dearestCost: users.dearestCost,
   })
+  const throttle = createThrottle({ attempts: createAttemptStore({ database }), limits: config.limits })
   const audit = createAuditLog({ database })
   let recorded: Promise<void> = Promise.resolve()
   const warnOfFile = (message: string) => log.warn({ event: 'secret_file_writable' }, message)

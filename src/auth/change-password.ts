@@ -33,23 +33,24 @@ export function createChangePassword(deps: {
     newPassword: string,
     device: Device,
   ): Promise<DeviceGrant> {
-    passwords.refuseIfFull()
+    passwords.refuseIfFull({ ...device, account: userId, knownDevice: device.deviceToken })
     const grant = deps.prepareGrant()
     const signDeviceToken = deps.deviceTokens.signer()
     const { ip, userAgent } = device
     let account = await users.credentialsById(userId)
     const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account)
 
-    const granted = await deps.throttle.guess({ account: userId, knownDevice, ip }, async () => {
+    const guesser = { ...device, account: userId, userId, knownDevice }
+    const granted = await deps.throttle.guess(guesser, async () => {
       const live = await sessions.find(sessionId, userId)
       if (!live) throw new AuthError('session_ended')
-      const message = await passwords.problem(newPassword, live.user.email, device.gone)
+      const message = await passwords.problem(newPassword, live.user.email, guesser)
       if (message) throw new AuthError('password_rejected', { errors: [{ path: 'newPassword', message }] })
       const session = await deps.newSessionFor(device)
       let hashed: HashedPassword | undefined
       for (;;) {
-        if (!account || !(await passwords.verify(currentPassword, account, device.gone))) return undefined
-        hashed ??= await passwords.hash(newPassword, device.gone)
+        if (!account || !(await passwords.verify(currentPassword, account, guesser))) return undefined
+        hashed ??= await passwords.hash(newPassword, guesser)
         const { passwordHash } = account
         const started = await sessions.changePassword(userId, sessionId, passwordHash, hashed, session)
         if (started)

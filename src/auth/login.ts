@@ -1,10 +1,10 @@
 import type { AuditLog, Caller } from '../store/audit.ts'
 import type { SessionStore } from '../store/sessions.ts'
-import type { UserStore } from '../store/users.ts'
+import type { Credentials, UserStore } from '../store/users.ts'
 import type { DeviceTokens } from './device-token.ts'
 import { AuthError, ifPossible } from './errors.ts'
 import type { Grant, PrepareGrant } from './grant.ts'
-import type { Passwords } from './password.ts'
+import type { Asker, Passwords } from './password.ts'
 import type { RefreshTokens } from './refresh-token.ts'
 import type { Throttle } from './throttle.ts'
 
@@ -50,21 +50,23 @@ export function createLogin(deps: {
    * @throws AuthError `invalid_credentials`, `too_many_attempts`, `overloaded`, `unavailable`
    */
   return async function login(email: string, password: string, device: Device): Promise<DeviceGrant> {
-    passwords.refuseIfFull()
+    // Whether the device is known takes a look at the account, so it gets the benefit of the doubt here.
+    passwords.refuseIfFull({ ...device, account: email, knownDevice: device.deviceToken })
     const grant = deps.prepareGrant()
     const signDeviceToken = deps.deviceTokens.signer()
     const { ip, userAgent } = device
     const account = await users.credentialsByEmail(email)
     const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account)
-    const guesser = { account: account?.userId ?? email, knownDevice, ip }
+    const userId = account?.userId
+    const guesser = { ...device, account: userId ?? email, userId, knownDevice }
 
     const granted = await deps.throttle.guess(guesser, async () => {
-      const match = await passwords.verify(password, account, device.gone)
+      const match = await passwords.verify(password, account, guesser)
       if (!account || !match || account.disabled) return undefined
       const started = await sessions.start(account.userId, account.epoch, await deps.newSessionFor(device))
       // Overtaken by a change of the password or a logout everywhere, this login must not outlive it.
       if (!started) throw new AuthError('invalid_credentials')
-      if (passwords.isOutdated(account)) await rehash(account.userId, account.passwordHash, password)
+      if (passwords.isOutdated(account)) await rehash(account, password, guesser)
       return { ...grant(started), deviceToken: signDeviceToken(account.userId, started.epoch, knownDevice) }
     })
     if (granted) return granted
@@ -73,8 +75,8 @@ export function createLogin(deps: {
   }
 
   // Best effort: an overloaded queue or a lost connection leaves the old hash, and the next login tries again.
-  async function rehash(userId: string, from: string, password: string): Promise<void> {
-    const hashed = await ifPossible(passwords.hash(password))
-    if (hashed) await ifPossible(users.rehash(userId, from, hashed))
+  async function rehash(account: Credentials, password: string, asker: Asker): Promise<void> {
+    const hashed = await ifPossible(passwords.hash(password, asker))
+    if (hashed) await ifPossible(users.rehash(account.userId, account.passwordHash, hashed))
   }
 }

@@ -1,27 +1,47 @@
 import { randomBytes } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import { getRounds } from 'bcrypt'
-import PQueue from 'p-queue'
 import { Piscina } from 'piscina'
 import type { Credentials } from '../store/users.ts'
 import { AuthError } from './errors.ts'
+import { createFairQueue, type Job } from './fair-queue.ts'
+import { networksOf } from './network.ts'
 
 export interface HashedPassword {
   passwordHash: string
   passwordScheme: number
 }
 
+/** Who a password is hashed for. The queue is fair to addresses and accounts, and knows devices. */
+export interface Asker {
+  /** The account's id; for an address that nobody has, what was typed. */
+  account: string
+  ip: string | undefined
+  /** A device that has logged in to this account before. */
+  knownDevice: string | undefined
+  /** Takes the password out of the queue when aborted. */
+  gone?: AbortSignal
+}
+
+const server: Asker = { account: '', ip: undefined, knownDevice: undefined }
+
 // How the worker prepares a password for bcrypt.
 const scheme = 1
-const hashesWaitingPerThread = 24
+const hashesWaitingPerThread = 32
 const lowPriority = 10
 
 /**
  * Passwords by NIST SP 800-63B-4, hashed with bcrypt in worker threads of low priority behind a bounded queue, so that
  * a flood of logins is refused early and never slows down the rest.
- * @param options.cost of bcrypt, as a power of two; `minLength` in code points; `context`: words of this site
+ * @param options.cost of bcrypt, as a power of two; `minLength` in code points; `context`: words of this site;
+ * `dearestCost`: what the dearest hash there is costs, if it may cost more than `cost`
  */
-export function createPasswords(options: { cost: number; minLength: number; context: readonly string[] }) {
+export function createPasswords(options: {
+  cost: number
+  minLength: number
+  context: readonly string[]
+  dearestCost?: () => Promise<number>
+}) {
   const { cost, minLength } = options
   // One core is left to everything else, the database included where it is on this machine: low priority counts only
   // against the threads of this process.
@@ -34,73 +54,57 @@ export function createPasswords(options: { cost: number; minLength: number; cont
     env: {},
   })
   // Not the pool's own queue: that one cannot drop what waits without ending the thread of what runs.
-  const queue = new PQueue({ concurrency: maxThreads })
-  const capacity = maxThreads * hashesWaitingPerThread
+  const queue = createFairQueue({ concurrency: maxThreads, capacity: maxThreads * hashesWaitingPerThread })
   // For accounts that do not exist: no password matches it, and it takes as long as any other.
   const dummy = hash(randomBytes(32).toString('hex'))
   dummy.catch(() => {})
 
-  function refuseIfFull(): void {
-    if (queue.size >= capacity) throw new AuthError('overloaded')
+  function run<T>(name: 'hash' | 'verify' | 'isPredictable', task: object, asker: Asker): Promise<T> {
+    return queue.add(jobOf(asker), () => pool.run(task, { name }))
   }
 
-  async function run<T>(
-    name: 'hash' | 'verify' | 'isPredictable',
-    task: object,
-    gone?: AbortSignal,
-  ): Promise<T> {
-    refuseIfFull()
-    const waiting = new AbortController()
-    const giveUp = () => waiting.abort(new AuthError('overloaded', { cause: 'nobody waits for it any more' }))
-    gone?.addEventListener('abort', giveUp)
-    if (gone?.aborted) giveUp()
-    const start = () => {
-      gone?.removeEventListener('abort', giveUp)
-      return pool.run({ ...task, cost }, { name })
-    }
-    return queue.add(start, { signal: waiting.signal })
-  }
+  // Time must not tell which hashes are cheaper than others, whether the cost was raised or lowered since.
+  const workOfVerifying = async () => Math.max(cost, (await options.dearestCost?.()) ?? 0)
 
-  /**
-   * @param gone takes it out of the queue when aborted
-   * @throws AuthError `overloaded`
-   */
-  async function hash(password: string, gone?: AbortSignal): Promise<HashedPassword> {
-    return { passwordHash: await run<string>('hash', { password }, gone), passwordScheme: scheme }
+  /** @throws AuthError `overloaded` */
+  async function hash(password: string, asker = server): Promise<HashedPassword> {
+    return { passwordHash: await run<string>('hash', { password, cost }, asker), passwordScheme: scheme }
   }
 
   return {
     hash,
 
-    /** How many passwords can wait to be hashed. */
-    capacity,
-
-    /** Before anything else is done for a request that will need a hash. @throws AuthError `overloaded` */
-    refuseIfFull,
+    /**
+     * Call this before anything else is done for a request that needs a hash.
+     * @throws AuthError `overloaded` if the queue is full and nobody would give way
+     */
+    refuseIfFull(asker = server): void {
+      if (queue.isFullFor(jobOf(asker))) throw new AuthError('overloaded')
+    },
 
     /**
      * Says why a password is not good enough for an account, without a word of it; undefined where it will do.
      * Its length, and whether attackers would try it early (password-judge.js); no composition rules.
-     * @param gone takes it out of the queue when aborted
      * @throws AuthError `overloaded`
      */
-    async problem(password: string, email: string, gone?: AbortSignal): Promise<string | undefined> {
+    async problem(password: string, email: string, asker = server): Promise<string | undefined> {
       const text = password.normalize('NFC')
       if ([...text].length < minLength) return `must have ${minLength} characters or more`
       const task = { password: text, minLength, context: [...options.context, email] }
-      if (await run<boolean>('isPredictable', task, gone))
+      if (await run<boolean>('isPredictable', task, asker))
         return 'is easy to guess: use four or more unrelated words, or let a password manager make one'
       return undefined
     },
 
     /**
-     * Verifies a password. For an account that does not exist, pass undefined: it takes the same time.
-     * @param gone takes it out of the queue when aborted
+     * Verifies a password with the work of the dearest hash there is. For an account that does not exist, pass
+     * undefined: it takes the same time.
      * @throws AuthError `overloaded`
      */
-    async verify(password: string, account: Credentials | undefined, gone?: AbortSignal): Promise<boolean> {
+    async verify(password: string, account: Credentials | undefined, asker = server): Promise<boolean> {
       const { passwordHash } = account ?? (await dummy)
-      const match = await run<boolean>('verify', { password, hash: passwordHash }, gone)
+      const task = { password, hash: passwordHash, cost: await workOfVerifying() }
+      const match = await run<boolean>('verify', task, asker)
       return match && account !== undefined
     },
 
@@ -110,7 +114,7 @@ export function createPasswords(options: { cost: number; minLength: number; cont
     },
 
     /** Passwords being hashed, and waiting for it. */
-    load: () => ({ running: queue.pending, waiting: queue.size }),
+    load: queue.load,
 
     async close() {
       await pool.destroy()
@@ -119,3 +123,9 @@ export function createPasswords(options: { cost: number; minLength: number; cont
 }
 
 export type Passwords = ReturnType<typeof createPasswords>
+
+const jobOf = ({ ip, account, knownDevice, gone }: Asker): Job => ({
+  flows: [...networksOf(ip), { name: `account ${account}`, shares: 1 }],
+  preferred: knownDevice !== undefined,
+  gone,
+})

@@ -21,15 +21,16 @@ export function createRegister(deps: {
    * @throws AuthError `too_many_attempts`, `password_rejected`, `email_taken`, `overloaded`, `unavailable`
    */
   return async function register(email: string, password: string, device: Device): Promise<DeviceGrant> {
-    deps.passwords.refuseIfFull()
+    const asker = { ...device, account: email, knownDevice: undefined }
+    deps.passwords.refuseIfFull(asker)
     const grant = deps.prepareGrant()
     const signDeviceToken = deps.deviceTokens.signer()
-    await deps.throttle.registration(device.ip)
-    const message = await deps.passwords.problem(password, email, device.gone)
+    await deps.throttle.registration(device)
+    const message = await deps.passwords.problem(password, email, asker)
     if (message) throw new AuthError('password_rejected', { errors: [{ path: 'password', message }] })
     const session = await deps.newSessionFor(device)
     if (await deps.users.credentialsByEmail(email)) throw new AuthError('email_taken')
-    const hashed = await deps.passwords.hash(password, device.gone)
+    const hashed = await deps.passwords.hash(password, asker)
     const started = await deps.sessions.startForNewUser({ email, ...hashed }, session)
     if (!started) throw new AuthError('email_taken')
     return { ...grant(started), deviceToken: signDeviceToken(started.user.id, started.epoch) }

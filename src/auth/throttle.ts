@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { AttemptStore, CountedAttempt, Limit } from '../store/attempts.ts'
+import type { Caller } from '../store/audit.ts'
 import { AuthError } from './errors.ts'
 import { networksOf } from './network.ts'
 
@@ -11,94 +12,93 @@ export interface Limits {
 }
 
 /** Whose password is guessed, and by whom. */
-export interface Guesser {
+export interface Guesser extends Caller {
   /** The account's id; for an address that nobody has, what was typed: both are throttled alike. */
   account: string
+  /** For the audit, which does not have what was typed. */
+  userId: string | undefined
   /** A device that has logged in to this account before. */
   knownDevice: string | undefined
-  ip: string | undefined
 }
 
-type Budget = [key: string, limit: Limit | undefined]
+/** How many attempts there may be `of` an account, a device or a network. */
+interface Budget {
+  name: string
+  of: string
+  limit: Limit | undefined
+}
 
 const devicesPerAccount = 5
+const loginsPerFailure = 10
 
 /**
  * Limits on guessing passwords, by account and by address (OWASP ASVS 6.3.1). An attempt is counted before it costs
- * anything, and what was not a wrong guess is taken back afterwards, so that parallel guesses gain nothing.
- * @param options.atOnce how many passwords may be checked at the same time for one account or address, right ones
- * included: nobody gets the whole hash queue
+ * anything, and what was not a wrong guess is taken back afterwards, so that parallel guesses gain nothing. What it
+ * costs is not taken back: right passwords take as much work as wrong ones, so an address has a budget of all logins.
  */
-export function createThrottle({
-  attempts,
-  limits,
-  atOnce,
-}: {
-  attempts: AttemptStore
-  limits: Limits
-  atOnce: number
-}) {
-  const checking = new Map<string, number>()
-
+export function createThrottle({ attempts, limits }: { attempts: AttemptStore; limits: Limits }) {
   /**
-   * Runs `work`, which checks a password, if there is room for one more wrong guess. A device that the account knows
-   * has a budget of its own, so that whoever keeps failing elsewhere does not lock the owner out.
-   * @param work gives undefined for a wrong guess; only that stays counted
-   * @throws AuthError `too_many_attempts`, `overloaded`, and what `work` throws
+   * Runs `work`, which checks a password, if there is room for one more login and one more wrong guess. A device that
+   * the account knows has a budget of its own, so that whoever keeps failing elsewhere does not lock the owner out.
+   * @param work gives undefined for a wrong guess; only that stays counted as one
+   * @throws AuthError `too_many_attempts`, and what `work` throws
    */
   async function guess<T>(guesser: Guesser, work: () => Promise<T>): Promise<T> {
-    const account = digest(guesser.account)
-    const byAddress = addressBudgets('login', guesser.ip, limits.loginAddress)
-    const giveBack = await take(
-      guesser.knownDevice
-        ? [
-            // Whoever has had the password can have made many devices, so together they have a limit too.
-            [`login-devices:${account}`, multiple(limits.loginAccount, devicesPerAccount)],
-            [`login-device:${guesser.knownDevice}`, limits.loginAccount],
-          ]
-        : [...byAddress, [`login-account:${account}`, limits.loginAccount]],
-    )
+    const giveBackLogin = await take(allLogins(guesser), guesser)
+    const giveBackGuess = await take(wrongGuesses(guesser), guesser).catch(async (error) => {
+      await giveBackLogin()
+      throw error
+    })
     try {
-      const result = await withinShare([account, ...byAddress.map(([key]) => key)], work)
-      if (result !== undefined) await giveBack()
+      const result = await work()
+      if (result !== undefined) await giveBackGuess()
       return result
     } catch (error) {
-      const back = giveBack()
-      if (!(error instanceof AuthError && error.code === 'unavailable')) await back
+      const code = error instanceof AuthError ? error.code : undefined
+      // A full queue has cost nothing.
+      const back = Promise.all([giveBackGuess(), code === 'overloaded' && giveBackLogin()])
+      if (code !== 'unavailable') await back
       throw error
     }
   }
 
-  async function withinShare<T>(keys: string[], work: () => Promise<T>): Promise<T> {
-    if (keys.some((key) => (checking.get(key) ?? 0) >= atOnce)) throw new AuthError('overloaded')
-    for (const key of keys) checking.set(key, (checking.get(key) ?? 0) + 1)
-    try {
-      return await work()
-    } finally {
-      for (const key of keys) {
-        const rest = (checking.get(key) ?? 1) - 1
-        if (rest > 0) checking.set(key, rest)
-        else checking.delete(key)
-      }
-    }
+  const allLogins = ({ ip }: Guesser) =>
+    addressBudgets('all-logins-address', ip, multiple(limits.loginAddress, loginsPerFailure))
+
+  function wrongGuesses({ account, knownDevice, ip }: Guesser): Budget[] {
+    const of = digest(account)
+    const limit = limits.loginAccount
+    if (!knownDevice || !limit)
+      return [
+        ...addressBudgets('login-address', ip, limits.loginAddress),
+        { name: 'login-account', of, limit },
+      ]
+    return [
+      // Whoever has had the password can have made many devices, so together they have a limit too.
+      { name: 'login-devices', of, limit: multiple(limit, devicesPerAccount) },
+      { name: 'login-device', of: knownDevice, limit },
+    ]
   }
 
   /** Counts a registration. @throws AuthError `too_many_attempts` */
-  async function registration(ip: string | undefined): Promise<void> {
-    await take(addressBudgets('register', ip, limits.registerAddress))
+  async function registration(caller: Caller): Promise<void> {
+    await take(addressBudgets('register-address', caller.ip, limits.registerAddress), caller)
   }
 
   // One attempt of every budget or, where one of them is used up, of none. The widest first, so that whoever has used
   // up an address makes no rows for accounts.
-  async function take(budgets: Budget[]): Promise<() => Promise<void>> {
+  async function take(budgets: Budget[], by: Caller & { userId?: string | undefined }) {
     const counted: CountedAttempt[] = []
     // Where it fails the count ends with its window. No answer is worth less for it, or waits for a lost database.
     const giveBack = async () => {
       await Promise.allSettled(counted.splice(0).map(attempts.takeBack))
     }
-    for (const [key, limit] of budgets) {
+    const { ip, userAgent, userId } = by
+    for (const { name, of, limit } of budgets) {
       if (!limit) continue
-      const result = await attempts.count(key, limit)
+      const reason = name.endsWith('-address') ? `${name} ${of}` : name
+      const event = { event: 'throttled', reason, userId, ip, userAgent } as const
+      const result = await attempts.count(`${name}:${of}`, limit, event)
       if ('retryAfterSeconds' in result) {
         await giveBack()
         throw new AuthError('too_many_attempts', result)
@@ -117,7 +117,7 @@ const multiple = (limit: Limit | undefined, times: number) =>
   limit && { ...limit, attempts: limit.attempts * times }
 
 const addressBudgets = (name: string, ip: string | undefined, limit: Limit | undefined): Budget[] =>
-  networksOf(ip).map((network) => [`${name}-address:${network.name}`, multiple(limit, network.shares)])
+  networksOf(ip).map((network) => ({ name, of: network.name, limit: multiple(limit, network.shares) }))
 
 // Of fixed length, whatever was typed, and no e-mail address where people look for numbers.
 const digest = (text: string) => createHash('sha256').update(text).digest('base64url')

@@ -1,24 +1,39 @@
-import { isNotNull } from 'drizzle-orm'
-import { bigint, index, integer, pgTable, smallint, text, timestamp, uuid } from 'drizzle-orm/pg-core'
+import { isNotNull, sql } from 'drizzle-orm'
+import {
+  bigint,
+  boolean,
+  index,
+  integer,
+  pgTable,
+  smallint,
+  text,
+  timestamp,
+  uuid,
+} from 'drizzle-orm/pg-core'
 import type { KeyEvent } from '../secrets/keys.ts'
 
 const time = (name: string) => timestamp(name, { withTimezone: true })
 
-export const users = pgTable('users', {
-  id: uuid('id').primaryKey().defaultRandom(),
-  /** ASCII, trimmed and in lower case: one spelling for each address. */
-  email: text('email').notNull().unique(),
-  passwordHash: text('password_hash').notNull(),
-  /** How the password was prepared before it was hashed, so that this can change. */
-  passwordScheme: smallint('password_scheme').notNull(),
-  role: text('role').notNull().default('user'),
-  emailVerifiedAt: time('email_verified_at'),
-  createdAt: time('created_at').notNull().defaultNow(),
-  /** Setting it ends all sessions of the user, those under way included: a trigger sees to it, whoever sets it. */
-  disabledAt: time('disabled_at'),
-  /** Raised when sessions are ended all at once. A login that began before may not start a session any more. */
-  sessionEpoch: integer('session_epoch').notNull().default(0),
-})
+export const users = pgTable(
+  'users',
+  {
+    id: uuid('id').primaryKey().defaultRandom(),
+    /** ASCII, trimmed and in lower case: one spelling for each address. */
+    email: text('email').notNull().unique(),
+    passwordHash: text('password_hash').notNull(),
+    /** How the password was prepared before it was hashed, so that this can change. */
+    passwordScheme: smallint('password_scheme').notNull(),
+    role: text('role').notNull().default('user'),
+    emailVerifiedAt: time('email_verified_at'),
+    createdAt: time('created_at').notNull().defaultNow(),
+    /** Setting it ends all sessions of the user, those under way included: a trigger sees to it, whoever sets it. */
+    disabledAt: time('disabled_at'),
+    /** Raised when sessions are ended all at once. A login that began before may not start a session any more. */
+    sessionEpoch: integer('session_epoch').notNull().default(0),
+  },
+  // The cost of a bcrypt hash: `$2b$12$…`. A login looks up the dearest one.
+  (table) => [index('users_hash_cost').on(sql`substring(${table.passwordHash} FROM 5 FOR 2)`)],
+)
 
 /** One login on one device. A row takes a rotation as a HOT update: no index has a column that rotations change. */
 export const sessions = pgTable(
@@ -54,6 +69,8 @@ export const attempts = pgTable(
   {
     key: text('key').primaryKey(),
     count: integer('count').notNull(),
+    /** Whether the audit has it that an attempt found this window full. */
+    throttled: boolean('throttled').notNull().default(false),
     /** To the millisecond, as it names the window and clients of the database have no finer times. */
     windowEnds: timestamp('window_ends', { withTimezone: true, precision: 3 }).notNull(),
   },
@@ -70,7 +87,7 @@ export const auditEvents = pgTable(
     id: bigint('id', { mode: 'bigint' }).primaryKey().generatedAlwaysAsIdentity(),
     at: time('at').notNull().defaultNow(),
     event: text('event').$type<AuditedEvent>().notNull(),
-    /** Why a session ended (an EndReason), or a key is not used. */
+    /** Why a session ended (an EndReason), or a key is not used; which budget throttled. */
     reason: text('reason'),
     userId: uuid('user_id'),
     sessionId: text('session_id'),
@@ -91,6 +108,7 @@ export type AuditedEvent =
   | 'password_changed'
   | 'password_change_failed'
   | 'session_ended'
+  | 'throttled'
   | KeyEvent['event']
 
 export type EndReason =

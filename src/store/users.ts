@@ -1,4 +1,4 @@
-import { and, eq } from 'drizzle-orm'
+import { and, eq, sql } from 'drizzle-orm'
 import { type Database, guarded } from './database.ts'
 import { users } from './schema.ts'
 
@@ -46,6 +46,13 @@ export function createUserStore({ database: { queries } }: { database: Database 
   return guarded({
     credentialsByEmail: (email: string) => findCredentials(eq(users.email, email)),
     credentialsById: (id: string) => findCredentials(eq(users.id, id)),
+
+    /** The cost of the dearest hash there is, as a power of two; 0 if there is none. Reads one entry of an index. */
+    async dearestCost(): Promise<number> {
+      const cost = sql<string>`max(substring(${users.passwordHash} FROM 5 FOR 2))`
+      const [row] = await queries.select({ cost }).from(users)
+      return Number(row?.cost ?? 0)
+    },
 
     /** Stores a new hash of the same password, unless the password has changed meanwhile. */
     async rehash(userId: string, from: string, to: { passwordHash: string; passwordScheme: number }) {

@@ -477,6 +477,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
 
   describe('by the work they take', () => {
     const cost = 7
+    let dearest = 0
     const runs: string[] = []
     let work = 0
     let passwords: Passwords
@@ -514,7 +515,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
       }))
       const { createPasswords: createCounted } = await import('../../src/auth/password.ts')
       const { createLogin: createCountedLogin } = await import('../../src/auth/login.ts')
-      passwords = createCounted({ cost, minLength: 15, context: [] })
+      passwords = createCounted({ cost, minLength: 15, context: [], dearestCost: async () => dearest })
       const counting = createCountedLogin({
         ...notUnderTest,
         users: { credentialsByEmail: async () => account } as unknown as UserStore,
@@ -532,6 +533,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
     beforeEach(() => {
       runs.length = 0
       work = 0
+      dearest = cost
     })
 
     const accountWith = (hashCost: number, disabled: boolean): Credentials => ({
@@ -573,12 +575,48 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
       },
     )
 
+    test.each([
+      ['unknown', undefined, password],
+      ['wrong, hash of the configured cost', () => accountWith(cost, false), otherPassword],
+      ['wrong, hash of the least cost', () => accountWith(4, false), otherPassword],
+      ['wrong, hash of the dearest cost', () => accountWith(cost + 2, false), otherPassword],
+      ['disabled, right, hash of the configured cost', () => accountWith(cost, true), password],
+      ['disabled, right, hash of the dearest cost', () => accountWith(cost + 2, true), password],
+    ])(
+      'takes the work of the dearest hash there is after the cost was lowered: %s [D2]',
+      async (_name, make, text) => {
+        dearest = cost + 2
+        account = make?.()
+
+        await expect(login('somebody@example.com', text)).rejects.toMatchObject({
+          code: 'invalid_credentials',
+        })
+
+        expect(runs).toEqual(['verify'])
+        expect(work).toBe(2 ** dearest)
+      },
+    )
+
     test('a right password of an account with a hash of today takes no more than that', async () => {
       expect(await passwords.verify(password, accountWith(cost, false))).toBe(true)
 
       expect(work).toBe(2 ** cost)
     })
   })
+})
+
+test('finds out the cost of the dearest hash there is, which another instance may have made [D2]', async () => {
+  const { email } = await register(t.app)
+  const { dearestCost } = createUserStore(t.db)
+  const before = await dearestCost()
+  await t.db.rows(
+    sql`UPDATE users SET password_hash = ${bcrypt.hashSync(prepared(password), 10)} WHERE email = ${email}`,
+  )
+
+  expect(await dearestCost()).toBe(10)
+
+  await tryLogin(email).expect(200)
+  expect(await dearestCost()).toBe(before)
 })
 
 describe('the pool of threads', () => {

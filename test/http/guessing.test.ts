@@ -94,7 +94,6 @@ describe(`D3 by account, on ${databaseName}`, () => {
       sessions: { start: jest.fn() } as never,
       throttle: createThrottle({
         attempts: createAttemptStore(t.db),
-        atOnce: 200,
         limits: {
           loginAccount: { attempts: limit, seconds: 900 },
           loginAddress: undefined,
@@ -451,9 +450,8 @@ describe('D3 D5 by address', () => {
 
     const [event] = await tight.db.rows(sql`SELECT ip FROM audit_events ORDER BY id DESC LIMIT 1`)
     expect(event).toEqual({ ip: '127.0.0.1' })
-    expect(await tight.db.rows(sql`SELECT key FROM attempts WHERE key LIKE '%-address:%'`)).toEqual([
-      { key: 'login-address:127.0.0.1' },
-    ])
+    const of = sql`SELECT DISTINCT substring(key FROM 'address:(.*)') AS of FROM attempts WHERE key LIKE '%address:%'`
+    expect(await tight.db.rows(of)).toEqual([{ of: '127.0.0.1' }])
   })
 
   test('counts the nearest proxy that wrote an address if the farthest wrote none [D5]', async () => {
@@ -492,6 +490,56 @@ describe('D3 D5 by address', () => {
     expect(await spray(app, (i) => `192.0.2.${i}`, 25)).toEqual({ 401: 5, 429: 20 })
   })
 
+  test('ten times as many logins of an address are let through in all, right ones and known devices included [D3]', async () => {
+    const app = await limited({ LIMIT_LOGIN_ADDRESS: '2/900' })
+    const { email } = await register(app.app)
+    const device = deviceOf(await guess(email, { to: app, guessed: password, from: '203.0.113.5' }))
+    const right = (i: number) => guess(email, { to: app, guessed: password, device: i % 2 ? device : '' })
+
+    const answers: request.Response[] = []
+    while (answers.length < 24) answers.push(await right(answers.length))
+
+    expect(tally(answers)).toEqual({ 200: 20, 429: 4 })
+    expect((await guess(email, { to: app, guessed: password, from: '203.0.113.5' })).status).toBe(200)
+    await app.pass(901)
+    expect((await right(0)).status).toBe(200)
+  })
+
+  test('wrong guesses over the limit leave the budget of all logins to known devices of the address [D4]', async () => {
+    const app = await limited({ LIMIT_LOGIN_ACCOUNT: '2/900', LIMIT_LOGIN_ADDRESS: '2/900' })
+    const { email } = await register(app.app)
+    const device = deviceOf(await guess(email, { to: app, guessed: password }))
+
+    expect(await spray(app, () => '198.51.100.1', 40)).toEqual({ 401: 2, 429: 38 })
+
+    expect((await guess(email, { to: app, guessed: password, device })).status).toBe(200)
+  })
+
+  test('known devices have the budget of their address if accounts have none [D4]', async () => {
+    const app = await limited({ LIMIT_LOGIN_ACCOUNT: 'off', LIMIT_LOGIN_ADDRESS: '3/900' })
+    const { email } = await register(app.app)
+    const device = deviceOf(await guess(email, { to: app, guessed: password }))
+
+    const answers: request.Response[] = []
+    while (answers.length < 10) answers.push(await guess(email, { to: app, device }))
+
+    expect(tally(answers)).toEqual({ 401: 3, 429: 7 })
+  })
+
+  test('a change of the password has that budget as well if accounts have none [D4]', async () => {
+    const app = await limited({ LIMIT_LOGIN_ACCOUNT: 'off', LIMIT_LOGIN_ADDRESS: '3/900' })
+    const client = await register(app.app)
+    const known = deviceOf(await guess(client.email, { to: app, guessed: password }))
+    const body = { currentPassword: otherPassword, newPassword: 'a brand new passphrase' }
+    const headers = { Cookie: `${deviceCookieName}=${known}`, 'X-Forwarded-For': '198.51.100.1' }
+
+    const answers: request.Response[] = []
+    while (answers.length < 6)
+      answers.push(await send(app.app, 'POST /auth/password', { as: client, body, headers }))
+
+    expect(tally(answers)).toEqual({ 403: 3, 429: 3 })
+  })
+
   test('an account over its limit costs the address nothing', async () => {
     const app = await limited({ LIMIT_LOGIN_ACCOUNT: '2/900', LIMIT_LOGIN_ADDRESS: '5/900' })
     const email = newEmail()
@@ -524,6 +572,66 @@ describe('D3 D5 by address', () => {
     expect(Number(refused.get('Retry-After'))).toBeGreaterThan(3500)
     await app.pass(3601)
     expect((await tryRegister(newEmail())).status).toBe(201)
+  })
+})
+
+describe(`the audit of a throttled attack, on ${databaseName}`, () => {
+  const throttled = ({ db }: TestApp) =>
+    db.rows(sql`SELECT reason, user_id, ip FROM audit_events WHERE event = 'throttled' ORDER BY id`)
+
+  test('has one event for each budget and window, from two instances at once [D6]', async () => {
+    const environment = { LIMIT_LOGIN_ACCOUNT: '3/900', TRUST_PROXY: '1' }
+    const app = await limited(environment)
+    const other = await createTestApp(environment, app.db)
+    apps.push(other)
+    const { email, userId } = await register(app.app)
+    const event = { reason: 'login-account', user_id: userId, ip: '198.51.100.1' }
+
+    const attack = () => Promise.all(times(60, (i) => guess(email, { to: i % 2 ? app : other })))
+    expect(tally(await attack())).toEqual({ 401: 3, 429: 57 })
+    expect(await throttled(app)).toEqual([event])
+
+    await app.pass(901)
+    expect(tally(await attack())).toEqual({ 401: 3, 429: 57 })
+    expect(await throttled(app)).toEqual([event, event])
+  })
+
+  test('names the network, the device or the account, and nothing of an unknown account [D6]', async () => {
+    const app = await limited({
+      LIMIT_LOGIN_ACCOUNT: '2/900',
+      LIMIT_LOGIN_ADDRESS: '3/900',
+      LIMIT_REGISTER_ADDRESS: '2/900',
+    })
+    const { email, userId } = await register(app.app)
+    const device = deviceOf(await guess(email, { to: app, guessed: password, from: '203.0.113.1' }))
+    const unknown = newEmail()
+    for (let i = 0; i < 3; i++) {
+      await guess(email, { to: app, from: '203.0.113.2', device })
+      await guess(unknown, { to: app, from: '203.0.113.3' })
+      await send(app.app, 'POST /auth/register', { body: { email: newEmail(), password } })
+    }
+    for (let i = 0; i < 20; i++) await guess(newEmail(), { to: app, from: `2001:db8::${i}` })
+
+    expect(await throttled(app)).toEqual([
+      { reason: 'register-address 127.0.0.1', user_id: null, ip: '127.0.0.1' },
+      { reason: 'login-device', user_id: userId, ip: '203.0.113.2' },
+      { reason: 'login-account', user_id: null, ip: '203.0.113.3' },
+      { reason: 'login-address 2001:db8::/64', user_id: null, ip: '2001:db8::3' },
+    ])
+    expect(JSON.stringify(await app.db.rows(sql`SELECT * FROM audit_events`))).not.toContain(unknown)
+  })
+
+  test('refuses, and counts nothing twice, if the event cannot be written [D6]', async () => {
+    const app = await limited({ LIMIT_LOGIN_ACCOUNT: '1/900' })
+    const { email } = await register(app.app)
+    await guess(email, { to: app })
+    await app.db.rows(sql`ALTER TABLE audit_events RENAME TO gone`)
+    const unaudited = await guess(email, { to: app, guessed: password })
+    await app.db.rows(sql`ALTER TABLE gone RENAME TO audit_events`)
+
+    expect(unaudited.status).toBe(500)
+    expect((await guess(email, { to: app, guessed: password })).status).toBe(429)
+    expect(await throttled(app)).toHaveLength(1)
   })
 })
 

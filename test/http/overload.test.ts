@@ -3,9 +3,10 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
-import { newEmail, password, register, send, tryLogin, useTestApp } from '../support/app.ts'
+import type request from 'supertest'
+import { deviceCookieName, newEmail, password, register, send, tryLogin, useTestApp } from '../support/app.ts'
 
 // So slow that there is time to look at what waits.
 const t = useTestApp({ BCRYPT_COST: '10', TRUST_PROXY: '1' })
@@ -76,7 +77,6 @@ test('G5 more than the queue holds: 503 overloaded with Retry-After, before anyt
 
 test('G5 one address that floods with the right password does not get the whole queue: another logs in', async () => {
   const [flooder, other] = [await register(t.app), await register(t.app)]
-  const from = (address: string, email: string) => tryLogin(server, email).set('X-Forwarded-For', address)
   const flood = Promise.all(
     Array.from({ length: 40 * availableParallelism() }, () => from('192.0.2.1', flooder.email)),
   )
@@ -86,4 +86,84 @@ test('G5 one address that floods with the right password does not get the whole 
 
   expect(answer.status).toBe(200)
   expect((await flood).some(({ status }) => status === 503)).toBe(true)
+})
+
+/** Sends requests without a pause, many at once, until `meanwhile` is over. Returns how many answers came until now. */
+async function underFlood(
+  atOnce: number,
+  flood: (i: number) => PromiseLike<request.Response>,
+  meanwhile: (hashed: () => number) => Promise<void>,
+) {
+  let hashed = 0
+  let over = false
+  const floods = Array.from({ length: atOnce }, async (_, i) => {
+    while (!over) {
+      const { status } = await flood(i)
+      if (status === 503) await delay(50)
+      else hashed++
+    }
+  })
+  while ((await hashes('waiting')) < atOnce / 2) await delay(5)
+  await meanwhile(() => hashed).finally(() => {
+    over = true
+    return Promise.all(floods)
+  })
+}
+
+const from = (address: string, email: string, headers = {}) =>
+  tryLogin(server, email).set({ 'X-Forwarded-For': address, ...headers })
+
+describe('while others log in with right passwords, all at once and again and again [G10]', () => {
+  test.each([
+    ['2 addresses, 2 accounts each, 9 logins of each', 36, (i: number) => `192.0.2.${i % 2}`, 4],
+    ['1 account from 12 addresses, 3 logins of each', 36, (i: number) => `192.0.2.${i % 12}`, 1],
+    ['1 address, 12 accounts', 36, () => '192.0.2.1', 12],
+    ['addresses of one /64', 36, (i: number) => `2001:db8::${i}`, 4],
+  ])('a login from elsewhere succeeds within a few turns: %s', async (_what, atOnce, address, accounts) => {
+    const flooders = await Promise.all(Array.from({ length: accounts }, () => register(t.app)))
+    const others = await Promise.all(Array.from({ length: 4 }, () => register(t.app)))
+    const flood = (i: number) => from(address(i), flooders[i % accounts]?.email ?? '')
+
+    await underFlood(atOnce, flood, async (hashed) => {
+      for (const [i, { email }] of others.entries()) {
+        const before = hashed()
+        expect((await from(`198.51.100.${i}`, email)).status).toBe(200)
+        expect(hashed() - before).toBeLessThanOrEqual(5)
+      }
+    })
+  })
+
+  test('a known device logs in, also from the address of the flood', async () => {
+    const [flooder, owner] = [await register(t.app), await register(t.app)]
+    const { headers } = await from('198.51.100.1', owner.email)
+    const cookies = [headers['set-cookie']].flat()
+    const device = cookies.find((line) => line?.startsWith(deviceCookieName))?.split(';')[0]
+
+    await underFlood(
+      36,
+      () => from('192.0.2.1', flooder.email),
+      async (hashed) => {
+        const before = hashed()
+        expect((await from('192.0.2.1', owner.email, { Cookie: device })).status).toBe(200)
+        expect(hashed() - before).toBeLessThanOrEqual(5)
+      },
+    )
+  })
+
+  test('logins succeed while one address registers accounts', async () => {
+    const others = await Promise.all(Array.from({ length: 4 }, () => register(t.app)))
+    const registration = () =>
+      send(server, 'POST /auth/register', {
+        body: { email: newEmail(), password },
+        headers: { 'X-Forwarded-For': '192.0.2.1' },
+      })
+
+    await underFlood(40, registration, async (hashed) => {
+      for (const [i, { email }] of others.entries()) {
+        const before = hashed()
+        expect((await from(`198.51.100.${i}`, email)).status).toBe(200)
+        expect(hashed() - before).toBeLessThanOrEqual(5)
+      }
+    })
+  })
 })
