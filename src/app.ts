@@ -11,7 +11,13 @@ import { demoFile } from './http/demo.ts'
 import { docsFile, docsPage } from './http/docs.ts'
 import { jwks } from './http/jwks.ts'
 import { notFound, problemHandler } from './http/problem.ts'
-import { closeWhile, methodNotAllowed, refuseTwoHosts, withoutCaching } from './http/rules.ts'
+import {
+  closeWhile,
+  methodNotAllowed,
+  refuseTwoHosts,
+  warnOfUnknownProxy,
+  withoutCaching,
+} from './http/rules.ts'
 import { parseCookies } from './http/token-cookie.ts'
 
 // W3C Trace Context and Baggage, and Sentry's own. Browser SDKs add these headers to every request they trace.
@@ -20,12 +26,14 @@ const tracingHeaders = ['traceparent', 'tracestate', 'baggage', 'sentry-trace']
 /** What the routes are made of; `compose.ts` builds it. */
 export interface Services {
   publicUrl: string
-  ownOrigins: readonly string[]
+  isOwnOrigin: (origin: string) => boolean
   corsOrigins: readonly string[]
   demoPage: RequestHandler | undefined
   docs: boolean
   hstsIncludeSubdomains: boolean
   trustProxy: number | readonly string[] | undefined
+  warnOfUnknownProxy: boolean
+  clock: () => number
   requestLog: RequestHandler
   publicKeys: () => JsonWebKey[]
   measure: RequestHandler
@@ -45,6 +53,7 @@ export function createApp(services: Services): express.Express {
 
   app.use(readAddress)
   app.use(services.requestLog)
+  if (services.warnOfUnknownProxy) app.use(warnOfUnknownProxy())
   app.use(services.measure)
   app.use(closeWhile(services.draining))
   app.use(
@@ -75,7 +84,8 @@ export function createApp(services: Services): express.Express {
   )
   app.use(parseCookies)
 
-  const sameSite = refuseCrossSite([...services.ownOrigins, ...services.corsOrigins])
+  const isAllowed = (origin: string) => services.isOwnOrigin(origin) || services.corsOrigins.includes(origin)
+  const sameSite = refuseCrossSite(isAllowed, services.clock)
   const token = bearer.requireAccessToken
   const live = bearer.requireLiveSession
   const noBody = readBody(emptyBody)

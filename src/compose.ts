@@ -13,7 +13,7 @@ import { createRefresh } from './auth/refresh.ts'
 import { createRefreshTokens } from './auth/refresh-token.ts'
 import { createRegister } from './auth/register.ts'
 import { createThrottle } from './auth/throttle.ts'
-import { type Config, ownOrigins } from './config.ts'
+import { type Config, ownOriginRule } from './config.ts'
 import { createAuthHandlers } from './http/auth-routes.ts'
 import { createBearer } from './http/bearer.ts'
 import { demoPage } from './http/demo.ts'
@@ -144,12 +144,14 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     const deps = { ...stores, ...tokens, passwords, throttle, prepareGrant, newSessionFor }
     const routes = createApp({
       publicUrl,
-      ownOrigins: ownOrigins(publicUrl),
+      isOwnOrigin: ownOriginRule(publicUrl, config.http.localNetwork),
       corsOrigins: config.http.corsOrigins,
       demoPage: config.http.demo ? demoPage(refreshCookie) : undefined,
       docs: config.http.docs,
       hstsIncludeSubdomains: config.http.hstsIncludeSubdomains,
       trustProxy: config.http.trustProxy,
+      warnOfUnknownProxy: config.http.warnOfUnknownProxy,
+      clock,
       requestLog: requestLog(log, { draining: () => draining }),
       publicKeys: keys.publicKeys,
       measure: metrics.observe,

@@ -42,6 +42,18 @@ const loopbackNames = ['localhost', '127.0.0.1', '[::1]']
 /** Whether an origin is on this machine, where browsers grant what they elsewhere grant to https only. */
 const isLocal = (origin: string) => loopbackNames.includes(new URL(origin).hostname)
 
+/**
+ * Returns whether an http origin is on this machine or its local network: *.localhost, *.local, or an address that is
+ * loopback, private (RFC 1918, RFC 4193) or link-local. Only development trusts these names and addresses.
+ */
+function isOnLocalNetwork(origin: string): boolean {
+  if (!isOrigin(origin) || !origin.startsWith('http:')) return false
+  const host = new URL(origin).hostname.replace(/^\[|\]$/g, '')
+  if (/(?:^|\.)localhost$|\.local$/.test(host)) return true
+  return ipaddr.isValid(host) && localRanges.includes(ipaddr.process(host).range())
+}
+const localRanges = ['loopback', 'private', 'linkLocal', 'uniqueLocal']
+
 function isOrigin(text: string): boolean {
   return URL.canParse(text) && new URL(text).origin === text && /^https?:[^*]+$/.test(text)
 }
@@ -50,10 +62,6 @@ const publicUrl = z
   .string()
   .transform((text) => text.replace(/\/$/, ''))
   .refine(isOrigin, 'must be an origin, scheme://host[:port] in lower case and without a path')
-  .refine(
-    (text) => !isOrigin(text) || text.startsWith('https:') || isLocal(text),
-    'must be https; http is for localhost only',
-  )
 
 const corsOrigins = z
   .string()
@@ -212,6 +220,10 @@ function crossProblems(values: Partial<Settings>, texts: Environment, env: Envir
     problems.push(
       'PUBLIC_URL: is required in production; set it to the origin browsers use, https://…; or NODE_ENV=development',
     )
+  if (values.PUBLIC_URL && !mayBePublicUrl(values.PUBLIC_URL, values.NODE_ENV))
+    problems.push(
+      'PUBLIC_URL: must be https; http is for localhost only, and in development for the local network',
+    )
   if (production && values.COOKIE_SECURE === false && values.PUBLIC_URL && !isLocal(values.PUBLIC_URL))
     problems.push(
       'COOKIE_SECURE: may be false in production only where PUBLIC_URL is on localhost; remove it',
@@ -234,6 +246,9 @@ function crossProblems(values: Partial<Settings>, texts: Environment, env: Envir
     problems.push('SESSION_IDLE_SECONDS: must not be more than SESSION_ABSOLUTE_SECONDS')
   return problems
 }
+
+const mayBePublicUrl = (url: string, environment: Settings['NODE_ENV'] | undefined) =>
+  url.startsWith('https:') || isLocal(url) || (environment === 'development' && isOnLocalNetwork(url))
 
 const isSecureByDefault = ({ NODE_ENV, PUBLIC_URL }: Settings) =>
   NODE_ENV === 'production' || PUBLIC_URL?.startsWith('https:') === true
@@ -357,6 +372,8 @@ export async function loadConfig(env: Environment, settings = readSettings(env))
       corsOrigins: values.CORS_ORIGINS,
       secureCookies: values.COOKIE_SECURE ?? isSecureByDefault(values),
       trustProxy: values.TRUST_PROXY,
+      warnOfUnknownProxy: values.NODE_ENV === 'production' && values.TRUST_PROXY === undefined,
+      localNetwork: values.NODE_ENV === 'development',
       demo: values.DEMO ?? values.NODE_ENV === 'development',
       docs: values.DOCS,
       hstsIncludeSubdomains: values.HSTS_INCLUDE_SUBDOMAINS,
@@ -464,4 +481,15 @@ export function ownOrigins(publicUrl: string): string[] {
   if (!isLocal(publicUrl)) return [publicUrl]
   const { protocol, port } = new URL(publicUrl)
   return loopbackNames.map((name) => `${protocol}//${name}${port && `:${port}`}`)
+}
+
+/**
+ * Returns a rule for whether an `Origin` is this server's own.
+ * @param localNetwork accept the server's port under any http name or address of the local network too
+ */
+export function ownOriginRule(publicUrl: string, localNetwork: boolean): (origin: string) => boolean {
+  const own = ownOrigins(publicUrl)
+  const { port } = new URL(publicUrl)
+  return (origin) =>
+    own.includes(origin) || (localNetwork && isOnLocalNetwork(origin) && new URL(origin).port === port)
 }

@@ -4,7 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { afterAll, describe, expect, test } from '@jest/globals'
-import { type Config, ConfigError, loadConfig, ownOrigins, settings, takeEnvironment } from '../src/config.ts'
+import {
+  type Config,
+  ConfigError,
+  loadConfig,
+  ownOriginRule,
+  ownOrigins,
+  settings,
+  takeEnvironment,
+} from '../src/config.ts'
 import { newSecret } from '../src/secrets/generate.ts'
 
 type Environment = Record<string, string | undefined>
@@ -813,3 +821,60 @@ test.each([
 ])('C3 the own origins of %s are %j', (url, expected) => {
   expect(ownOrigins(url)).toEqual(expected)
 })
+
+const ofLocalNetwork = [
+  'http://auth.localhost:3000',
+  'http://a.b.localhost:3000',
+  'http://adas-mac.local:3000',
+  'http://127.0.0.2:3000',
+  'http://10.1.2.3:3000',
+  'http://172.16.0.1:3000',
+  'http://172.31.255.255:3000',
+  'http://192.168.178.20:3000',
+  'http://169.254.1.1:3000',
+  'http://[fe80::1]:3000',
+  'http://[fd00::1]:3000',
+]
+const ofElsewhere = [
+  'http://192.168.178.20:3001',
+  'http://192.168.178.20',
+  'https://192.168.178.20:3000',
+  'http://172.32.0.1:3000',
+  'http://192.169.0.1:3000',
+  'http://100.64.0.1:3000',
+  'http://203.0.113.1:3000',
+  'http://[2001:db8::1]:3000',
+  'http://192.168.178.20.example.com:3000',
+  'http://localhost.example.com:3000',
+  'http://evillocalhost:3000',
+  'http://mylocal:3000',
+  'http://user@192.168.178.20:3000',
+  'http://192.168.178.20:3000/',
+  'http://LOCALHOST:3000',
+  'null',
+  '',
+]
+
+test.each(ofLocalNetwork)('only development counts %s as an origin of its own [C3]', (origin) => {
+  expect(ownOriginRule('http://localhost:3000', true)(origin)).toBe(true)
+  expect(ownOriginRule('http://localhost:3000', false)(origin)).toBe(false)
+})
+
+test.each(ofElsewhere)('development does not count %j as an origin of its own [C3]', (origin) => {
+  expect(ownOriginRule('http://localhost:3000', true)(origin)).toBe(false)
+})
+
+test.each(ofLocalNetwork)('PUBLIC_URL may be %s in development only', async (PUBLIC_URL) => {
+  const config = await loadConfig({ ...base, NODE_ENV: 'development', PUBLIC_URL })
+
+  expect(config.http).toMatchObject({ publicUrl: PUBLIC_URL, localNetwork: true, secureCookies: false })
+  for (const NODE_ENV of ['production', 'test'])
+    expect(await faults({ ...base, NODE_ENV, PUBLIC_URL })).toEqual(['PUBLIC_URL'])
+})
+
+test.each(['http://auth.example.com', 'http://100.64.0.1', 'http://localhost.example.com'])(
+  'PUBLIC_URL may not be %s, in development neither',
+  async (PUBLIC_URL) => {
+    expect(await faults({ ...base, NODE_ENV: 'development', PUBLIC_URL })).toEqual(['PUBLIC_URL'])
+  },
+)

@@ -22,6 +22,22 @@ export const refuseTwoHosts: RequestHandler = (req, _res, next) => {
   next()
 }
 
+/** Warns once of a proxy that the server does not know of: to the limits, all clients behind it are one. */
+export function warnOfUnknownProxy(): RequestHandler {
+  let warned = false
+  return ({ headers, log }, _res, next) => {
+    const forwarded = headers['x-forwarded-for'] ?? headers.forwarded
+    if (forwarded !== undefined && !warned) {
+      warned = true
+      log.warn(
+        { event: 'unknown_proxy' },
+        'A request came through a proxy, and TRUST_PROXY is not set: the limits see one client instead of many. Set TRUST_PROXY to the number of proxies; or have the proxy drop this header if it is a client that wrote it.',
+      )
+    }
+    next()
+  }
+}
+
 /** While the server drains, lets clients look for another instance. */
 export function closeWhile(draining: () => boolean): RequestHandler {
   return (_req, res, next) => {

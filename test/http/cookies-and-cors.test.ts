@@ -19,6 +19,7 @@ import {
   register,
   rowOf,
   send,
+  type TestApp,
   tryLogin,
   useTestApp,
 } from '../support/app.ts'
@@ -427,6 +428,85 @@ describe('cross-site requests', () => {
     const { email } = await register(secure.app)
 
     expect((await tryLogin(secure.app, email).set({ Origin })).status).toBe(status)
+  })
+})
+
+describe('the log of refused origins', () => {
+  const refusals = (on: TestApp) => on.log.filter(({ event }) => event === 'origin_refused')
+
+  test('has the origin, a line in ten seconds, and counts what it leaves out [C3]', async () => {
+    const on = await createTestApp({}, t.db)
+    const refuse = (Origin: string) => send(on.app, 'POST /auth/logout', { headers: { Origin } }).expect(403)
+    await refuse('https://app.example.com')
+    for (let i = 0; i < 5; i++) await refuse(`https://${i}.example`)
+    const first = [...refusals(on)]
+    await on.pass(11)
+    await refuse('https://later.example')
+    const all = refusals(on)
+    await on.close()
+
+    expect(first).toMatchObject([{ level: 40, origin: 'https://app.example.com', omitted: 0 }])
+    expect(all.slice(1)).toMatchObject([{ origin: 'https://later.example', omitted: 5 }])
+    expect(all[0]?.msg).toContain('CORS_ORIGINS')
+  })
+
+  test.each([
+    ['long', `https://${'a'.repeat(15_000)}`, /^https:\/\/a{192}$/],
+    ['with terminal escapes', 'https://\x9b31m\xff\tx', /^https:\/\/\?31m\?\?x$/],
+  ])('an origin that is %s is bounded and printable in it [C3]', async (_what, Origin, shown) => {
+    const on = await createTestApp({}, t.db)
+    await send(on.app, 'POST /auth/logout', { headers: { Origin } }).expect(403)
+    const [line] = refusals(on)
+    await on.close()
+
+    expect(line?.origin).toMatch(shown)
+  })
+
+  test('has nothing of requests that are let through [C3]', async () => {
+    const on = await createTestApp({}, t.db)
+    await send(on.app, 'POST /auth/logout', { headers: { Origin: own } }).expect(204)
+    await send(on.app, 'GET /livez', { headers: { Origin: evil } }).expect(200)
+    const lines = refusals(on)
+    await on.close()
+
+    expect(lines).toEqual([])
+  })
+})
+
+test('a page at an address of the local network logs in to a server in development [C3]', async () => {
+  const on = await createTestApp({ NODE_ENV: 'development', BCRYPT_COST: '10' }, t.db)
+  const status = async (Origin: string) => (await tryRegister(on).set({ Origin })).status
+  const statuses = [await status('http://192.168.178.20:3000'), await status('http://192.168.178.20:3001')]
+  await on.close()
+
+  expect(statuses).toEqual([201, 403])
+})
+
+describe('a proxy that the server does not know of', () => {
+  const production = { NODE_ENV: 'production', BCRYPT_COST: '10', PUBLIC_URL: 'https://auth.example.com' }
+  const warnings = async (environment: Record<string, string>, headers: Record<string, string>) => {
+    const on = await createTestApp(environment, t.db)
+    for (let i = 0; i < 3; i++) await send(on.app, 'GET /livez', { headers })
+    await on.close()
+    return on.log.filter(({ event }) => event === 'unknown_proxy')
+  }
+
+  test.each([{ 'X-Forwarded-For': '203.0.113.7' }, { Forwarded: 'for=203.0.113.7' }])(
+    'is warned of once in production: %j [D5]',
+    async (headers) => {
+      const lines = await warnings(production, headers)
+
+      expect(lines).toMatchObject([{ level: 40, msg: expect.stringContaining('TRUST_PROXY') }])
+      expect(JSON.stringify(lines)).not.toContain('203.0.113.7')
+    },
+  )
+
+  test('is not warned of where TRUST_PROXY is set, in development, or without the header [D5]', async () => {
+    const forwarded = { 'X-Forwarded-For': '203.0.113.7' }
+
+    expect(await warnings({ ...production, TRUST_PROXY: '1' }, forwarded)).toEqual([])
+    expect(await warnings({ ...production, NODE_ENV: 'development' }, forwarded)).toEqual([])
+    expect(await warnings(production, {})).toEqual([])
   })
 })
 

@@ -100,11 +100,9 @@ function ask(documented: Documented, client: Client, more: Presented & { id?: st
 }
 
 /** Enough to build the routes with, to see which there are. */
+const settings = { publicUrl: '', demoPage: undefined, docs: true, trustProxy: undefined, corsOrigins: [] }
 const servicesOfNothing = new Proxy({} as Services, {
-  get: (_services, name) =>
-    ({ publicUrl: '', demo: false, docs: true, trustProxy: undefined, ownOrigins: [], corsOrigins: [] })[
-      String(name)
-    ] ?? handlers,
+  get: (_services, name) => (name in settings ? Reflect.get(settings, name) : handlers),
 })
 const handlers: unknown = new Proxy(() => {}, { get: () => () => {} })
 
