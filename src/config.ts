@@ -412,6 +412,21 @@ export async function loadConfig(env: Environment, settings = readSettings(env))
   })
 }
 
+/**
+ * The settings that migrating needs, and no others.
+ * @throws ConfigError
+ */
+export async function loadDatabaseConfig(env: Environment): Promise<{ url: string; auditDays: number }> {
+  const { values, problems, openSource } = readSettings(env)
+  const lines = problems.filter((line) => /^(DATABASE_URL|AUDIT_DAYS):/.test(line))
+  const { url, message } = await readDatabaseUrl(values.DATABASE_URL, openSource)
+  if (message) lines.push(`DATABASE_URL: ${message}`)
+  else if (!url && lines.length === 0)
+    lines.push('DATABASE_URL: is required. Set it to the PostgreSQL to migrate, as the owner of the tables.')
+  if (!url || lines.length > 0) throw new ConfigError(lines)
+  return { url, auditDays: values.AUDIT_DAYS }
+}
+
 export type Config = Awaited<ReturnType<typeof loadConfig>>
 
 function deepFreeze<T extends object>(value: T): T {

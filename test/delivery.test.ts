@@ -61,7 +61,7 @@ describe('compose.yaml', () => {
 
       const config = await loadConfig(Object.fromEntries(here))
 
-      const password = read(`${folder}/.secrets/postgres_password`)
+      const password = read(`${folder}/.secrets/auth_password`)
       expect(config.database.url()).toBe(`postgres://auth:${password}@postgres:5432/auth`)
       expect(statSync(`${folder}/.secrets`).mode & 0o777).toBe(0o700)
       expect(statSync(`${folder}/.secrets/jwt_access`).mode & 0o777).toBe(0o644)
@@ -71,14 +71,27 @@ describe('compose.yaml', () => {
     expect(command).toContain(workflow.jobs.image.steps[1].run.trim())
   })
 
-  test('mounts every secret that it names', () => {
-    const { server, postgres } = compose.services
-    const paths = [...Object.values(composeSettings), postgres.environment.POSTGRES_PASSWORD_FILE]
-      .map((value) => /^\/run\/secrets\/(.*)$/.exec(value)?.[1])
-      .filter((name) => name !== undefined)
+  test('gives each service the secrets that it names, and no others', () => {
+    const namedIn = (text: string) => [...text.matchAll(/\/run\/secrets\/(\w+)/g)].map(([, name]) => name)
+    const { server, migrate, postgres } = compose.services
+    const named = {
+      server: namedIn(JSON.stringify(server)),
+      migrate: namedIn(JSON.stringify(migrate)),
+      postgres: namedIn(JSON.stringify(postgres) + read('docs/roles.sql')),
+    }
 
-    expect(paths).toEqual([...server.secrets, ...postgres.secrets])
-    expect(Object.keys(compose.secrets).sort()).toEqual(paths.sort())
+    expect({ server: server.secrets, migrate: migrate.secrets, postgres: postgres.secrets }).toEqual(named)
+    expect(Object.keys(compose.secrets).sort()).toEqual(Object.values(named).flat().sort())
+  })
+
+  test('serves by a role that owns no table, once the owner has migrated', () => {
+    const { server, migrate } = compose.services
+
+    expect(server.depends_on).toEqual({ migrate: { condition: 'service_completed_successfully' } })
+    expect(migrate.command).toEqual(['node', 'dist/migrate.js', '--grant', 'auth'])
+    expect(compose.services.postgres.volumes).toContain(
+      './docs/roles.sql:/docker-entrypoint-initdb.d/roles.sql:ro',
+    )
   })
 })
 

@@ -233,6 +233,8 @@ function refusal(error: DriverError): string {
   // duplicate_table, duplicate_object, duplicate_function
   if (['42P07', '42710', '42723'].includes(error.code ?? ''))
     return `the schema has tables of another application (${error.message}). Use a database or a schema of this server's own.`
+  if (error.code === '42501')
+    return `the role may not do what migrating or serving needs (${error.message}). As the owner of the tables: npm run migrate -- --grant ROLE`
   return `PostgreSQL refused (${error.message}). Change the URL, or the rights of its user.`
 }
 

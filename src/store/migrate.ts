@@ -86,7 +86,9 @@ async function readJournal(on: Queries): Promise<Set<string> | undefined> {
     ) AS journal`,
   )
   if (!place?.here)
-    throw new SchemaError('no schema of the search_path exists. Create one, or name another in search_path.')
+    throw new SchemaError(
+      'the search_path has no schema that this role may use. Name one in search_path; or, as the owner of the tables: npm run migrate -- --grant ROLE',
+    )
   if (place.journal === null) return undefined
   // Tables that only shine through from a later schema of the search_path are another installation's.
   if (place.journal !== place.here)
@@ -151,8 +153,24 @@ export async function checkSchema(on: Queries): Promise<void> {
     )
   if (forbidden.length > 0)
     throw new SchemaError(
-      `role "${found[0]?.role}" may not ${forbidden.join('; ')}. Grant the rights for serving, which README.md lists.`,
+      `role "${found[0]?.role}" may not ${forbidden.join('; ')}. As the owner of the tables: npm run migrate -- --grant ${found[0]?.role}`,
     )
+}
+
+/**
+ * Grants `role` what serving needs on the tables of the current schema, and takes away what it does not need. To be
+ * called as the owner of the tables, in a transaction.
+ */
+export async function grantRights(tx: Queries, role: string): Promise<void> {
+  const grantee = sql.identifier(role)
+  const [place] = await rows<{ here: string }>(tx, sql`SELECT current_schema() AS here`)
+  await tx.execute(sql`GRANT USAGE ON SCHEMA ${sql.identifier(place?.here ?? '')} TO ${grantee}`)
+  await tx.execute(sql`GRANT SELECT ON ${journal} TO ${grantee}`)
+  for (const { name, rights } of tables) {
+    const table = sql.identifier(name)
+    await tx.execute(sql`REVOKE ALL ON ${table} FROM ${grantee}`)
+    await tx.execute(sql`GRANT ${sql.raw(rights.join(', '))} ON ${table} TO ${grantee}`)
+  }
 }
 
 async function rows<T>(on: Queries, statement: SQL): Promise<T[]> {

@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -9,6 +9,7 @@ import {
   describeOnOwnServers,
   type OwnPostgres,
   query,
+  runFile,
   startPgBouncer,
   startPostgres,
 } from '../support/own-postgres.ts'
@@ -311,5 +312,71 @@ describeOnOwnServers('a failover', () => {
 
     expect((await post(started, '/auth/refresh', { refreshToken })).status).toBe(200)
     await started.end('SIGTERM')
+  })
+})
+
+describeOnOwnServers('two roles, as compose.yaml has them', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'postgres-roles-'))
+  let server: OwnPostgres
+  const as = (role: string) => server.url.replace('postgres@', `${role}:canary@`).replace(/postgres$/, 'auth')
+  const migrate = (url: string, ...args: string[]) =>
+    spawnSync(process.execPath, ['dist/migrate.js', ...args], {
+      env: { PATH: process.env.PATH ?? '', DATABASE_URL: url },
+      encoding: 'utf8',
+    })
+  beforeAll(async () => {
+    server = await startPostgres()
+    chmodSync(folder, 0o755)
+    for (const role of ['owner', 'auth']) writeFileSync(join(folder, `${role}_password`), 'canary')
+    writeFileSync(
+      join(folder, 'roles.sql'),
+      readFileSync('docs/roles.sql', 'utf8').replaceAll('/run/secrets/', `${folder}/`),
+    )
+    runFile(server.url, join(folder, 'roles.sql'))
+  })
+  afterAll(async () => {
+    await server.end()
+    rmSync(folder, { recursive: true })
+  })
+
+  test('the server says what is missing before the owner has migrated', async () => {
+    const exit = await runServer({ DATABASE_URL: as('auth') })
+
+    expect(exit).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^DATABASE_URL: .*\n$/) })
+    expect(exit.stderr).toMatch(/npm run migrate/)
+  })
+
+  test('the owner migrates, and a role that may only add to the audit serves', async () => {
+    expect(migrate(as('auth_owner'), '--grant', 'auth')).toMatchObject({ status: 0, stdout: '', stderr: '' })
+    const started = await startServer({ DATABASE_URL: as('auth'), ...limits })
+
+    await expectToServe(started)
+
+    await started.end('SIGTERM')
+    const [role] = await query(
+      server.url,
+      `SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = 'auth'`,
+    )
+    expect(role).toEqual({ rolsuper: false, rolcreaterole: false, rolcreatedb: false })
+    for (const refused of [
+      'SELECT FROM audit_events',
+      'DELETE FROM audit_events',
+      'CREATE TABLE mine (a int)',
+      'DROP TABLE users',
+    ])
+      await expect(query(as('auth'), refused)).rejects.toMatchObject({ code: '42501' })
+  })
+
+  test.each([
+    ['no URL', () => '', [], 78, /^DATABASE_URL: is required/],
+    [
+      'a role that is not there',
+      () => as('auth_owner'),
+      ['--grant', 'nobody'],
+      1,
+      /role "nobody" does not exist/,
+    ],
+  ])('npm run migrate with %s: says so', (_what, url, args, status, stderr) => {
+    expect(migrate(url(), ...args)).toMatchObject({ status, stderr: expect.stringMatching(stderr) })
   })
 })

@@ -7,8 +7,9 @@ import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { drizzle as drizzlePostgres } from 'drizzle-orm/node-postgres'
 import { drizzle as drizzlePGlite } from 'drizzle-orm/pglite'
 import pg from 'pg'
-import type { Queries } from '../../src/store/database.ts'
-import { checkSchema, migrate } from '../../src/store/migrate.ts'
+import type { Database, Queries } from '../../src/store/database.ts'
+import { createHousekeeping } from '../../src/store/housekeeping.ts'
+import { checkSchema, grantRights, migrate } from '../../src/store/migrate.ts'
 import { createPostgresDatabase } from '../support/database.ts'
 
 const migrationsFolder = 'src/store/migrations'
@@ -168,7 +169,9 @@ describe('migrations', () => {
   test('says so where no schema of the search path exists', async () => {
     await run('SET search_path = nowhere')
 
-    expect(await problem(migrate(queries))).toMatch(/^no schema of the search_path exists\. /)
+    expect(await problem(migrate(queries))).toMatch(
+      /^the search_path has no schema that this role may use\. /,
+    )
   })
 
   test.each([
@@ -220,13 +223,49 @@ describe('migrations', () => {
       expect(await asRole(() => checkSchema(queries))).toBeUndefined()
     })
 
+    test('the owner grants what serving needs, and takes away what it does not', async () => {
+      await migrate(queries)
+      await run(`GRANT ALL ON users, audit_events TO ${role}`)
+
+      await grantRights(queries, role)
+
+      expect(await asRole(() => migrate(queries))).toBeUndefined()
+      expect(await asRole(() => checkSchema(queries))).toBeUndefined()
+      for (const refused of [
+        'DELETE FROM users',
+        'SELECT FROM audit_events',
+        'UPDATE audit_events SET event = NULL',
+        'DELETE FROM audit_events',
+        'TRUNCATE audit_events',
+        'INSERT INTO auth_server_migrations (name) VALUES (NULL)',
+      ])
+        expect([refused, await asRole(async () => void (await run(refused)))]).toEqual([
+          refused,
+          expect.stringMatching(/^Failed query|permission denied/),
+        ])
+    })
+
+    test('old audit events are deleted by the owner, and by no role that may only add some', async () => {
+      await migrate(queries)
+      await grantRights(queries, role)
+      await run(`INSERT INTO audit_events (event, at) VALUES ('login', now() - interval '2 days')`)
+      const { purge } = createHousekeeping({ database: { queries } as Database, auditDays: 1 })
+      const events = () => run('SELECT event FROM audit_events')
+
+      expect(await asRole(purge)).toBeUndefined()
+      expect(await events()).toEqual([{ event: 'login' }])
+
+      await purge()
+      expect(await events()).toEqual([])
+    })
+
     test('the check of the schema names the rights that are missing', async () => {
       await migrate(queries)
       await grant('SELECT ON auth_server_migrations, users', 'SELECT, INSERT, UPDATE, DELETE ON sessions')
 
       expect(await asRole(() => checkSchema(queries))).toBe(
         `role "${role}" may not SELECT, INSERT, UPDATE, DELETE on attempts; INSERT on audit_events; INSERT, UPDATE on users. ` +
-          'Grant the rights for serving, which README.md lists.',
+          `As the owner of the tables: npm run migrate -- --grant ${role}`,
       )
     })
   })

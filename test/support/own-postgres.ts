@@ -26,7 +26,9 @@ const folders = [
 ]
 const find = (program: string) =>
   folders.map((folder) => join(folder, program)).find((path) => existsSync(path))
-const missing = ['initdb', 'postgres', 'pg_basebackup', 'pgbouncer', 'openssl'].filter((name) => !find(name))
+const missing = ['initdb', 'postgres', 'pg_basebackup', 'psql', 'pgbouncer', 'openssl'].filter(
+  (name) => !find(name),
+)
 
 /** A suite on servers of its own. Without their programs it is left out, and says so; where CI is set that is a failure. */
 export const describeOnOwnServers: (name: string, tests: () => void) => void =
@@ -149,6 +151,11 @@ async function open(folder: string): Promise<OwnPostgres> {
     },
     end: () => end(child, 'SIGINT'),
   }
+}
+
+/** Runs a file with psql, as superuser. */
+export function runFile(url: string, file: string): void {
+  run('psql', ['--no-psqlrc', '--quiet', '--set=ON_ERROR_STOP=1', `--file=${file}`, url])
 }
 
 /** A PgBouncer in front of a PostgreSQL that trusts `postgres`. */

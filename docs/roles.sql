@@ -1,0 +1,14 @@
+-- Makes a database, the role that owns its tables, and the role that serves. Once, by a superuser, with psql;
+-- compose.yaml does so at its first start. `npm run migrate -- --grant auth` grants the rights on the tables.
+\set owner_password `cat /run/secrets/owner_password`
+\set auth_password `cat /run/secrets/auth_password`
+
+CREATE ROLE auth_owner LOGIN PASSWORD :'owner_password';
+CREATE ROLE auth LOGIN PASSWORD :'auth_password';
+CREATE DATABASE auth OWNER auth_owner;
+REVOKE ALL ON DATABASE auth FROM PUBLIC;
+GRANT CONNECT ON DATABASE auth TO auth;
+
+\connect auth
+REVOKE ALL ON SCHEMA public FROM PUBLIC;
+ALTER SCHEMA public OWNER TO auth_owner;
