@@ -95,8 +95,8 @@ const isUnderBanner = () =>
   process.env.npm_lifecycle_event !== undefined &&
   process.env.npm_config_loglevel !== 'silent' &&
   !process.stdout.isTTY
-const underBanner = `npm has written its own lines in front of the secret. Take the last line only, or run: npm run -s secrets -- generate
-`
+const underBanner =
+  'npm has written lines of its own in front. Leave them out, or run: npm run -s secrets -- generate\n'
 
 function writeNew(path: string, text: string): void {
   try {

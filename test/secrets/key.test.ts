@@ -132,7 +132,7 @@ describe('E1 a private key is refused', () => {
     const problem = privateKeyProblem(text, algorithm)
 
     expect(problem).toMatch(message)
-    expect(problem).toContain(`npm run secrets -- generate --algorithm ${algorithm}`)
+    expect(problem).toContain(`npm run -s secrets -- generate --algorithm ${algorithm}`)
   })
 })
 
