@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { createRequire } from 'node:module'
 import { SourceError, type SourceFault } from './source-error.ts'
 import { type Environment, importSdk, type OpenStore, type StoredVersion } from './store.ts'
 
@@ -88,7 +89,9 @@ export async function connectGoogle(env: Environment): Promise<OpenStore> {
 // It lets everybody in and speaks no TLS, so a production server must not be led to one by a stray variable.
 async function emulator({ NODE_ENV = 'production', SECRET_MANAGER_EMULATOR_HOST }: Environment) {
   if (!SECRET_MANAGER_EMULATOR_HOST || !['development', 'test'].includes(NODE_ENV)) return {}
-  const { grpc }: Gax = await importSdk('google-gax')
+  // A dependency of the SDK's, which pnpm and Yarn hide from everything but the SDK. So look from there.
+  const sdkFile = createRequire(import.meta.url).resolve('@google-cloud/secret-manager')
+  const { grpc }: Gax = createRequire(sdkFile)('google-gax')
   const [apiEndpoint, port = 443] = SECRET_MANAGER_EMULATOR_HOST.split(':')
   return { apiEndpoint, port: Number(port), sslCreds: grpc.credentials.createInsecure() }
 }
