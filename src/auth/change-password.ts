@@ -40,7 +40,7 @@ export function createChangePassword(deps: {
     let account = await users.credentialsById(userId)
     const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account)
 
-    const guesser = { ...device, account: userId, userId, knownDevice }
+    const guesser = { ...device, account: userId, userId, knownDevice, session: sessionId }
     const granted = await deps.throttle.guess(guesser, async () => {
       const live = await sessions.find(sessionId, userId)
       if (!live) throw new AuthError('session_ended')

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { AttemptStore, CountedAttempt, Limit } from '../store/attempts.ts'
 import type { Caller } from '../store/audit.ts'
-import { AuthError } from './errors.ts'
+import { AuthError, ifPossible } from './errors.ts'
 import { networksOf } from './network.ts'
 
 /** `undefined`: no limit. */
@@ -19,6 +19,8 @@ export interface Guesser extends Caller {
   userId: string | undefined
   /** A device that has logged in to this account before. */
   knownDevice: string | undefined
+  /** A session of this account that asks to change the password. */
+  session?: string | undefined
 }
 
 /** How many attempts there may be `of` an account, a device or a network. */
@@ -39,7 +41,8 @@ const loginsPerFailure = 10
 export function createThrottle({ attempts, limits }: { attempts: AttemptStore; limits: Limits }) {
   /**
    * Runs `work`, which checks a password, if there is room for one more login and one more wrong guess. A device that
-   * the account knows has a budget of its own, so that whoever keeps failing elsewhere does not lock the owner out.
+   * the account knows has a budget of its own, and so has a session, so that whoever keeps failing elsewhere does not
+   * lock the owner out.
    * @param work gives undefined for a wrong guess; only that stays counted as one
    * @throws AuthError `too_many_attempts`, and what `work` throws
    */
@@ -52,6 +55,7 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
     try {
       const result = await work()
       if (result !== undefined) await giveBackGuess()
+      else if (guesser.session && limits.loginAccount) await countFailedLogin(guesser)
       return result
     } catch (error) {
       const code = error instanceof AuthError ? error.code : undefined
@@ -65,19 +69,23 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
   const allLogins = ({ ip }: Guesser) =>
     addressBudgets('all-logins-address', ip, multiple(limits.loginAddress, loginsPerFailure))
 
-  function wrongGuesses({ account, knownDevice, ip }: Guesser): Budget[] {
+  // A wrong guess of a session counts as a failed login too, if there is room. Strangers may have used up the room, and
+  // must not keep a user who is logged in from changing the password.
+  async function countFailedLogin(guesser: Guesser): Promise<void> {
+    await ifPossible(take(wrongGuesses({ ...guesser, session: undefined }), guesser))
+  }
+
+  function wrongGuesses({ account, knownDevice, session, ip }: Guesser): Budget[] {
     const of = digest(account)
     const limit = limits.loginAccount
-    if (!knownDevice || !limit)
+    if (limit && session) return [{ name: 'login-session', of: session, limit }]
+    if (limit && knownDevice)
       return [
-        ...addressBudgets('login-address', ip, limits.loginAddress),
-        { name: 'login-account', of, limit },
+        // Whoever has had the password can have made many devices, so together they have a limit too.
+        { name: 'login-devices', of, limit: multiple(limit, devicesPerAccount) },
+        { name: 'login-device', of: knownDevice, limit },
       ]
-    return [
-      // Whoever has had the password can have made many devices, so together they have a limit too.
-      { name: 'login-devices', of, limit: multiple(limit, devicesPerAccount) },
-      { name: 'login-device', of: knownDevice, limit },
-    ]
+    return [...addressBudgets('login-address', ip, limits.loginAddress), { name: 'login-account', of, limit }]
   }
 
   /** Counts a registration. @throws AuthError `too_many_attempts` */

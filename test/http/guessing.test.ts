@@ -18,6 +18,7 @@ import {
   enable,
   expectProblem,
   expectUnavailable,
+  login,
   newEmail,
   otherPassword,
   password,
@@ -33,6 +34,11 @@ import { notUnderTest, someDevice } from '../support/fakes.ts'
 
 const limit = 10
 const t = useTestApp({ LIMIT_LOGIN_ACCOUNT: `${limit}/900`, TRUST_PROXY: '1' })
+const addressed = useTestApp({
+  LIMIT_LOGIN_ACCOUNT: `${limit}/900`,
+  LIMIT_LOGIN_ADDRESS: '20/900',
+  TRUST_PROXY: '1',
+})
 const apps: TestApp[] = []
 afterAll(async () => {
   for (const app of apps) await app.close()
@@ -208,20 +214,74 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect(answers[0]).toMatchObject({ problem: { status: 429 }, retry: true })
   })
 
-  test('a wrong currentPassword counts as a failed login, before the session is looked at', async () => {
+  const newPassphrase = 'a brand new passphrase'
+  const change = (as: Client, currentPassword: string, headers = {}) =>
+    send(t.app, 'POST /auth/password', { as, body: { currentPassword, newPassword: newPassphrase }, headers })
+
+  test('a wrong currentPassword counts as a failed login', async () => {
     const client = await register(t.app)
-    const change = (currentPassword: string) =>
-      send(t.app, 'POST /auth/password', {
-        as: client,
-        body: { currentPassword, newPassword: 'a brand new passphrase' },
-      })
     await Promise.all(times(limit - 1, () => guess(client.email)))
 
-    expectProblem(await change(otherPassword), 403, 'wrong_password')
-    expectProblem(await change(password), 429, 'too_many_attempts')
+    expectProblem(await change(client, otherPassword), 403, 'wrong_password')
+
     expectProblem(await guess(client.email, { guessed: password }), 429, 'too_many_attempts')
+  })
+
+  test('a wrong currentPassword on a known device counts as a failed login of the device', async () => {
+    const client = await register(t.app)
+    const known = deviceOf(await guess(client.email, { guessed: password }))
+    await Promise.all(times(limit - 1, () => guess(client.email, { device: known })))
+
+    const Cookie = `${deviceCookieName}=${known}`
+    expectProblem(await change(client, otherPassword, { Cookie }), 403, 'wrong_password')
+
+    expectProblem(await guess(client.email, { guessed: password, device: known }), 429, 'too_many_attempts')
+    expect((await guess(client.email, { guessed: password })).status).toBe(200)
+  })
+
+  test.each([
+    ['of strangers', {}],
+    ['from the same address', { 'X-Forwarded-For': '198.51.100.1' }],
+  ])(
+    'a session changes the password after more wrong guesses %s than there may be [D4]',
+    async (_by, headers) => {
+      const client = await register(addressed.app)
+      await Promise.all(times(limit + 5, () => guess(client.email, { to: addressed })))
+      const rest = times(15, () => guess(newEmail(), { to: addressed }))
+      await Promise.all(rest)
+      expectProblem(await guess(client.email, { to: addressed, guessed: password }), 429, 'too_many_attempts')
+
+      const changed = await send(addressed.app, 'POST /auth/password', {
+        as: client,
+        body: { currentPassword: password, newPassword: newPassphrase },
+        headers,
+      })
+
+      expect(changed.status).toBe(200)
+    },
+  )
+
+  test('a session has a budget of its own for wrong guesses, and other sessions keep theirs [D4]', async () => {
+    const client = await register(t.app)
+    const other = await login(t.app, client.email)
+
+    const answers = await Promise.all(times(limit + 5, () => change(client, otherPassword)))
+
+    expect(tally(answers)).toEqual({ 403: limit, 429: 5 })
+    expectProblem(await change(client, password), 429, 'too_many_attempts')
     await send(t.app, 'POST /auth/logout', { token: client.refreshToken })
-    expectProblem(await change(password), 429, 'too_many_attempts')
+    expectProblem(await change(client, password), 429, 'too_many_attempts')
+    expect((await change(other, password)).status).toBe(200)
+  })
+
+  test('a session that has ended is 401, and counts nothing', async () => {
+    const client = await register(t.app)
+    await send(t.app, 'POST /auth/logout', { token: client.refreshToken })
+
+    const answers = await Promise.all(times(limit + 1, () => change(client, otherPassword)))
+
+    expect(tally(answers)).toEqual({ 401: limit + 1 })
+    expect((await guess(client.email, { guessed: password })).status).toBe(200)
   })
 
   test('a rejected new password and a change that succeeds count nothing', async () => {
