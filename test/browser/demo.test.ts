@@ -197,6 +197,8 @@ inBrowser('the page to try the server', () => {
     const taken = await newUser(stage)
     const page = await open()
     const tryIt = async (email: string, password: string, field: string, text: string) => {
+      // Playwright cannot select the text of an e-mail field in Firefox, so it would add to what is there.
+      await page.evaluate(() => document.forms.item(0)?.reset())
       await page.getByLabel('E-mail address').fill(email)
       await passwordField(page).fill(password)
       await press(page, 'Register')
