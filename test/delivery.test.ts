@@ -108,6 +108,17 @@ describe('probes', () => {
   })
 })
 
+test('lets pods of the Kubernetes example reach DNS and PostgreSQL only', () => {
+  const { policyTypes, egress } = ofKind('NetworkPolicy').spec
+
+  expect(policyTypes).toEqual(['Ingress', 'Egress'])
+  expect(egress.map(({ ports }: { ports: { port: number }[] }) => ports.map(({ port }) => port))).toEqual([
+    [53, 53],
+    [5432],
+  ])
+  for (const { to } of egress) expect(to).not.toHaveLength(0)
+})
+
 test('what Kubernetes routes to the outside is the port of the server, not the one of the metrics', () => {
   const ports = Object.fromEntries(
     container.ports.map(({ name, containerPort }: Record<string, unknown>) => [name, containerPort]),
@@ -128,8 +139,14 @@ test('one version of Node in every stage of the image, tested in CI, and the old
   expect(engines.node).toBe(`>=${tested[0]}`)
 })
 
-test('one version of PostgreSQL in compose.yaml and CI', () => {
-  expect(workflow.jobs.test.services.postgres.image).toBe(compose.services.postgres.image)
+test('one version of PostgreSQL in compose.yaml, CI, the README and the page for contributors', () => {
+  const { image } = compose.services.postgres
+  const [, version] = /^postgres:(\d+)\.\d+-/.exec(image) ?? []
+
+  for (const { services } of [workflow.jobs.test, workflow.jobs.stores])
+    expect(services.postgres.image).toBe(image)
+  expect(read('docs/CONTRIBUTING.md').match(/postgres:[\w.-]+-bookworm/g)).toEqual([image])
+  expect(read('README.md')).toContain(`Tested on PostgreSQL 15 and ${version}`)
 })
 
 test('finds the suites of each project in a clone whose folder has brackets and other signs in its name', () => {
