@@ -145,6 +145,24 @@ describeOnPostgres('a PostgreSQL database that is set up in its own way', () => 
     ])
   })
 
+  test.each([
+    // This machine too, but not by a name that says so.
+    ['0.0.0.0', 1],
+    ['127.0.0.1', 0],
+  ])('in production, the network between can read along to %s: %d warnings', async (host, warnings) => {
+    const server = await startServer({
+      NODE_ENV: 'production',
+      PUBLIC_URL: 'http://localhost:3000',
+      BCRYPT_COST: '10',
+      LOG_LEVEL: 'warn',
+      DATABASE_URL: as('postgres', '-csearch_path=by_url').replace('127.0.0.1', host),
+    })
+    await server.end('SIGTERM')
+
+    const told = server.output.filter((line) => line.includes('without verified TLS'))
+    expect(told.map((line) => JSON.parse(line).level)).toEqual(Array(warnings).fill(40))
+  })
+
   test('read-only: 503 with Retry-After, cookie kept, /readyz says read_only, and back by itself [G2]', async () => {
     const server = await startServer({ DATABASE_URL: as('postgres', '-csearch_path=by_url') })
     const { refreshToken = '' } = await post(server, '/auth/register', { body: newBody() })
