@@ -518,6 +518,7 @@ describe('check', () => {
     }
     const filesOf = (days: number, previousDays = days) => ({
       PUBLIC_URL: 'https://auth.example.com',
+      DATA_DIR: 'memory://',
       JWT_ACCESS_SECRET_FILE: write(`access-${days}`, 1),
       JWT_REFRESH_SECRET_FILE: write(`refresh-${days}`, days),
       JWT_REFRESH_SECRET_PREVIOUS_FILE: write(`previous-${days}`, previousDays),

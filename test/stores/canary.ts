@@ -174,7 +174,7 @@ export function launch(args: string[], options: { cwd: string; env: Record<strin
 }
 
 /** Asks again until there is an answer other than undefined. */
-export async function until<T>(ask: () => T | undefined | Promise<T | undefined>, seconds = 30): Promise<T> {
+export async function until<T>(ask: () => T | undefined | Promise<T | undefined>, seconds = 120): Promise<T> {
   const deadline = performance.now() + seconds * 1000
   for (;;) {
     const answer = await ask()
