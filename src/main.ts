@@ -10,6 +10,7 @@ import { ConfigError, exitConfig, loadConfig, takeEnvironment } from './config.t
 import { banner, forPeople } from './dev-output.ts'
 import { operatorListener } from './http/metrics.ts'
 import { errorInBrief } from './http/request-log.ts'
+import { withTimeToRead } from './http/rules.ts'
 import { openOutput } from './output.ts'
 import { DatabaseUrlError } from './store/database-url.ts'
 
@@ -25,6 +26,11 @@ const patience: ServerOptions = {
   keepAliveTimeout: 75_000,
   connectionsCheckingInterval: 1_000,
 }
+
+// Slow readers are cut off too. Node closes a connection on which nothing moves after once or twice `stallMs`. An answer
+// has to be taken within `readingMs`, however slowly: that is 40 kbit/s for the largest one.
+const stallMs = 20_000
+const readingMs = 300_000
 
 const notes = openOutput(2)
 const output = openOutput(1, (reason) =>
@@ -86,14 +92,11 @@ async function start(): Promise<void> {
   const services = await compose(config, log)
   const { host } = config.http
   if (config.http.metricsPort !== undefined) await serveMetrics(config.http.metricsPort)
-  const server = createServer(patience)
-  server.maxConnections = maxConnections
-  // All of them, as many as fit into 16 KiB: of those that Node would drop, one may be what a proxy has added.
-  server.maxHeadersCount = 0
+  const server = createPatientServer()
   const port = await listen(server, host, config.http.port, 'PORT')
   // In the same turn as the port is bound, so that no request can come before there is somebody to answer it.
   const origin = config.http.publicUrl ?? `http://localhost:${port}`
-  server.on('request', services.app(origin))
+  server.on('request', withTimeToRead(services.app(origin), readingMs))
   const url = localUrl(host, port)
   // Programs wait for this line: it is JSON in development too, and at every LOG_LEVEL.
   pino({}, output).info(
@@ -137,8 +140,9 @@ async function start(): Promise<void> {
   }
 
   async function serveMetrics(wanted: number): Promise<void> {
-    const metricsServer = createServer(
-      patience,
+    const metricsServer = createPatientServer()
+    metricsServer.on(
+      'request',
       operatorListener(services.metrics, {
         droppedLogLines: output.dropped,
         hosts: [host, ...config.http.metricsHosts],
@@ -147,6 +151,15 @@ async function start(): Promise<void> {
     const bound = await listen(metricsServer, host, wanted, 'METRICS_PORT')
     log.info({ url: `${localUrl(host, bound)}/metrics` }, 'serving metrics')
   }
+}
+
+function createPatientServer(): Server {
+  const server = createServer(patience)
+  server.timeout = stallMs
+  server.maxConnections = maxConnections
+  // All of them, as many as fit into 16 KiB: of those that Node would drop, one may be what a proxy has added.
+  server.maxHeadersCount = 0
+  return server
 }
 
 function listen(server: Server, host: string, port: number, setting: string): Promise<number> {

@@ -1,11 +1,23 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, statSync } from 'node:fs'
 import type { Request, RequestHandler } from 'express'
 import { AuthError } from '../auth/errors.ts'
 import { pagePolicy } from './docs.ts'
 import type { TokenCookie } from './token-cookie.ts'
 
-// Built from src/client. Read for each request, because `npm run build:client` may build them again.
-const read = (name: string) => readFileSync(new URL(`../../dist/client/${name}`, import.meta.url), 'utf8')
+const contents = new Map<string, { modified: number; text: string; bytes: Buffer }>()
+
+// Built from src/client. Read when it has changed, because `npm run build:client` may build it again. All answers share
+// the bytes: clients that do not read them would otherwise hold one copy each in memory.
+function read(name: string) {
+  const file = new URL(`../../dist/client/${name}`, import.meta.url)
+  const { mtimeMs: modified } = statSync(file)
+  const known = contents.get(name)
+  if (known?.modified === modified) return known
+  const bytes = readFileSync(file)
+  const content = { modified, text: bytes.toString(), bytes }
+  contents.set(name, content)
+  return content
+}
 
 const files = ['demo.css', 'demo.js', 'auth-client.js', 'browser-name.js', 'messages.js']
 
@@ -14,7 +26,7 @@ export function demoPage(refreshCookie: TokenCookie): RequestHandler {
   const policy = `${pagePolicy}; require-trusted-types-for 'script'; trusted-types 'none'`
   return (req, res) => {
     const none = sendsStrictCookies(req) && refreshCookie.read(req).kind === 'none'
-    const page = read('demo.html').replace(
+    const page = read('demo.html').text.replace(
       'data-login="unknown"',
       `data-login="${none ? 'none' : 'unknown'}"`,
     )
@@ -30,5 +42,5 @@ const sendsStrictCookies = (req: Request) =>
 export const demoFile: RequestHandler = (req, res) => {
   const name = String(req.params.file)
   if (!files.includes(name)) throw new AuthError('not_found')
-  res.type(name).send(read(name))
+  res.type(name).send(read(name).bytes)
 }

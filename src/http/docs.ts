@@ -8,11 +8,12 @@ import { AuthError } from '../auth/errors.ts'
 
 /** Serves the OpenAPI document. */
 export function createOpenapi(server: { publicUrl: string; cookieName: string }): RequestHandler {
-  let document: unknown
+  // One for all answers: clients that do not read them would otherwise hold one each in memory.
+  let document: Buffer | undefined
   return async (_req, res) => {
     const { openapiDocument } = await import('./openapi.ts')
-    document ??= openapiDocument(server)
-    res.json(document)
+    document ??= Buffer.from(JSON.stringify(openapiDocument(server)))
+    res.type('json').send(document)
   }
 }
 

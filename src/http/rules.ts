@@ -64,6 +64,15 @@ export function withBoundedPipelining(listener: RequestListener): RequestListene
   }
 }
 
+/** Cuts connections whose client has not taken an answer within so many milliseconds of its request. */
+export function withTimeToRead(listener: RequestListener, milliseconds: number): RequestListener {
+  return (req, res) => {
+    const timer = setTimeout(() => req.socket.destroy(), milliseconds).unref()
+    res.once('close', () => clearTimeout(timer))
+    listener(req, res)
+  }
+}
+
 /** A target that cannot be parsed is one that no route has. Express would answer it by itself, in HTML. */
 export function withParsableTarget(app: Express): RequestListener {
   return (req, res) => {

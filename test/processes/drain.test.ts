@@ -1,8 +1,9 @@
 import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, test } from '@jest/globals'
-import { type ServerProcess, send, startServer } from '../support/server.ts'
+import { residentMegabytes, type ServerProcess, send, startServer } from '../support/server.ts'
 
 const credentials = { email: 'ada@example.com', password: 'my dog is called rex' }
 
@@ -26,6 +27,30 @@ async function open({ url }: ServerProcess, text = ''): Promise<{ socket: Socket
   socket.write(text)
   return { socket, received: () => received }
 }
+
+/** A raw connection whose answers stay unread until a test reads them. */
+async function openUnread({ url }: ServerProcess, text: string): Promise<Socket> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  socket.on('error', () => {})
+  socket.pause()
+  await once(socket, 'connect')
+  socket.write(text)
+  return socket
+}
+
+/** Reads so many bytes more, or until the connection ends. */
+async function readToEnd(socket: Socket, most: number): Promise<number> {
+  let bytes = 0
+  socket.resume().on('data', (chunk) => {
+    bytes += chunk.length
+    if (bytes >= most) socket.destroy()
+  })
+  if (!socket.closed) await once(socket, 'close')
+  return bytes
+}
+
+/** The connections and files that a server has open. */
+const openFiles = ({ process: { pid } }: ServerProcess) => readdirSync(`/proc/${pid}/fd`).length
 
 const post = (path: string, headers: string, body: string) =>
   `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${headers}\r\n\r\n${body}`
@@ -164,6 +189,31 @@ describe('F3 slow and greedy clients', () => {
     await server.end('SIGTERM')
 
     expect(served.status).toBe(200)
+  })
+
+  test('clients that do not read their answers are cut off, and hold no memory; one that reads slowly is not [F3]', async () => {
+    const server = await startServer({})
+    const file = await fetch(`${server.url}/docs/swagger-ui-bundle.js`)
+    const size = 8 * (await file.arrayBuffer()).byteLength
+    const requests = 'GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(8)
+    const slow = await openUnread(server, requests)
+    const [memory, files] = [residentMegabytes(server), openFiles(server)]
+    const stalled = await Promise.all(Array.from({ length: 100 }, () => openUnread(server, requests)))
+    while (openFiles(server) < files + stalled.length) await delay(100)
+    const added = residentMegabytes(server) - memory
+
+    let taken = 0
+    while (openFiles(server) > files) {
+      taken += slow.read()?.length ?? 0
+      await delay(1000)
+    }
+    taken += await readToEnd(slow, size - taken)
+    const received = await Promise.all(stalled.map((socket) => readToEnd(socket, size)))
+    await server.end('SIGTERM')
+
+    expect(added).toBeLessThan(100)
+    expect(taken).toBeGreaterThanOrEqual(size)
+    for (const bytes of received) expect(bytes).toBeLessThan(size)
   })
 
   test('headers after thousands of others count as well: none that a proxy has added is lost', async () => {

@@ -1,0 +1,52 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { expect, test } from '@jest/globals'
+import { withTimeToRead } from '../../src/http/rules.ts'
+
+const answer = Buffer.alloc(30_000_000)
+
+async function serve(milliseconds: number) {
+  const server = createServer(withTimeToRead((_req, res) => void res.end(answer), milliseconds))
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  return server
+}
+
+test('a client that takes an answer in trickles is cut off when its time is over [F3]', async () => {
+  const server = await serve(500)
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').pause()
+  socket.on('error', () => {})
+  socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+
+  let taken = 0
+  const [connection] = await once(server, 'connection')
+  while (!connection.closed) {
+    taken += socket.read(1000)?.length ?? 0
+    await delay(20)
+  }
+  socket.destroy()
+  server.close()
+
+  expect(taken).toBeGreaterThan(0)
+  expect(taken).toBeLessThan(answer.length)
+})
+
+test('a connection whose answers are taken in time lives on after that time [F3]', async () => {
+  const server = await serve(3000)
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').resume()
+  for (let times = 0; times < 2; times++) {
+    let taken = 0
+    const take = (chunk: Buffer) => {
+      taken += chunk.length
+    }
+    socket.on('data', take).write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    while (taken < answer.length) await delay(10)
+    socket.off('data', take)
+    await delay(3100)
+  }
+
+  expect(socket.closed).toBe(false)
+  socket.destroy()
+  server.close()
+})
