@@ -1,9 +1,11 @@
-// Whether the time of a refused login tells what it was refused for (ASVS 5.0.0, 6.3.8): samples of each reason, taken in
+// Whether the time of a refused login tells what it was refused for (ASVS 5.0.0, 6.3.8), or what its account's hash costs:
+// hashes of two costs are in the database, as after BCRYPT_COST was lowered. Samples of each reason, taken in
 // turns, and for each pair the chance that one of the one takes longer than one of the other (Mann and Whitney). 0.5 says
 // nothing can be told; with this many samples, what cannot be told lies between 0.44 and 0.56.
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import bcrypt from 'bcrypt'
 import { sql } from 'drizzle-orm'
 import { pino } from 'pino'
 import { compose } from '../../src/compose.ts'
@@ -45,18 +47,23 @@ async function refuse(email: string, guessed: string): Promise<number> {
   return performance.now() - begin
 }
 
-for (const email of ['known@example.com', 'disabled@example.com'])
+for (const email of ['known@example.com', 'disabled@example.com', 'dearer@example.com'])
   await post('/auth/register', { email, password })
 await database.queries.execute(sql`UPDATE users SET disabled_at = now() WHERE email = 'disabled@example.com'`)
+const dearerHash = bcrypt.hashSync('a password that nobody tries', 11)
+await database.queries.execute(
+  sql`UPDATE users SET password_hash = ${dearerHash} WHERE email = 'dearer@example.com'`,
+)
 
 const reasons = {
   unknown: (i: number) => refuse(`nobody-${i}@example.com`, password),
   wrong: () => refuse('known@example.com', wrong),
+  dearer: () => refuse('dearer@example.com', wrong),
   disabled: () => refuse('disabled@example.com', password),
 }
 type Reason = keyof typeof reasons
 const names = Object.keys(reasons) as Reason[]
-const times: Record<Reason, number[]> = { unknown: [], wrong: [], disabled: [] }
+const times: Record<Reason, number[]> = { unknown: [], wrong: [], dearer: [], disabled: [] }
 for (let round = -10; round < samplesEach; round++)
   for (const name of names.toSorted(() => Math.random() - 0.5)) {
     const time = await reasons[name](round)
@@ -72,6 +79,8 @@ for (const name of names) console.log(`${name}: median ${median(times[name]).toF
 for (const [a, b] of [
   ['unknown', 'wrong'],
   ['disabled', 'wrong'],
+  ['dearer', 'wrong'],
+  ['unknown', 'dearer'],
   ['unknown', 'disabled'],
 ] as const)
   console.log(`a login refused as ${a} takes longer than as ${b}: ${chance(times[a], times[b]).toFixed(3)}`)

@@ -91,21 +91,25 @@ test('G5 one address that floods with the right password does not get the whole 
 /** Sends requests without a pause, many at once, until `meanwhile` is over. Returns how many answers came until now. */
 async function underFlood(
   atOnce: number,
-  flood: (i: number) => PromiseLike<request.Response>,
+  flood: (i: number) => request.Test,
   meanwhile: (hashed: () => number) => Promise<void>,
 ) {
   let hashed = 0
   let over = false
+  const underWay = new Map<number, request.Test>()
   const floods = Array.from({ length: atOnce }, async (_, i) => {
     while (!over) {
-      const { status } = await flood(i)
-      if (status === 503) await delay(50)
+      const sending = flood(i)
+      underWay.set(i, sending)
+      const answer = await sending.catch(() => undefined)
+      if (answer?.status === 503) await delay(50)
       else hashed++
     }
   })
   while ((await hashes('waiting')) < atOnce / 2) await delay(5)
   await meanwhile(() => hashed).finally(() => {
     over = true
+    for (const sending of underWay.values()) sending.abort()
     return Promise.all(floods)
   })
 }
