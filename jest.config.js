@@ -21,7 +21,11 @@ export default {
       globalSetup: '<rootDir>/test/support/prepare-image.ts',
     },
     { displayName: 'processes', ...suites('/processes') },
-    { displayName: 'browser', ...suites('/browser') },
+    {
+      displayName: 'browser',
+      ...suites('/browser'),
+      globalSetup: '<rootDir>/test/browser/require-browser.ts',
+    },
     {
       displayName: 'stores',
       ...suites('/stores'),

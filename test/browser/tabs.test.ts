@@ -247,7 +247,7 @@ inBrowser('a login and its tabs', () => {
     // All tabs of a machine have the same clock.
     await passLifetime(tab, other)
     stage.gate.refreshes.length = 0
-    stage.gate.play('/auth/refresh', 800, 1)
+    stage.gate.play('/auth/refresh', 3_000, 1)
     const before = stage.gate.count('/auth/sessions')
 
     const asked = tab.evaluate(() =>
