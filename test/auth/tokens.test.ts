@@ -315,7 +315,7 @@ describe.each(kinds)('$name tokens', (kind) => {
       const start = loadConfig({ ...testEnvironment, [name]: value })
 
       await expect(start).rejects.toThrow(ConfigError)
-      await expect(start).rejects.toThrow(new RegExp(`^${name}: is a PEM or JWK key`))
+      await expect(start).rejects.toThrow(new RegExp(`^${name}: is a PEM, JWK or SSH key`))
     })
   })
 

@@ -26,6 +26,13 @@ export interface Exit {
   stdout: string
 }
 
+// A test that fails before it ends its servers must not keep the test runner waiting for them.
+const running = new Set<ChildProcess>()
+const { afterAll } = globalThis as { afterAll?: (work: () => void) => void }
+afterAll?.(() => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 const folders: string[] = []
 process.once('exit', () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true })
@@ -87,6 +94,8 @@ export async function killServerAfter(milliseconds: number, settings: Record<str
 
 function launch(settings: Record<string, string>, cwd = temporaryFolder(), program = builtServer) {
   const child = spawn(process.execPath, [resolve(program)], { cwd, env: serverEnvironment(settings) })
+  running.add(child)
+  child.once('exit', () => running.delete(child))
   const lines: string[] = []
   const output = createInterface({ input: child.stdout })
   const listening = new Promise<string>((resolve) => {
