@@ -154,7 +154,8 @@ test('finds the suites of each project in a clone whose folder has brackets and 
   const clone = join(outside, 'test/stores/auth (1) [x] a!b {c,d} +(e)')
   const files = { quick: 'http/a', processes: 'processes/b', stores: 'stores/c', browser: 'browser/d' }
   try {
-    for (const file of ['jest.config.js', 'package.json', 'test/support', 'test/stores/install-sdks.ts'])
+    const setups = ['test/support', 'test/stores/install-sdks.ts', 'test/browser/require-browser.ts']
+    for (const file of ['jest.config.js', 'package.json', ...setups])
       cpSync(file, join(clone, file), { recursive: true })
     for (const file of Object.values(files)) {
       mkdirSync(dirname(join(clone, 'test', file)), { recursive: true })
