@@ -43,7 +43,7 @@ export function createDeviceTokens(options: {
       }
     },
 
-    /** Returns the device's id if the token is one of this account and epoch. Ignores a token nobody can judge now. */
+    /** Returns the device's id if the token is one of this account and epoch. Ignores a token whose key is unavailable. */
     async verify(
       token: string | undefined,
       account: Pick<Credentials, 'userId' | 'epoch'> | undefined,

@@ -84,7 +84,7 @@ export function createFairQueue({ concurrency, capacity }: { concurrency: number
           job.gone?.removeEventListener('abort', giveUp)
           reject(new AuthError('overloaded', { cause }))
         }
-        const giveUp = () => refuse('nobody waits for it any more')
+        const giveUp = () => refuse('its client has gone')
         const entry: Waiting = {
           ...job,
           giveWay: () => refuse('the queue is full'),

@@ -54,7 +54,7 @@ export function createSigner(kind: Pick<TokenKind, 'typ' | 'keys' | 'issuer' | '
 /**
  * Verifies everything about a token but its end, which each kind judges by a clock of its own.
  * @returns its claims, or undefined where it is not a token of this kind
- * @throws AuthError `unavailable` where its key is out of reach, and where a kind says so of tokens from the future
+ * @throws AuthError `unavailable` if its key is unavailable, or if its kind says so of tokens from the future
  */
 export async function verifyToken<Claims extends CommonClaims>(
   token: string,

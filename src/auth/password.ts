@@ -14,7 +14,7 @@ export interface HashedPassword {
 
 /** Who a password is hashed for. The queue is fair to addresses and accounts, and knows devices. */
 export interface Asker {
-  /** The account's id; for an address that nobody has, what was typed. */
+  /** The account's id, or what was typed if there is no account. */
   account: string
   ip: string | undefined
   /** A device that has logged in to this account before. */
@@ -76,7 +76,7 @@ export function createPasswords(options: {
 
     /**
      * Call this before anything else is done for a request that needs a hash.
-     * @throws AuthError `overloaded` if the queue is full and nobody would give way
+     * @throws AuthError `overloaded` if the queue is full and no other job would give way
      */
     refuseIfFull(asker = server): void {
       if (queue.isFullFor(jobOf(asker))) throw new AuthError('overloaded')

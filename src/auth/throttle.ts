@@ -13,7 +13,7 @@ export interface Limits {
 
 /** Whose password is guessed, and by whom. */
 export interface Guesser extends Caller {
-  /** The account's id; for an address that nobody has, what was typed: both are throttled alike. */
+  /** The account's id, or what was typed if there is no account: both are throttled alike. */
   account: string
   /** For the audit, which does not have what was typed. */
   userId: string | undefined

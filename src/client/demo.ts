@@ -131,7 +131,7 @@ function sessionItem({ id, current, createdAt, userAgent }: Session): HTMLElemen
   return item
 }
 
-// The status says why a login is over, and nobody waits for what a login or logout in another tab has overtaken.
+// The status says why a login is over, and the page ignores what a login or logout in another tab has overtaken.
 const isSaidElsewhere = (failure: unknown) =>
   ['overtaken', 'session_ended'].includes((failure as Partial<AuthClientError>).code ?? '')
 

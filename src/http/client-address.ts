@@ -12,7 +12,7 @@ declare global {
 
 /**
  * Reads the client's address when the request begins. A socket loses it when the client resets the connection, and the
- * request would be charged to nobody.
+ * request would not be charged to its client.
  *
  * Express trusts what TRUST_PROXY says. If a proxy wrote no address (`unknown`), the nearest one before it counts.
  */

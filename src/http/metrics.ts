@@ -5,7 +5,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { RefreshOutcome } from '../auth/refresh.ts'
 import type { KeysReport } from '../secrets/keys.ts'
 
-// Node knows 35 methods. Each one would be a label, on every route, for whoever sends it.
+// Node knows 35 methods. A client that sends them all would make a label of each, on every route.
 const methods = ['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS']
 
 /** What is measured, for Prometheus. Labels have few values each, and none that a client makes up. */

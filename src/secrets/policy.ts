@@ -79,14 +79,14 @@ function materialRule(text: string): string | undefined {
  * @returns what is wrong and how to fix it, without any part of the key; undefined if the key is good
  */
 export function privateKeyProblem(text: string, algorithm: Algorithm): string | undefined {
-  const mend = `set one made by: npm run -s secrets -- generate --algorithm ${algorithm}`
+  const fix = `set one made by: npm run -s secrets -- generate --algorithm ${algorithm}`
   let key: KeyObject
   try {
     if (!/^\s*-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----(\s|\\n)*$/.test(text))
       throw new Error('another format')
     key = readPrivateKey(text)
   } catch {
-    return `is no private key in PEM (PKCS 8, without a passphrase); ${mend}`
+    return `is no private key in PEM (PKCS 8, without a passphrase); ${fix}`
   }
   const { modulusLength = 0, namedCurve, publicExponent = 0n } = key.asymmetricKeyDetails ?? {}
   const fits =
@@ -95,10 +95,10 @@ export function privateKeyProblem(text: string, algorithm: Algorithm): string | 
       : key.asymmetricKeyType === 'ec' && namedCurve === 'prime256v1'
   const wanted =
     algorithm === 'RS256' ? `RSA key of ${minModulusBits} bits or more` : 'EC key on the curve P-256'
-  if (!fits) return `is no ${wanted}, which ${algorithm} needs; ${mend}`
+  if (!fits) return `is no ${wanted}, which ${algorithm} needs; ${fix}`
   if (algorithm === 'RS256' && publicExponent < minExponent)
-    return `has a public exponent under ${minExponent}; ${mend}`
-  if (publishedKeys.has(toKey(text, algorithm).kid)) return `is a sample key that is publicly known; ${mend}`
+    return `has a public exponent under ${minExponent}; ${fix}`
+  if (publishedKeys.has(toKey(text, algorithm).kid)) return `is a sample key that is publicly known; ${fix}`
   return undefined
 }
 

@@ -94,7 +94,7 @@ export function openSecrets(
         if (result.status === 'rejected') {
           const name = needed[index] as SecretName
           loaded.problems.push(unread(name, result.reason))
-          // Where the current file is out of reach, a previous one that is not there tells nothing.
+          // If the current file is unavailable, a missing previous file means nothing.
           if (!name.endsWith('_PREVIOUS')) delete loaded.versions[`${name}_PREVIOUS` as SecretName]
         }
       for (const name of needed.filter((name) => isRepeated(name, found, settings))) {

@@ -18,7 +18,7 @@ interface Lease {
 /**
  * Keeps a token for Vault: one that was given (`VAULT_TOKEN`), or that of an AppRole login (`VAULT_ROLE_ID`,
  * `VAULT_SECRET_ID`). Renews it when two thirds of its life are over. If that does not give it a full life again, because
- * its maximum is near, logs in anew. A refused AppRole login is tried again every four minutes, and at once with a new
+ * its maximum is near, logs in again. A refused AppRole login is tried again every four minutes, and at once with a new
  * credential.
  */
 export function createVaultLogin(env: Environment, call: CallVault, clock: () => number) {

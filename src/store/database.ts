@@ -217,7 +217,7 @@ async function retryWhileUnavailable(
       const tls = tlsProblem(cause)
       if (tls) throw new DatabaseUrlError(tls)
       if (!isUnavailable(cause)) throw new DatabaseError(`DATABASE_URL: ${refusal(cause)}`)
-      const state = isReadOnly(cause) ? 'read-only' : `out of reach (${cause.code ?? cause.message})`
+      const state = isReadOnly(cause) ? 'read-only' : `unavailable (${cause.code ?? cause.message})`
       if (Date.now() > deadline)
         throw new DatabaseError(
           `DATABASE_URL: PostgreSQL was ${state} for ${startSeconds} s. Start it, or change the URL to a server that can be written to.`,

@@ -6,8 +6,8 @@ import { attempts, auditEvents, sessions } from './schema.ts'
 const rowsAtOnce = 1000
 
 /**
- * Deletes what nobody needs any more: windows that are over, sessions that have ended or are past their absolute limit,
- * and audit events older than `auditDays`. In small steps, each along an index, so that it disturbs nobody; instances
+ * Deletes what is not needed any more: windows that are over, sessions that have ended or are past their absolute limit,
+ * and audit events older than `auditDays`. In small steps, each along an index, so that it delays no request; instances
  * that do it at once only share the work.
  *
  * An ended session is deleted at once. None of its tokens is valid again, and each is answered 401 `session_ended`

@@ -98,7 +98,7 @@ describe('start', () => {
     ])
     silent.close()
 
-    const message = /^DATABASE_URL: PostgreSQL was out of reach \(.*\) for 30 s\. Start it, or .*\n$/
+    const message = /^DATABASE_URL: PostgreSQL was unavailable \(.*\) for 30 s\. Start it, or .*\n$/
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(message) })
     expect(unanswered).toMatchObject({ code: 1, stderr: expect.stringMatching(message) })
     expect(Date.now() - startedAt).toBeGreaterThan(29_000)
