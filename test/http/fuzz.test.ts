@@ -376,7 +376,7 @@ const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const goodRequest = 'GET /livez HTTP/1.1\r\nHost: localhost:3000\r\nConnection: close\r\n\r\n'
 const paths = ['', 'email', 'password', 'currentPassword', 'newPassword']
 
-function expectByContract({ status, headers, body }: RawAnswer, method: string): void {
+function expectByContract({ status, headers, body }: RawAnswer, method: string, clockIsWrong = false): void {
   expect(headers.get('X-Request-Id')).toMatch(uuid)
   // What may be kept are the public keys, and no error.
   expect(status === 200 ? ['no-store', 'public, max-age=30'] : ['no-store']).toContain(
@@ -385,7 +385,7 @@ function expectByContract({ status, headers, body }: RawAnswer, method: string):
   expect(headers.get('Vary')).toContain('Origin')
   expect(headers.get('ETag') ?? headers.get('X-Powered-By')).toBeNull()
   if (status < 400) expect([200, 201, 204]).toContain(status)
-  else expect(status).toBeLessThan(500)
+  else if (!(clockIsWrong && status === 503)) expect(status).toBeLessThan(500)
   if (status >= 400) expect(`${[...headers]}${body}`).not.toContain(canary)
   expect(body).not.toContain(client.refreshToken)
   if (method === 'HEAD' || status === 204) return void expect(body).toBe('')
@@ -410,6 +410,8 @@ function expectByContract({ status, headers, body }: RawAnswer, method: string):
   expect(problem.status).toBe(status)
   for (const error of errors) expect(paths).toContain(error.path)
 }
+
+const isFromTheFuture = (cookies: string) => cookies.includes('<refresh iat in the future>')
 
 /** A refresh token is given with a token answer; it is taken away by a logout, or a refresh that nothing can save. */
 function expectCookieByContract({ status, headers, body }: RawAnswer, { method, target }: Generated): void {
@@ -468,7 +470,7 @@ test('whatever is sent, the answer is by the contract, and the server goes on', 
 
       const [answer, next = (await exchange(server, goodRequest))[0], ...more] = answers
       if (!answer) throw new Error('there is no answer')
-      expectByContract(answer, sent.method)
+      expectByContract(answer, sent.method, sent.cookies.some(isFromTheFuture))
       expectCookieByContract(answer, sent)
       await expectNoForgeryPassed(answer, sent)
       expect(next).toMatchObject({ status: 200, body: '{"status":"ok"}' })
@@ -557,13 +559,15 @@ test.each(['GET http://[x/', 'OPTIONS *'])('%s: a problem document', async (requ
   expectByContract(answer as RawAnswer, 'GET')
 })
 
-test('afterwards nothing is amiss, and the log has nothing of what was sent', async () => {
+test('afterwards nothing is amiss, and the log has nothing of what was sent but paths and refused origins', async () => {
   await beginAgain()
   const { body } = await send(server, 'POST /auth/refresh', { token: untouched.refreshToken }).expect(200)
   expect(body.user.email).toBe(untouched.email)
   expect(({} as Members).polluted).toBeUndefined()
-  const log = JSON.stringify(t.log, (key, value) => (key === 'path' ? undefined : value))
+  const log = JSON.stringify(t.log, (key, value) => (['path', 'origin'].includes(key) ? undefined : value))
   for (const secret of [canary, password, client.accessToken, client.refreshToken])
     expect(log).not.toContain(secret)
+  const origins = t.log.flatMap(({ origin }) => (origin === undefined ? [] : [origin]))
+  expect(origins).toEqual(origins.map(() => expect.stringMatching(/^[ -~]{0,200}$/)))
   expect(t.log.filter(({ level }) => Number(level) >= 50)).toEqual([])
 })
