@@ -278,9 +278,11 @@ describe(`D3 by account, on ${databaseName}`, () => {
     const client = await register(t.app)
     await send(t.app, 'POST /auth/logout', { token: client.refreshToken })
 
-    const answers = await Promise.all(times(limit + 1, () => change(client, otherPassword)))
-
-    expect(tally(answers)).toEqual({ 401: limit + 1 })
+    // Each counts while it is under way, so more than the limit at once may be 429.
+    for (let round = 0; round < 2; round++)
+      expect(tally(await Promise.all(times(limit, () => change(client, otherPassword))))).toEqual({
+        401: limit,
+      })
     expect((await guess(client.email, { guessed: password })).status).toBe(200)
   })
 
