@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals'
+import { afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import type request from 'supertest'
 import { createLogin } from '../../src/auth/login.ts'
@@ -40,8 +40,9 @@ const addressed = useTestApp({
   TRUST_PROXY: '1',
 })
 const apps: TestApp[] = []
-afterAll(async () => {
-  for (const app of apps) await app.close()
+afterEach(async () => {
+  // The last first: one may be on the database of the one before.
+  for (let app = apps.pop(); app; app = apps.pop()) await app.close()
 })
 
 /** A server with limits of its own. */

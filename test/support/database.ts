@@ -12,6 +12,8 @@ export interface TestDatabase {
   rows<T = Record<string, unknown>>(statement: SQL): Promise<T[]>
   /** Lets time pass by the database's clock. */
   pass(seconds: number): Promise<void>
+  /** Deletes all rows, and sets the clock back to the present. */
+  empty(): Promise<void>
   close(): Promise<void>
 }
 
@@ -29,6 +31,10 @@ export async function createTestDatabase(): Promise<TestDatabase> {
     rows,
     async pass(seconds) {
       await rows(sql`UPDATE test_clock.skew SET by = by + make_interval(secs => ${seconds})`)
+    },
+    async empty() {
+      await rows(sql`TRUNCATE users, sessions, attempts, audit_events RESTART IDENTITY`)
+      await rows(sql`UPDATE test_clock.skew SET by = interval '0'`)
     },
     async close() {
       await database.close()
