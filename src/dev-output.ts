@@ -24,7 +24,8 @@ const messageFormat: MessageFormatFunc = (line, messageKey) => {
   if (!req || !res) return String(line[messageKey])
   // A terminal obeys control characters, also those of a client.
   const path = req.path.replace(/[^!-~]/g, '?')
-  return [req.method, path, res.statusCode, code, `${responseTime} ms`].filter(Boolean).join(' ')
+  const aborted = line[messageKey] === 'request aborted' && 'aborted by the client'
+  return [req.method, path, res.statusCode, code, aborted, `${responseTime} ms`].filter(Boolean).join(' ')
 }
 
 interface RequestLine {

@@ -7,7 +7,7 @@ const reasons: Record<string, string> = {
   login: 'This page has just logged in.',
   restored: 'The login has come back by the cookie.',
   elsewhere: 'Another tab has logged in.',
-  logout: 'Logged out.',
+  logout: 'You have logged out.',
   session_ended: messages.session_ended,
   refresh_token_reused: messages.refresh_token_reused,
 }
@@ -76,10 +76,12 @@ function text(tag: string, content: string): HTMLElement {
 
 let known = false
 function show(user: User | undefined, reason: string): void {
-  status.textContent = `${user ? `Logged in as ${user.email}.` : 'Nobody is logged in.'} ${reasons[reason] ?? ''}`
+  status.textContent = user
+    ? `Logged in as ${user.email}. ${reasons[reason] ?? ''}`
+    : (reasons[reason] ?? 'Nobody is logged in.')
   for (const id of ['token', 'sessions', 'password', 'logout']) element(id).hidden = !user
   element('entrance').hidden = user !== undefined
-  for (const form of document.forms) clearProblems(form)
+  for (const form of document.forms) clearMessages(form)
   // The element with the focus may be hidden now. Move the focus to where the page goes on.
   if (known && document.hasFocus()) element(user ? 'token-title' : 'entrance-title').focus()
   known = true
@@ -148,14 +150,14 @@ async function attempt(work: () => Promise<unknown>): Promise<void> {
   }
 }
 
-function clearProblems(form: HTMLFormElement): void {
-  for (const place of form.querySelectorAll('.problem')) place.textContent = ''
+function clearMessages(form: HTMLFormElement): void {
+  for (const place of form.querySelectorAll('.problem, #changed')) place.textContent = ''
   for (const input of form.querySelectorAll('input')) input.removeAttribute('aria-invalid')
 }
 
 /** Shows each problem below its field, moves the focus to the first one, and shows the rest above the buttons. */
 async function submit(form: HTMLFormElement, work: () => Promise<unknown>): Promise<void> {
-  clearProblems(form)
+  clearMessages(form)
   error.textContent = ''
   try {
     await work()
@@ -203,6 +205,8 @@ element('change').onsubmit = (event) => {
   void submit(form, async () => {
     const { email } = await auth.changePassword(given(form, 'currentPassword'), given(form, 'newPassword'))
     status.textContent = `Logged in as ${email}. The password is changed, and all other sessions have ended.`
+    // The status may be out of sight. It is the one that is said aloud.
+    element('changed').textContent = 'The password is changed.'
     await listSessions()
   })
 }

@@ -71,6 +71,9 @@ inBrowser('the page to try the server', () => {
     const email = newEmail()
     const page = await open()
     await shows(page, 'Nobody is logged in')
+    const emptyLog = await page.evaluate(
+      () => getComputedStyle(document.querySelector('#log') as Element, '::before').content,
+    )
 
     await enter(page, email, 'Register')
     const claims = await page.textContent('#claims')
@@ -81,8 +84,9 @@ inBrowser('the page to try the server', () => {
     await says(page, '#log', '/users/me with the token → 200')
     const sessions = await page.locator('#list li').allTextContents()
     await press(page, 'Log out')
-    await shows(page, 'Nobody is logged in. Logged out.')
+    await shows(page, 'You have logged out.')
 
+    expect(emptyLog).toBe('"None yet."')
     for (const name of ['iss', 'aud', 'sub', 'sid', 'role', 'jti', 'iat', 'exp'])
       expect(claims).toContain(name)
     expect(left).toMatch(/^(14 min \d+ s|15 min 0 s)$/)
@@ -156,7 +160,7 @@ inBrowser('the page to try the server', () => {
     await shows(other, `Logged in as ${first}`)
 
     await press(page, 'Log out')
-    await shows(other, 'Nobody is logged in. Logged out.')
+    await shows(other, 'You have logged out.')
     await enter(page, second)
     await shows(other, `Logged in as ${second}. Another tab has logged in.`)
   })
@@ -170,7 +174,7 @@ inBrowser('the page to try the server', () => {
     await page.locator('#list li', { hasNotText: 'this one' }).getByRole('button').click()
     await eventually(async () => (await page.locator('#list li').count()) === 1)
     await press(page, 'Log out on every device')
-    await shows(page, 'Nobody is logged in. Logged out.')
+    await shows(page, 'You have logged out.')
   })
 
   test('ending the session of this page logs out, and says why', async () => {
@@ -179,7 +183,7 @@ inBrowser('the page to try the server', () => {
 
     await page.locator('#list li', { hasText: 'this one' }).getByRole('button').click()
 
-    await shows(page, 'Nobody is logged in. Your login has ended.')
+    await shows(page, 'Your login has ended.')
     expect(await page.textContent('#error')).toBe('')
   })
 
@@ -233,6 +237,7 @@ inBrowser('the page to try the server', () => {
     await says(page, '#newPassword-problem', 'The new password must have 15 characters or more.')
     await change(password, 'a bus full of violins')
     await shows(page, `Logged in as ${email}. The password is changed`)
+    expect(await page.textContent('#changed')).toBe('The password is changed.')
     await eventually(async () => (await page.locator('#list li').count()) === 1)
     await page.reload()
 
@@ -259,7 +264,7 @@ inBrowser('the page to try the server', () => {
 
     stage.gate.shut()
     await press(page, 'Log out')
-    await shows(page, 'Nobody is logged in')
+    await shows(page, 'You have logged out.')
     await says(page, '#error', 'cannot be reached')
     stage.gate.open()
     await press(page, 'Log out')
@@ -345,11 +350,16 @@ inBrowser('the page to try the server', () => {
       await page.setViewportSize({ width: 360, height: 640 })
       await judge()
       const narrow = await layout()
+      await page.getByRole('link', { name: '/docs' }).scrollIntoViewIfNeeded()
+      const help = await page.locator('#beside .lesson').boundingBox()
+      const panel = await page.locator('#requests').boundingBox()
 
       expect(findings).toEqual([])
       expect(wide.requests?.top).toBe(wide.work?.top)
       expect(narrow.content).toBeLessThanOrEqual(narrow.innerWidth)
       expect(narrow.requests?.bottom).toBeLessThanOrEqual(narrow.innerHeight)
+      // The help of the requests is below them, and the panel does not cover it.
+      expect(help?.y).toBeGreaterThanOrEqual(Number(panel?.y) + Number(panel?.height))
       expect(complaints).toEqual([])
     },
   )

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { copyFileSync, existsSync, readFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join, resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { stripVTControlCharacters } from 'node:util'
@@ -42,12 +43,24 @@ async function startInTerminal() {
   }
 }
 
+/** Sends a part of a request, and closes the connection. */
+async function abort(url: string): Promise<void> {
+  const socket = connect(Number(new URL(url).port))
+  const head =
+    'POST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n'
+  await new Promise((resolve) => socket.write(head, resolve))
+  await delay(500) // For the server to begin with it.
+  socket.destroy()
+}
+
 test('development logs for people, names its addresses, and ends with its terminal', async () => {
   const terminal = await startInTerminal()
   const { url } = terminal
   await fetch(`${url}/users/me?token=secret`)
+  await abort(url)
   await fetch(`${url}/%1b[31m`)
-  while (!terminal.lines().some((line) => line.includes('31m'))) await delay(50)
+  for (const last of ['31m', '/auth/login'])
+    while (!terminal.lines().some((line) => line.includes(last))) await delay(50)
 
   const screen = terminal.lines()
   terminal.close()
@@ -56,6 +69,9 @@ test('development logs for people, names its addresses, and ends with its termin
   expect(screen).toContainEqual(expect.stringContaining(`  ${url}/docs`))
   expect(screen).toContainEqual(
     expect.stringMatching(/^\[[\d:]+\] INFO: GET \/users\/me 401 access_token_missing \d+ ms /),
+  )
+  expect(screen).toContainEqual(
+    expect.stringMatching(/^\[[\d:]+\] INFO: POST \/auth\/login aborted by the client \d+ ms /),
   )
   expect(screen.filter((line) => line.startsWith('{'))).toHaveLength(1)
   // The data folder is in use until the server has ended.
