@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import {
   cpSync,
   existsSync,
@@ -147,6 +147,19 @@ test('one version of PostgreSQL in compose.yaml, CI, the README and the page for
     expect(services.postgres.image).toBe(image)
   expect(read('docs/CONTRIBUTING.md').match(/postgres:[\w.-]+-bookworm/g)).toEqual([image])
   expect(read('README.md')).toContain(`Tested on PostgreSQL 15 and ${version}`)
+})
+
+test.each(['start', 'migrate'])('npm run %s without a build says what to run', (name) => {
+  const folder = mkdtempSync(join(tmpdir(), 'auth-unbuilt-'))
+  try {
+    cpSync('package.json', join(folder, 'package.json'))
+    const { status, stderr } = spawnSync('npm', ['run', '-s', name], { cwd: folder, encoding: 'utf8' })
+
+    expect(stderr).toBe('Not built. Run npm run build.\n')
+    expect(status).toBe(1)
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
 })
 
 test('finds the suites of each project in a clone whose folder has brackets and other signs in its name', () => {
