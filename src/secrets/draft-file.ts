@@ -10,21 +10,22 @@ export interface Draft {
 }
 
 /**
- * Drafts the new content of a file, with the mode and the group it has. As long as the draft is there, another one of the
- * same file fails with EEXIST. The draft is a new file, and takes the place of the old one: nothing is written through a
- * link.
- * @param like the file whose mode and group it gets if there is none yet
+ * Drafts the new content of a file, with its mode and group. While the draft exists, another draft of the same file fails
+ * with EEXIST. The draft is a new file that replaces the old one, so nothing is written through a link in its place. A
+ * link among its parent folders is followed.
+ * @param like a file with content as secret: the draft gets its group, and no right that this file does not grant
  * @throws SourceError if one of the files is a symbolic link or belongs to another user
  */
 export async function draftFile(path: string, content: string, like = path): Promise<Draft> {
-  const old = (await ownFile(path)) ?? (await ownFile(like))
+  const model = await ownFile(like)
+  const old = await ownFile(path)
   const draft = `${path}.new`
   const discard = () => rm(draft, { force: true })
   const file = await open(draft, 'wx', 0o600)
   try {
     await file.writeFile(content)
-    if (old && old.gid !== process.getgid?.()) await chown(draft, old.uid, old.gid)
-    if (old) await file.chmod(old.mode & 0o7777)
+    if (model && model.gid !== process.getgid?.()) await chown(draft, model.uid, model.gid)
+    if (model) await file.chmod(model.mode & (old ?? model).mode & 0o7777)
     await file.sync()
   } catch (error) {
     await discard()

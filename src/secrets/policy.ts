@@ -4,12 +4,24 @@ import { readFileSync } from 'node:fs'
 import { deflateRawSync } from 'node:zlib'
 import { dictionary } from '@zxcvbn-ts/language-common'
 import { type Algorithm, readPrivateKey, toKey } from './key.ts'
-import { publishedKeys } from './published-keys.ts'
+import { publishedKeys, publishedSecrets } from './published-keys.ts'
 
 const leaked = parseDigests(readFileSync(new URL('./leaked-jwt-secrets.sha256', import.meta.url), 'utf8'))
 const words = new Set(
   [...dictionary['passwords-common'], ...dictionary['diceware-common']].filter((word) =>
     /^[a-z]{4,}$/.test(word),
+  ),
+)
+// What `echo secret | sha256sum` and the like give: the digests of common words in hex, with and without a line end.
+const commonWords = [
+  '',
+  ...'foo jwt key token changethis jwtsecret mysecret secretkey supersecret'.split(' '),
+]
+const wordDigests = new Set(
+  [...commonWords, ...dictionary['passwords-common'].slice(0, 1000)].flatMap((word) =>
+    [word, `${word}\n`].flatMap((text) =>
+      ['sha256', 'sha384', 'sha512'].map((algorithm) => createHash(algorithm).update(text).digest('hex')),
+    ),
   ),
 )
 
@@ -39,8 +51,9 @@ export function secretProblem(secret: string): string | undefined {
   return rule && `${rule}; set one made by: ${generate}`
 }
 
-// White space, quotes, and characters that no editor shows.
-const edge = '[\\s"\'`“”„‘’‚«»\\u200b-\\u200f\\u2060]'
+// Characters that no editor shows: format characters, variation selectors, fillers, and the blank of Braille.
+const invisible = /[\p{Cf}\p{DI}\u2800]/u
+const edge = '[\\s\\p{QMark}`´\\p{Cf}\\p{DI}\\u2800]'
 const edges = new RegExp(`^${edge}|${edge}$`, 'u')
 
 // The rules on how the secret is written. A slip here gives a key that another copy of the same secret does not match.
@@ -51,8 +64,18 @@ function formRule(secret: string): string | undefined {
   if (isKeyText(text)) return keyRule
   if (/[\p{Cc}\u2028\u2029]/u.test(text))
     return 'has a line break or control character in it, as the output of npm run without -s has'
-  if (edges.test(secret)) return 'begins or ends with white space, a BOM or a quote'
+  if (text.includes('\ufffd')) return 'has a character in it that stands for bytes that are no UTF-8 (U+FFFD)'
+  if (isAssignment(text)) return 'begins with the name of a setting, as a line of .env does'
+  if (edges.test(secret)) return 'begins or ends with white space, a BOM, a quote or an invisible character'
+  if (invisible.test(text) || /[^\S ]/.test(text))
+    return 'has an invisible character or unusual white space in it'
   return undefined
+}
+
+// Whether the text is NAME=value, also as YAML or a shell has it. Base64 with padding is not, because nothing follows it.
+function isAssignment(text: string): boolean {
+  const [, name = ''] = /^(?:export\s+|set\s+|\$env:)?(\w+)\s*[=:]\s*[^\s=]/i.exec(text) ?? []
+  return /secret|token|jwt|passw|key/i.test(name) || /^[A-Z]{2,}_[A-Z_]{2,}$/.test(name)
 }
 
 // The rules on what the secret is made of. A phrase stays a phrase in base64 or hex, so decoded forms are validated too.
@@ -102,17 +125,39 @@ export function privateKeyProblem(text: string, algorithm: Algorithm): string | 
   return undefined
 }
 
-// PEM, RFC 4716, PuTTY; a JWK, also in a set or escaped in a string; and what an OpenSSH public key begins with, in base64
-// (the length of its type, and ssh-, ecdsa- or sk-).
+// PEM, RFC 4716, PuTTY; a JWK, also in a set, or only its k.
+const keyMark = /--[\s+]?(BEGIN|END)[\s+]|PuTTY-User-Key-File|\bkty\b["']?\s*[:=]|(^\s*\{\s*k|["']k["'])\s*:/
+// What an OpenSSH key or certificate begins with, in base64: the length of its type, and ssh-, sk-, webauthn- or ecdsa-.
+const sshMark = /AAAA\w([3HXn](Nz|Nr|dl)|[2GWm]Vj)/
+
+// Looks for a key anywhere in the text, also escaped, encoded, or cut into pieces.
 function isKeyText(text: string): boolean {
-  const ssh = /(^|\s)AAAA\w[23n](Nz|Vj|Nr)/
-  return /----[ -]BEGIN |PuTTY-User-Key-File|\bkty\b\\?["']?\s*[:=]/.test(text) || ssh.test(text)
+  const plain = withoutEscapes(text)
+  const runs = plain.match(/[\w+/-]{40,}={0,2}/g) ?? []
+  const joined = plain.replace(/[\s,;"']/g, '')
+  return (
+    [keyMark, sshMark].some((mark) => mark.test(plain)) ||
+    runs.flatMap(decodedForms).some((bytes) => isKeyBytes(bytes) || isKeyText(textIn(bytes) ?? '')) ||
+    decodedForms(joined).some(isKeyBytes)
+  )
+}
+
+// Undoes percent-encoding, also twice, and the escapes of JSON.
+function withoutEscapes(text: string): string {
+  const character = (_escape: string, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))
+  return text
+    .replace(/%25/g, '%')
+    .replace(/%([0-9a-f]{2})/gi, character)
+    .replace(/\\{2,}/g, '\\')
+    .replace(/\\[nrt]/g, '\n')
+    .replace(/\\u([0-9a-f]{4})/gi, character)
+    .replaceAll('\\', '')
 }
 
 // The same keys without what is around their base64: an OpenSSH key, or DER that begins as a key or certificate does.
 function isKeyBytes(bytes: Buffer): boolean {
   const start = bytes.subarray(0, 16).toString('hex')
-  const ssh = /^(6f70656e7373682d6b65792d7631|000000..(7373682d|65636473|736b2d))/
+  const ssh = /^(6f70656e7373682d6b65792d7631|000000..(7373682d|65636473|736b2d|77656261))/
   const der = /^30([0-7].|81..|82....)(30..06|02010[0-3]|(02|30)8[12])/
   return ssh.test(start) || der.test(start)
 }
@@ -185,5 +230,7 @@ function isWordy(text: string): boolean {
 }
 
 function isLeaked(text: string): boolean {
-  return leaked.has(createHash('sha256').update(text.toLowerCase()).digest('hex'))
+  const lower = text.toLowerCase()
+  const digest = createHash('sha256').update(lower).digest('hex')
+  return leaked.has(digest) || publishedSecrets.has(digest) || wordDigests.has(lower)
 }

@@ -103,3 +103,36 @@ export const publishedKeys: ReadonlySet<string> = new Set([
   '96A02nJDJmz_tsNfUNZvEuGt1G8wRWjD7A_JCJlNiDE', // spring-projects/spring-security-samples: servlet/spring-boot/java/authentication/mfa/x509+formLogin/etc/ca.key
   'bllgkQz8RGTgyb4USOgp-Nqf4TrLmFG50c4Yy5f3qLA', // spring-projects/spring-security-samples: servlet/spring-boot/java/jwt/login/src/main/resources/app.key
 ])
+
+/**
+ * Shared secrets that anybody can read: samples of RFCs, of tutorials, and of the documentation and the tests of JWT
+ * libraries. Each is named by the SHA-256 of its published spelling in lower case, because a tool that looks for secrets
+ * would report the secret itself.
+ */
+export const publishedSecrets: ReadonlySet<string> = new Set([
+  'c1d2e8726375f11fda33d032c5d84eec753aba4bad251dfdfaf8bdd8c4d26243', // RFC 7515, A.1; RFC 7517, A.3
+  '83cb65d4e0b79db9cbadbe8215d0d2da7a2ca18153d8b7a0bc22783919b84bfc', // RFC 7516, B.1
+  '03cf6dc15510c178079793372edd09e634ac49f4cae267b3e4191a5141f2a46e', // RFC 7520, 3.5
+  '5b8d3fb264e6cad78f7360de363ee1e193cb4d28773dcae1c9be75c2479bfa7c', // RFC 7520, 3.6
+  'bf62838d928d820bc511a088c5c27eb0673852cc79063a39b16b0d2058f81961', // RFC 7520, 5.7 and 5.13
+  '570dad43de1af4c925f92c16a68a50936da42b7dd6fdeb24850507a1199aac89', // FastAPI: tutorial on OAuth2 with JWT
+  '2598f7d6adc142d88161630f3db12ab2bd3403521c281811e5e1ce60d4ac5d76', // Flask: quickstart and configuration
+  'efa6f5d24ecc2fb531e1347ced231ff09842723c12d58e5c8a6dc7b05f767b3b', // panva/jose: docs/jwt/sign/classes/SignJWT.md
+  '0ebfe52d9ff55cc083239e35bd5121402a3fd62bedf2a1e5479e6d799cb5d8b5', // panva/jose: docs/jwt/encrypt/classes/EncryptJWT.md
+  '88782a01918a72874d869dc48f5a6e8aec56e6685ceebb31ffb02e7f94f80fba', // a tutorial on jsonwebtoken; many Express projects
+  '1722c3b39670df9a241517b7c7707e4b4b6e5fd5b539dfdb27b97abb1d938890', // the same, cut to 48 bytes
+  '5df73e1aa59d8f332c2f5fd6ea1c37d0f2266b623ea3c4efe6cb3d577fd6a5e1', // a tutorial on JJWT; many Spring projects
+  '594c081d23de22b178ba34a9c8551fe23d3a7034d92717a5cb4a054337a4c714', // another one; many Spring projects
+  'd33389d0241fa33bed430ccbaed400605c5d6bd40ecea6f6f4ca8c367828d6b9', // a tutorial on System.IdentityModel; many .NET projects
+  '3389b8acb0c5af6e14f9edeb249cc816b0251901a89ad1e99c5fd373119b92e6', // the default of jwt-spring-security-demo and eladmin
+  '732e39db1c183ac4aaf4a565cecdca358c6d8fbc29d4fbb962999b5448ffe477', // ls1intum/Artemis: setup guide
+  '14f2f1880ca4fd84539746a9070e9a4e6ba21398d4a83d01567483c0965208c1', // a tutorial on Nacos
+  'a4f75e55f00a210e85cde3b68f7cd30b249163a899871eb0634de2f60cbe651c', // the default of several Nacos and Spring Cloud projects
+  'dfeaa390773e06ca10b9de1898844941940deb05730a0e19efac9ec663813df8', // C2SP/wycheproof: testvectors_v1/json_web_crypto_test.json
+  'c2a799bfb5ccb0fd254b72b3fc7a8d5babcbd1de30614faca34742055fee6785', // C2SP/wycheproof: testvectors_v1/json_web_crypto_test.json
+  '42955efa2a38079f23c7934296c5494b63ca4340e30651007bfb5c0066a3a919', // C2SP/wycheproof: testvectors_v1/json_web_crypto_test.json
+  '0825e7e6bc3114e93ad4f72d86e0e11df34f1df7f4cf5b5284b01b14d3f316b9', // C2SP/wycheproof: testvectors_v1/json_web_encryption_test.json
+  'a050db82a68b2a2bc2e8af13f47a705e3bd3f3463e557f169515df07346c3bcb', // C2SP/wycheproof: testvectors_v1/json_web_encryption_test.json
+  '29547e4b233337402039f17d4f75aa09f45d2fdfa97ff04c9eaf3f7cc9fc1df0', // C2SP/wycheproof: testvectors_v1/json_web_encryption_test.json
+  '55126dc9d18d255a50196b5a3f9bda3036d7a2ae4464ddc81e263f9b618391ed', // C2SP/wycheproof: testvectors_v1/json_web_key_test.json
+])

@@ -15,8 +15,11 @@ const rule = (text: string) => secretProblem(text)?.split(';')[0]
 
 const tooShort = 'has less than 32 bytes of key material'
 const regular = 'is made of repeats, sequences or words'
+const published = 'is publicly known'
 const wrongKind = 'is a PEM, JWK or SSH key, which must never serve as a shared secret'
-const edges = 'begins or ends with white space, a BOM or a quote'
+const edges = 'begins or ends with white space, a BOM, a quote or an invisible character'
+const invisible = 'has an invisible character or unusual white space in it'
+const assignment = 'begins with the name of a setting, as a line of .env does'
 const lineBreak = 'has a line break or control character in it, as the output of npm run without -s has'
 const decoded = (rule: string) => `${rule} once decoded`
 
@@ -238,9 +241,82 @@ describe('refuses what surrounds a secret by mistake [E1]', () => {
     ['backticks', `\`${secret}\``, edges],
     ['half a pair of quotes', `${secret}"`, edges],
     ['typographic quotes', `“${secret}”`, edges],
+    ['single guillemets', `‹${secret}›`, edges],
+    ['full-width quotes', `＂${secret}＂`, edges],
+    ['a line of .env', `JWT_ACCESS_SECRET=${secret}`, assignment],
+    ['a line of .env with another name', `MY_SETTING=${secret}`, assignment],
+    ['a line of a shell script', `export jwtSecret=${secret}`, assignment],
+    ['a line of YAML', `jwt_refresh_secret: ${secret}`, assignment],
+    [
+      'bytes that are no UTF-8',
+      Buffer.concat([Buffer.from(secret), Buffer.from([0xe9])]).toString(),
+      'has a character in it that stands for bytes that are no UTF-8 (U+FFFD)',
+    ],
   ])('%s', (_what, text, expected) => {
     expect(rule(secret)).toBeUndefined()
     expect(rule(text)).toBe(expected)
+  })
+})
+
+describe('refuses invisible characters in front, behind and within [E1]', () => {
+  const secret = randomBytes(48).toString('base64url')
+  const codes = [
+    0xad, 0x61c, 0x180e, 0x200b, 0x200d, 0x200f, 0x202a, 0x202e, 0x2060, 0x2064, 0x2066, 0x2800, 0x3164,
+  ]
+  test.each([...codes, 0xfe00, 0xfe0f, 0xfeff, 0xe0001, 0xe0100].map((code) => [code.toString(16), code]))(
+    'U+%s',
+    (_hex, code) => {
+      const character = String.fromCodePoint(Number(code))
+
+      expect(rule(character + secret)).toBe(edges)
+      expect(rule(secret + character)).toBe(edges)
+      expect(rule(secret.slice(0, 20) + character + secret.slice(20))).toBe(invisible)
+    },
+  )
+
+  test('a no-break space within', () => {
+    expect(rule(`${secret.slice(0, 20)}\u00a0${secret.slice(20)}`)).toBe(invisible)
+  })
+})
+
+describe('refuses samples out of RFCs, documentation and tutorials, in any encoding [E1]', () => {
+  // In halves, because a tool that looks for secrets would report them whole.
+  test.each([
+    [
+      'Express projects',
+      '09f26e402586e2faa8da4c98a35f1b20d6b033c6097befa8be3486a829587fe2',
+      'f90a832bd3ff9d42710a4da095a2ce285b009f0c3730cd9b8e1af3eb84df6611',
+    ],
+    ['Spring projects', '3cfa76ef14937c1c0ea519f8fc057a80', 'fcd04a7420f8e8bcd0a7567c272e007b'],
+    ['Flask', '192b9bdd22ab9ed4d12e236c78afcb9a', '393ec15f71bbf5dc987d54727823bcbf'],
+    ['jose', 'cc7e0d44fd473002f1c4216745900114', '0ec6389b7353f8088f4d9a95f2f596f2'],
+    [
+      'RFC 7520, 3.5',
+      Buffer.from('hJtXIZ2uSN5kbQfbtTNWbpdm', 'base64').toString('hex'),
+      Buffer.from('hkV8FJG-Onbc6mxCcYg', 'base64').toString('hex'),
+    ],
+    [
+      'RFC 7516, B.1',
+      Buffer.from('BNMfxVSd_P4LZJ36P6pqzmt8', 'base64').toString('hex'),
+      Buffer.from('1C1vawnbyLEA8I-cLM8', 'base64').toString('hex'),
+    ],
+  ])('%s', (_what, start, end) => {
+    const bytes = Buffer.from(start + end, 'hex')
+    const encoded = [bytes.toString('hex'), bytes.toString('base64'), bytes.toString('base64url')]
+    const twice = Buffer.from(start + end).toString('base64')
+    const rules = [...encoded, encoded[0]?.toUpperCase() ?? '', twice].map(rule)
+
+    for (const each of rules) expect([published, decoded(published)]).toContain(each)
+  })
+
+  test.each(['', 'password', 'secret', 'test', 'jwt', 'secret\n', 'dragon'])('the digests of %j', (word) => {
+    for (const algorithm of ['sha256', 'sha384', 'sha512']) {
+      const digest = createHash(algorithm).update(word).digest()
+      for (const text of [digest.toString('hex'), digest.toString('base64'), digest.toString('base64url')])
+        expect([published, decoded(published)]).toContain(rule(text))
+    }
+    for (const algorithm of ['md5', 'sha1'])
+      expect(rule(createHash(algorithm).update(word).digest('hex'))).toBe(tooShort)
   })
 })
 
@@ -308,6 +384,62 @@ describe('A2 refuses key files', () => {
   })
 
   const pkcs8 = ec.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
+  const lines = pkcs8.trim().split('\n')
+  const body = lines.slice(1, -1)
+  const der = rsa.privateKey.export({ type: 'pkcs8', format: 'der' }).toString('base64')
+  const jwk = JSON.stringify(ec.privateKey.export({ format: 'jwk' }))
+  const escapeAll = (text: string) =>
+    [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')
+  const certificate = (type: string) =>
+    Buffer.concat([Buffer.from([0, 0, 0, type.length]), Buffer.from(type), randomBytes(200)]).toString(
+      'base64',
+    )
+  const certificates = [
+    'ssh-ed25519-cert-v01@openssh.com',
+    'ssh-rsa-cert-v01@openssh.com',
+    'ecdsa-sha2-nistp256-cert-v01@openssh.com',
+    'sk-ssh-ed25519-cert-v01@openssh.com',
+    'sk-ecdsa-sha2-nistp256@openssh.com',
+    'webauthn-sk-ecdsa-sha2-nistp256@openssh.com',
+  ]
+  test.each<[what: string, text: string]>([
+    ...certificates.map((type): [string, string] => [type, `${type} ${certificate(type)} me`]),
+    ...certificates.map((type): [string, string] => [`the base64 of ${type}`, certificate(type)]),
+    ['an SSH key behind =', `key=${sshKey}`],
+    ['an SSH key behind %20', `ssh-ed25519%20${sshKey}`],
+    ['an SSH key behind +', `ssh-ed25519+${sshKey}`],
+    ['percent-encoded PEM', encodeURIComponent(pkcs8)],
+    ['PEM, percent-encoded twice', encodeURIComponent(encodeURIComponent(pkcs8))],
+    ['PEM with every byte percent-encoded', escapeAll(pkcs8)],
+    ['PEM with + for blanks', pkcs8.replace(/[ \n]/g, '+')],
+    ['the body of PEM, joined by blanks', body.join(' ')],
+    ['the body of PEM, joined by commas', body.join(',')],
+    ['the body of PEM, joined by \\n', body.join('\\n')],
+    ['the body of PEM in short pieces', der.replace(/.{16}/g, '$& ')],
+    ['the body of PEM in quotes and pieces', der.replace(/.{20}/g, "$&', '")],
+    ['the body of PEM with its END line', lines.slice(1).join(' ')],
+    ['END line behind text', `${randomBytes(48).toString('base64')} -----END EC PRIVATE KEY-----`],
+    ['a percent-encoded JWK', encodeURIComponent(jwk)],
+    ['a JWK with an escaped name', jwk.replace('kty', '\\u006bty')],
+    ['a JWK with an escaped name in a string', JSON.stringify(jwk.replace('kty', '\\u006b\\u0074y'))],
+    ['a JWK of k only', JSON.stringify({ k: randomBytes(32).toString('base64url') })],
+    ['a JWK of k only, without quotes', `{ k: ${randomBytes(32).toString('base64url')} }`],
+    ['DER behind key=', `key=${der}`],
+    ['DER in hex behind key=', `key=${Buffer.from(der, 'base64').toString('hex')}`],
+    ['DER in a data URI', `data:application/pkcs8;base64,${der}`],
+    ['a JWK in a data URI', `data:application/json;base64,${Buffer.from(jwk).toString('base64')}`],
+  ])('%s', (_what, text) => {
+    expect([wrongKind, decoded(wrongKind)]).toContain(rule(text))
+  })
+
+  test('looks for keys in linear time', () => {
+    const started = performance.now()
+    for (const part of ['%25', '\\', '\\u006b', 'k:', '{ ', 'AAAA', ' ,', "'k' ", '--BEGIN'])
+      rule(part.repeat(100_000 / part.length))
+
+    expect(performance.now() - started).toBeLessThan(9_000)
+  })
+
   test.each<[what: string, text: string]>([
     ['an OpenSSH public key', sshKey],
     ['an OpenSSH public key in hex', Buffer.from(sshKey, 'base64').toString('hex')],

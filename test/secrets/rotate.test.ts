@@ -3,6 +3,7 @@ import {
   chmodSync,
   chownSync,
   lstatSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -303,6 +304,37 @@ describe('files', () => {
     await rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('access') })
 
     expect(modeOf('access')).toBe(mode)
+  })
+
+  test.each([
+    [0o600, 0o644, 0o600],
+    [0o640, 0o604, 0o600],
+    [0o644, 0o600, 0o600],
+  ])(
+    'gives the old secret only rights that both files have: %o and %o make %o [E2]',
+    async (mode, before, after) => {
+      writeFileSync('access', newSecret())
+      chmodSync('access', mode)
+      writeFileSync('access.previous', newSecret())
+      chmodSync('access.previous', before)
+
+      await rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('access') })
+
+      expect(modeOf('access.previous')).toBe(after)
+      expect(modeOf('access')).toBe(mode)
+    },
+  )
+
+  test('are rotated in a folder that is a link [E2]', async () => {
+    const old = newSecret()
+    mkdirSync('folder')
+    writeFileSync('folder/access', old)
+    symlinkSync('folder', 'linked')
+
+    await rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('linked/access') })
+
+    expect(read('folder/access.previous')).toBe(`${old}\n`)
+    expect(read('folder/access')).toMatch(new RegExp(`^${secret}\n$`))
   })
 
   test.each<[what: string, current: string, previous: string | undefined, arrange: () => void]>([
