@@ -72,9 +72,9 @@ function formRule(secret: string): string | undefined {
   return undefined
 }
 
-// Whether the text is NAME=value, also as YAML or a shell has it. Base64 with padding is not, because nothing follows it.
+// Whether the text is NAME=value, also as YAML, JSON or a shell has it. Base64 with padding is not, because nothing follows it.
 function isAssignment(text: string): boolean {
-  const [, name = ''] = /^(?:export\s+|set\s+|\$env:)?(\w+)\s*[=:]\s*[^\s=]/i.exec(text) ?? []
+  const [, name = ''] = /^(?:export |set |\$env:)?[{"']*([\w.-]+)["']?\s*[=:]\s*[^\s=]/i.exec(text) ?? []
   return /secret|token|jwt|passw|key/i.test(name) || /^[A-Z]{2,}_[A-Z_]{2,}$/.test(name)
 }
 
@@ -133,7 +133,7 @@ const sshMark = /AAAA\w([3HXn](Nz|Nr|dl)|[2GWm]Vj)/
 // Looks for a key anywhere in the text, also escaped, encoded, or cut into pieces.
 function isKeyText(text: string): boolean {
   const plain = withoutEscapes(text)
-  const runs = plain.match(/[\w+/-]{40,}={0,2}/g) ?? []
+  const runs = plain.match(/[a-z\d][\w+/-]{39,}={0,2}/gi) ?? []
   const joined = plain.replace(/[\s,;"']/g, '')
   return (
     [keyMark, sshMark].some((mark) => mark.test(plain)) ||
@@ -142,15 +142,16 @@ function isKeyText(text: string): boolean {
   )
 }
 
-// Undoes percent-encoding, also twice, and the escapes of JSON.
+// Undoes percent-encoding, also twice, the quotes of HTML, and the escapes of JSON and JavaScript.
 function withoutEscapes(text: string): string {
   const character = (_escape: string, hex: string) => String.fromCharCode(Number.parseInt(hex, 16))
   return text
     .replace(/%25/g, '%')
     .replace(/%([0-9a-f]{2})/gi, character)
+    .replaceAll('&quot;', '"')
     .replace(/\\{2,}/g, '\\')
     .replace(/\\[nrt]/g, '\n')
-    .replace(/\\u([0-9a-f]{4})/gi, character)
+    .replace(/\\(?:u00|x)([0-9a-f]{2})/gi, character)
     .replaceAll('\\', '')
 }
 

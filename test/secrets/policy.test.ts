@@ -246,6 +246,9 @@ describe('refuses what surrounds a secret by mistake [E1]', () => {
     ['a line of .env', `JWT_ACCESS_SECRET=${secret}`, assignment],
     ['a line of .env with another name', `MY_SETTING=${secret}`, assignment],
     ['a line of a shell script', `export jwtSecret=${secret}`, assignment],
+    ['a line of Java properties', `app.jwt.secret=${secret}`, assignment],
+    ['a line of JSON', `"jwtSecret": "${secret}",`, assignment],
+    ['an option of a command', `--access-secret=${secret}`, assignment],
     ['a line of YAML', `jwt_refresh_secret: ${secret}`, assignment],
     [
       'bytes that are no UTF-8',
@@ -422,6 +425,8 @@ describe('A2 refuses key files', () => {
     ['a percent-encoded JWK', encodeURIComponent(jwk)],
     ['a JWK with an escaped name', jwk.replace('kty', '\\u006bty')],
     ['a JWK with an escaped name in a string', JSON.stringify(jwk.replace('kty', '\\u006b\\u0074y'))],
+    ['a JWK in HTML', jwk.replaceAll('"', '&quot;')],
+    ['the body of PEM between dashes', `-----${body.join('')}-----`],
     ['a JWK of k only', JSON.stringify({ k: randomBytes(32).toString('base64url') })],
     ['a JWK of k only, without quotes', `{ k: ${randomBytes(32).toString('base64url')} }`],
     ['DER behind key=', `key=${der}`],
