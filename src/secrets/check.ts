@@ -33,7 +33,8 @@ export async function checkSecrets({ values, texts, openSource, secrets }: Retur
     const source = openSource(texts[name] ?? '')
     const history = await source.history()
     const states = statesOf(name)
-    const only = { id: '', createdAt: undefined, state: versions[name].length > 0 ? 'enabled' : 'none' }
+    const [newest] = versions[name]
+    const only = { id: '', createdAt: newest?.modifiedAt, state: newest ? 'enabled' : 'none' }
     const lines = history.length > 0 ? history : [only]
     for (const [index, { id, createdAt, state }] of lines.entries()) {
       const key = states.find(({ version = '' }) => version === id)
@@ -67,7 +68,7 @@ export async function checkSecrets({ values, texts, openSource, secrets }: Retur
 function resultOf(versions: SecretVersion[] | undefined): string {
   if (!versions) return 'is the same as another one'
   const [newest] = versions
-  if (!newest) return 'is not there yet, or the same as the current one'
+  if (!newest) return 'none yet; the first rotation creates it'
   return newest.warning ? `ok, but ${newest.warning}` : 'ok'
 }
 

@@ -12,6 +12,7 @@ import {
 } from '../config.ts'
 import { checkSecrets, secretAges, timeText } from './check.ts'
 import { newPrivateKey, newSecret } from './generate.ts'
+import { verifyingMs } from './keyring.ts'
 import { rotatable, rotate } from './rotate.ts'
 import { isOutage, SourceError } from './source-error.ts'
 
@@ -31,6 +32,7 @@ const help = `Usage: npm run -s secrets -- COMMAND [OPTIONS]        (in the imag
   rotate VARIABLE          make a new secret where ${rotatable.join(', ')}
                            says that its secret lives: a new version in a store; in a file or in .env the
                            old one becomes the _PREVIOUS
+    --force                  even if tokens of the _PREVIOUS that is there may still be valid
 
   keys                     ask the running server which keys it has, at METRICS_PORT of this machine
     --url URL                or of another, such as http://10.0.0.7:9090
@@ -146,17 +148,30 @@ function durationMs(text: string): number {
 }
 
 async function rotateVariable(args: string[]): Promise<number> {
-  const [name, ...others] = options(args, {}).positionals
+  const {
+    positionals: [name, ...others],
+    values: { force },
+  } = options(args, { force: { type: 'boolean', default: false } })
   const variable = rotatable.find((other) => other === name)
   if (!variable || others.length > 0) throw new UsageError(`rotate needs one of ${rotatable.join(', ')}`)
   const platform = platformEnvironment()
   const { values, texts, openSource } = readSettings(takeEnvironment())
+  const isAccess = variable !== 'JWT_REFRESH_SECRET'
+  const algorithm = values.JWT_ALGORITHM ?? 'HS256'
   try {
     const done = await rotate(variable, {
       texts,
       platform,
       openSource,
-      algorithm: values.JWT_ALGORITHM ?? 'HS256',
+      algorithm,
+      force,
+      keepMs: verifyingMs({
+        refreshSeconds: values.SECRETS_REFRESH_SECONDS ?? 60,
+        tokenSeconds: isAccess
+          ? (values.ACCESS_TOKEN_SECONDS ?? 900)
+          : (values.SESSION_IDLE_SECONDS ?? 604_800),
+        algorithm: isAccess ? algorithm : 'HS256',
+      }),
     })
     process.stdout.write(`${variable}: ${done}\n`)
   } catch (error) {

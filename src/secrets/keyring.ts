@@ -55,21 +55,29 @@ const marginMs = 2_000
 // Other services keep the public keys for 30 s, and after an unknown kid ask again no more often than every 30 s.
 const publicKeyMs = 60_000
 
+interface Lives {
+  refreshSeconds: number
+  /** The longest lifetime of the tokens that the keys sign. */
+  tokenSeconds: number
+  algorithm: Algorithm
+}
+
+function stagingMsOf({ refreshSeconds, algorithm }: Lives): number {
+  const loadedMs = refreshSeconds * 1000 + marginMs
+  return algorithm === 'HS256' ? loadedMs : loadedMs + publicKeyMs
+}
+
+/** Returns how long after the creation of its successor a key may have tokens that are valid, in milliseconds. */
+export const verifyingMs = (lives: Lives) => 2 * stagingMsOf(lives) + lives.tokenSeconds * 1000
+
 /**
  * A key lives through published -> signing -> verifying -> retired. The newest version signs once every instance
  * can be expected to have loaded it: one refresh interval and a margin after its creation. The one before it
  * verifies until the longest-lived token that it signed has expired.
- * @param tokenSeconds the longest lifetime of the tokens these keys sign
  */
-export function createKeyring(options: {
-  refreshSeconds: number
-  tokenSeconds: number
-  clock: () => number
-  algorithm: Algorithm
-}): Keyring {
+export function createKeyring(options: Lives & { clock: () => number }): Keyring {
   const { clock, algorithm } = options
-  const loadedMs = options.refreshSeconds * 1000 + marginMs
-  const stagingMs = algorithm === 'HS256' ? loadedMs : loadedMs + publicKeyMs
+  const stagingMs = stagingMsOf(options)
   let signing: StagedKey[] = []
   let byKid = new Map<string, StagedKey>()
 
@@ -117,7 +125,7 @@ export function createKeyring(options: {
           ...key,
           signsAt: oldest || key.kid === signer ? 0 : key.createdAt + stagingMs,
           // Another instance may have seen the successor one interval later, and signed that much longer.
-          retiresAt: successor ? successor.createdAt + 2 * stagingMs + options.tokenSeconds * 1000 : Infinity,
+          retiresAt: successor ? successor.createdAt + verifyingMs(options) : Infinity,
         }
       })
       const verifying = previous.map(({ value, ...from }) => ({

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { parse } from 'dotenv'
+import { timeText } from './check.ts'
 import { type Draft, draftFile, ownFile } from './draft-file.ts'
 import { pathIn, previousPath, readSecretFile } from './file.ts'
 import { newPrivateKey, newSecret } from './generate.ts'
@@ -25,14 +26,21 @@ export async function rotate(
     platform: Readonly<Record<string, string | undefined>>
     algorithm: Algorithm
     openSource: OpenSource
+    /** How long after a rotation tokens of the secret before it may be valid, in milliseconds. */
+    keepMs: number
+    /** Replaces a previous secret whose tokens may be valid. */
+    force: boolean
   },
 ): Promise<string> {
-  const { texts, platform, algorithm, openSource } = options
+  const { texts, platform, algorithm, openSource, keepMs, force } = options
   const text = texts[name]
   if (!text) throw new SourceError('absent', 'is not set; set it to where its secret is to live')
   const value = name === 'JWT_ACCESS_PRIVATE_KEY' ? newPrivateKey(asymmetric(algorithm)) : newSecret()
   const path = pathIn(text)
-  if (path) return rotateFile(path, previousFile(name, path, texts[`${name}_PREVIOUS`]), value)
+  if (path) {
+    const kept = previousFile(name, path, texts[`${name}_PREVIOUS`])
+    return rotateFile(name, { path, kept, value, keepMs: force ? 0 : keepMs })
+  }
   if (text.startsWith('ref+')) {
     const source = openSource(text)
     await source.rotate?.(value)
@@ -41,14 +49,25 @@ export async function rotate(
   if (platform[name])
     throw new SourceError(
       'malformed',
-      `is set on the platform, which only you can change: set ${name}_PREVIOUS to what ${name} is, and ${name} to what "generate" gives; then start anew`,
+      `is set on the platform, which only you can change: set ${name}_PREVIOUS to what ${name} is, and ${name} to what "generate" gives; then restart`,
     )
   if (platform[`${name}_PREVIOUS`] || texts[`${name}_PREVIOUS`]?.startsWith('ref+'))
     throw new SourceError(
       'malformed',
       `is in .env, but ${name}_PREVIOUS is not, and would not be what it was; remove it from where it is set`,
     )
+  if (texts[`${name}_PREVIOUS`] && !force)
+    throw inUse(name, `${name}_PREVIOUS`, 'Remove it when they have expired')
   return rotateDotenv(name, value)
+}
+
+// One previous secret is kept, so a rotation ends the tokens of the one before it.
+function inUse(name: Rotatable, kept: string, remedy: string): SourceError {
+  const effect = name === 'JWT_REFRESH_SECRET' ? 'their users would be logged out' : 'they would be refused'
+  return new SourceError(
+    'conflict',
+    `was not rotated. Tokens of the secret in ${kept} may still be valid, and ${effect}. ${remedy}, or add --force.`,
+  )
 }
 
 function previousFile(name: Rotatable, path: string, text: string | undefined): string {
@@ -68,9 +87,17 @@ function asymmetric(algorithm: Algorithm): Exclude<Algorithm, 'HS256'> {
 
 // The old one first, so that none is lost: a server that starts in between reads one secret twice, and uses it once. Both
 // are written before either is put in place. If that fails halfway, the previous one comes back.
-async function rotateFile(path: string, kept: string, value: string) {
+async function rotateFile(
+  name: Rotatable,
+  { path, kept, value, keepMs }: { path: string; kept: string; value: string; keepMs: number },
+) {
   const { value: old } = await readSecretFile(path, { own: true })
-  const before = (await ownFile(kept)) && (await readFile(kept, 'utf8'))
+  const stats = await ownFile(kept)
+  const before = stats && (await readFile(kept, 'utf8'))
+  const keepUntil = (stats?.mtimeMs ?? 0) + keepMs
+  // A rotation that was cut off may have left the current secret in both: then there is nothing to lose.
+  const isOther = before !== undefined && !['', old.trim()].includes(before.trim())
+  if (isOther && keepUntil > Date.now()) throw inUse(name, kept, `Wait until ${timeText(keepUntil)} UTC`)
   const drafts: Draft[] = []
   const draft = async (...file: Parameters<typeof draftFile>) => drafts.push(await draftFile(...file))
   try {
@@ -113,7 +140,7 @@ async function rotateDotenv(name: string, value: string): Promise<string> {
     await draft.discard()
     throw new SourceError('conflict', 'was written by somebody else meanwhile; run it again')
   }
-  return `a new secret is in .env, the old one in ${name}_PREVIOUS; start the server anew`
+  return `a new secret is in .env, the old one in ${name}_PREVIOUS; restart the server`
 }
 
 /** What sets a variable in `.env`: what is before its value, and the value as written, over several lines in quotes. */

@@ -53,6 +53,9 @@ async function run(args: string, settings: Settings = {}, cwd = newFolder()): Pr
 /** The name of the key that signed a token. */
 const kidIn = (token = '') => JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString()).kid
 
+/** When a file was changed last, as the table prints it. */
+const changeOf = (path: string) => statSync(path).mtime.toISOString().slice(0, 19)
+
 /** The cells of a table as it is printed. */
 const cellsOf = (table: string) =>
   table
@@ -296,6 +299,28 @@ describe('rotate', () => {
     for (const value of [fresh, kept]) expect(results.file.stdout).not.toContain(value)
   })
 
+  test('of a file again at once ends with 1 and says until when to wait; --force does it [E3]', async () => {
+    const path = join(newFolder(), 'refresh')
+    writeFileSync(path, newSecret())
+    const settings = { JWT_REFRESH_SECRET_FILE: path }
+    await secrets('rotate JWT_REFRESH_SECRET', settings)
+    const rotated = readFileSync(path, 'utf8')
+
+    const refused = await secrets('rotate JWT_REFRESH_SECRET', settings)
+    expectRefusal(
+      refused,
+      1,
+      /^JWT_REFRESH_SECRET: was not rotated\. .* logged out\. Wait until [\dT:-]+ UTC, or add --force\.$/m,
+    )
+    expect(readFileSync(path, 'utf8')).toBe(rotated)
+
+    expect(await secrets('rotate JWT_REFRESH_SECRET --force', settings)).toMatchObject({
+      code: 0,
+      stderr: '',
+    })
+    expect(readFileSync(`${path}.previous`, 'utf8')).toBe(rotated)
+  })
+
   test('in a file, then a restart: nobody is logged out, and check shows both [E3]', async () => {
     const folder = newFolder()
     const path = join(folder, 'refresh')
@@ -322,8 +347,15 @@ describe('rotate', () => {
       expect(answer.status).toBe(200)
       expect(kidIn(answer.refreshToken)).not.toBe(kidIn(refreshToken))
       expect(cellsOf(check.stdout).slice(-2)).toEqual([
-        ['JWT_REFRESH_SECRET', `ref+file://${path}`, '-', '-', 'signing', 'ok'],
-        ['JWT_REFRESH_SECRET_PREVIOUS', `ref+file://${path}.previous`, '-', '-', 'verifying', 'ok'],
+        ['JWT_REFRESH_SECRET', `ref+file://${path}`, '-', changeOf(path), 'signing', 'ok'],
+        [
+          'JWT_REFRESH_SECRET_PREVIOUS',
+          `ref+file://${path}.previous`,
+          '-',
+          changeOf(`${path}.previous`),
+          'verifying',
+          'ok',
+        ],
       ])
     } finally {
       await after.end('SIGTERM')
@@ -464,7 +496,11 @@ describe('check', () => {
       /is the same as JWT_ACCESS_SECRET/,
     ],
     ['a weak previous one', { JWT_ACCESS_SECRET_PREVIOUS: weak }, /^JWT_ACCESS_SECRET_PREVIOUS: is made of/m],
-    ['a missing file', { JWT_ACCESS_SECRET: '', JWT_ACCESS_SECRET_FILE: '/nowhere' }, /its file is missing/],
+    [
+      'a missing file',
+      { JWT_ACCESS_SECRET: '', JWT_ACCESS_SECRET_FILE: '/nowhere' },
+      /its file \/nowhere is missing/,
+    ],
     [
       'a malformed reference',
       { JWT_ACCESS_SECRET: 'ref+vault:x' },
@@ -494,7 +530,14 @@ describe('check', () => {
     expect(cellsOf(stdout)).toEqual([
       ['VARIABLE', 'SOURCE', 'VERSION', 'CREATED', 'STATE', 'RESULT'],
       ['JWT_ACCESS_SECRET', 'environment', '-', '-', 'signing', 'ok'],
-      ['JWT_ACCESS_SECRET_PREVIOUS', `ref+file://${join(folder, 'previous')}`, '-', '-', 'verifying', 'ok'],
+      [
+        'JWT_ACCESS_SECRET_PREVIOUS',
+        `ref+file://${join(folder, 'previous')}`,
+        '-',
+        changeOf(join(folder, 'previous')),
+        'verifying',
+        'ok',
+      ],
       ['JWT_REFRESH_SECRET', 'environment', '-', '-', 'signing', 'ok'],
     ])
   })
@@ -565,7 +608,7 @@ describe('check', () => {
     expect(stdout).toMatch(
       /^JWT_ACCESS_SECRET .* ok, but every user can write its file; run chmod o-w on it$/m,
     )
-    expect(stdout).toMatch(/^JWT_ACCESS_SECRET_PREVIOUS .* none +is not there yet/m)
+    expect(stdout).toMatch(/^JWT_ACCESS_SECRET_PREVIOUS .* none +none yet; the first rotation creates it$/m)
   })
 
   test.each(bad)('E1 of %s ends with 78 and the reason', (reason, _changes, problem) => {

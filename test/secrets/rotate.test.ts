@@ -11,6 +11,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -48,10 +49,14 @@ const modeOf = (name: string) => statSync(at(name)).mode & 0o7777
 const secret = '[\\w-]{64}'
 
 type Texts = Record<string, string | undefined>
-type Given = { platform?: Texts; algorithm?: 'HS256' | 'RS256' | 'ES256' }
+type Given = { platform?: Texts; algorithm?: 'HS256' | 'RS256' | 'ES256'; force?: boolean }
+const keepMs = 3_600_000
 
-const rotateTexts = (name: Rotatable, texts: Texts, { platform = {}, algorithm = 'HS256' }: Given = {}) =>
-  rotate(name, { texts, platform, algorithm, openSource: createSources({}) })
+const rotateTexts = (
+  name: Rotatable,
+  texts: Texts,
+  { platform = {}, algorithm = 'HS256', force = true }: Given = {},
+) => rotate(name, { texts, platform, algorithm, force, keepMs, openSource: createSources({}) })
 
 async function failure(action: Promise<unknown>): Promise<SourceError> {
   const result = await action.catch((error: unknown) => error)
@@ -79,7 +84,7 @@ describe('.env', () => {
     )
     expect(read('.env')).toMatch(changed)
     expect(read('.env')).not.toContain(`JWT_REFRESH_SECRET=${old}`)
-    expect(message).toMatch(/JWT_REFRESH_SECRET_PREVIOUS; start the server anew$/)
+    expect(message).toMatch(/JWT_REFRESH_SECRET_PREVIOUS; restart the server$/)
   })
 
   test.each([
@@ -236,6 +241,30 @@ describe('.env', () => {
     expect(snapshot()).toEqual(before)
   })
 
+  test('is not rotated while a previous one is set, without --force [E3]', async () => {
+    const previous = newSecret()
+    const text = `JWT_REFRESH_SECRET=${newSecret()}\nJWT_REFRESH_SECRET_PREVIOUS=${previous}\n`
+
+    const { fault, message } = await failure(rotateIn(text, 'JWT_REFRESH_SECRET', { force: false }))
+
+    expect([fault, message]).toEqual([
+      'conflict',
+      'was not rotated. Tokens of the secret in JWT_REFRESH_SECRET_PREVIOUS may still be valid, and their users would be logged out. Remove it when they have expired, or add --force.',
+    ])
+    expect(snapshot()).toEqual({ '.env': text })
+  })
+
+  test.each(['', 'JWT_REFRESH_SECRET_PREVIOUS=\n', `JWT_ACCESS_SECRET_PREVIOUS=${newSecret()}\n`])(
+    'is rotated without --force where its previous one is not set: %#',
+    async (others) => {
+      const old = newSecret()
+
+      await rotateIn(`JWT_REFRESH_SECRET=${old}\n${others}`, 'JWT_REFRESH_SECRET', { force: false })
+
+      expect(parse(read('.env')).JWT_REFRESH_SECRET_PREVIOUS).toBe(old)
+    },
+  )
+
   test('what is set nowhere is said to be', async () => {
     expect((await failure(rotateIn('A=1\n'))).fault).toBe('absent')
     expect(read('.env')).toBe('A=1\n')
@@ -283,6 +312,51 @@ describe('files', () => {
     expect(readdirSync(folder).sort()).toEqual(['refresh', 'refresh-before'])
     expect(message).toMatch(/load both by themselves$/)
     for (const value of [old, read('refresh').trim()]) expect(message).not.toContain(value)
+  })
+
+  /** Files of a secret and its previous one, which was written some time ago. */
+  const rotatedAgo = (ms: number, previous = `${newSecret()}\n`) => {
+    writeFileSync('access', newSecret())
+    writeFileSync('access.previous', previous)
+    const time = new Date(Date.now() - ms)
+    utimesSync('access.previous', time, time)
+    return snapshot()
+  }
+  const unforced = (name: Rotatable) => rotateTexts(name, { [name]: reference('access') }, { force: false })
+
+  test.each<[name: Rotatable, effect: string, ago: number]>([
+    ['JWT_REFRESH_SECRET', 'their users would be logged out', keepMs - 60_000],
+    ['JWT_ACCESS_SECRET', 'they would be refused', 1_800_000],
+    ['JWT_REFRESH_SECRET', 'their users would be logged out', 0],
+  ])('keep %s while tokens of its previous one may be valid: %s, %i [E3]', async (name, effect, ago) => {
+    const before = rotatedAgo(ago)
+    const until = new Date(statSync('access.previous').mtimeMs + keepMs).toISOString().slice(0, 19)
+
+    const { fault, message } = await failure(unforced(name))
+
+    expect([fault, message]).toEqual([
+      'conflict',
+      `was not rotated. Tokens of the secret in ${at('access.previous')} may still be valid, and ${effect}. Wait until ${until} UTC, or add --force.`,
+    ])
+    expect(snapshot()).toEqual(before)
+  })
+
+  test('are rotated again when the tokens of the previous one have expired [E3]', async () => {
+    const before = rotatedAgo(keepMs + 1000)
+
+    await unforced('JWT_ACCESS_SECRET')
+
+    expect(read('access.previous').trim()).toBe(before.access)
+    expect((await failure(unforced('JWT_ACCESS_SECRET'))).fault).toBe('conflict')
+  })
+
+  test('are rotated where the previous one is empty, or the current one after a rotation that was cut off', async () => {
+    rotatedAgo(0, '\n')
+    await unforced('JWT_ACCESS_SECRET')
+    writeFileSync('access.previous', read('access'))
+    await unforced('JWT_ACCESS_SECRET')
+
+    expect(read('access')).not.toBe(read('access.previous'))
   })
 
   test('where none is named, it is put beside, for the same users', async () => {
