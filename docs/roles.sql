@@ -1,7 +1,17 @@
 -- Makes a database, the role that owns its tables, and the role that serves. Once, by a superuser, with psql;
 -- compose.yaml does so at its first start. `npm run migrate -- --grant auth` grants the rights on the tables.
+-- The passwords must be in these two files.
+\set ON_ERROR_STOP on
 \set owner_password `cat /run/secrets/owner_password`
 \set auth_password `cat /run/secrets/auth_password`
+
+-- psql takes a missing file as an empty one.
+SELECT '' IN (:'owner_password', :'auth_password') AS is_missing \gset
+\if :is_missing
+DO $$ BEGIN
+  RAISE 'A password file is missing or empty. Write both files that roles.sql names, and run it again.';
+END $$;
+\endif
 
 CREATE ROLE auth_owner LOGIN PASSWORD :'owner_password';
 CREATE ROLE auth LOGIN PASSWORD :'auth_password';

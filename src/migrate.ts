@@ -8,18 +8,29 @@ import { createHousekeeping } from './store/housekeeping.ts'
 import { grantRights } from './store/migrate.ts'
 
 try {
-  const { values } = parseArgs({ options: { grant: { type: 'string' } } })
+  const { grant } = parseArgs({ options: { grant: { type: 'string' } } }).values
   const { url, auditDays } = await loadDatabaseConfig(takeEnvironment())
   const database = await openDatabase({
     url,
     folder: '',
     onTrouble: (message) => void process.stderr.write(`${message}\n`),
+    onMigrated: (count) => report(count === 0 ? 'Nothing to migrate.' : `Applied ${count} migrations.`),
   })
-  if (values.grant) await database.transaction((tx) => grantRights(tx, values.grant as string))
+  if (grant) {
+    await database.transaction((tx) => grantRights(tx, grant))
+    report(`Granted the rights for serving to ${grant}.`)
+  }
   await createHousekeeping({ database, auditDays }).purge()
   await database.close()
 } catch (error) {
-  const { message, cause } = error as Error
-  process.stderr.write(`${cause instanceof Error ? cause.message : message}\n`)
+  const { cause } = error as Error
+  const problem: NodeJS.ErrnoException = cause instanceof Error ? cause : (error as Error)
+  const isUnknownRole = problem.code === '42704' // undefined_object
+  const text = isUnknownRole ? `--grant: ${problem.message}. Create it: docs/roles.sql` : problem.message
+  process.stderr.write(`${text}\n`)
   process.exitCode = error instanceof ConfigError || error instanceof DatabaseUrlError ? exitConfig : 1
+}
+
+function report(line: string): void {
+  process.stdout.write(`${line}\n`)
 }

@@ -1,5 +1,5 @@
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
@@ -51,6 +51,8 @@ export function openDatabase(settings: {
   /** Whether to report a connection that others on the network can read. */
   warnIfExposed?: boolean
   onTrouble: (message: string) => void
+  /** Called with the number of migrations that were applied. */
+  onMigrated?: (count: number) => void
 }): Promise<Database> {
   return settings.url === undefined ? openEmbedded(settings.folder) : openPostgres(settings.url, settings)
 }
@@ -99,8 +101,9 @@ export async function openEmbedded(folder: string, image?: Blob): Promise<Databa
   }
 }
 
-async function prepareTables(queries: Queries): Promise<void> {
-  await migrate(queries)
+async function prepareTables(queries: Queries, onMigrated?: (count: number) => void): Promise<void> {
+  const count = await migrate(queries)
+  onMigrated?.(count)
   await checkSchema(queries)
 }
 
@@ -110,7 +113,7 @@ async function lockFolder(folder: string): Promise<() => void> {
   const { tryLock } = await import('fs-native-extensions')
   let file: number
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    makeFolder(folder)
     file = openSync(join(folder, 'lock'), 'a+', 0o600)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
@@ -125,11 +128,24 @@ async function lockFolder(folder: string): Promise<() => void> {
   )
 }
 
+// One by one: under /proc, `recursive` never returns in Node 20.
+function makeFolder(folder: string): void {
+  if (existsSync(folder)) return
+  makeFolder(dirname(folder))
+  try {
+    mkdirSync(folder, { mode: 0o700 })
+  } catch (error) {
+    // Another process may have made it in the meantime.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+}
+
 const startSeconds = 30
+const reportMs = 10_000
 
 async function openPostgres(
   url: string,
-  { warnIfExposed, onTrouble }: Omit<Parameters<typeof openDatabase>[0], 'url'>,
+  { warnIfExposed, onTrouble, onMigrated }: Omit<Parameters<typeof openDatabase>[0], 'url'>,
 ): Promise<Database> {
   const { default: pg } = await import('pg')
   const { drizzle } = await import('drizzle-orm/node-postgres')
@@ -156,7 +172,7 @@ async function openPostgres(
       await client.query(sessionSettings)
       const queries = drizzle({ client })
       await requireWritable(queries)
-      await prepareTables(queries)
+      await prepareTables(queries, onMigrated)
     } finally {
       await client.end()
     }
@@ -208,6 +224,7 @@ async function retryWhileUnavailable(
   onTrouble: (message: string) => void,
 ): Promise<void> {
   const deadline = Date.now() + startSeconds * 1000
+  let reportAt = 0
   for (;;) {
     try {
       await work()
@@ -222,7 +239,10 @@ async function retryWhileUnavailable(
         throw new DatabaseError(
           `DATABASE_URL: PostgreSQL was ${state} for ${startSeconds} s. Start it, or change the URL to a server that can be written to.`,
         )
-      onTrouble(`waiting for PostgreSQL: ${state}`)
+      if (Date.now() >= reportAt) {
+        onTrouble(`waiting for PostgreSQL: ${state}`)
+        reportAt = Date.now() + reportMs
+      }
       await delay(500)
     }
   }
@@ -234,7 +254,10 @@ function refusal(error: DriverError): string {
   if (['42P07', '42710', '42723'].includes(error.code ?? ''))
     return `the schema has tables of another application (${error.message}). Use a database or a schema of this server's own.`
   if (error.code === '42501')
-    return `the role may not do what migrating or serving needs (${error.message}). As the owner of the tables: npm run migrate -- --grant ROLE`
+    return `Migrate first: npm run migrate -- --grant ROLE, as the owner of the tables. This role may not do what migrating or serving needs (${error.message}).`
+  // invalid_catalog_name
+  if (error.code === '3D000')
+    return `PostgreSQL refused (${error.message}). Change the URL, or create the database.`
   return `PostgreSQL refused (${error.message}). Change the URL, or the rights of its user.`
 }
 

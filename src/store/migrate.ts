@@ -48,16 +48,17 @@ function readMigrations(): Migration[] {
 /**
  * Brings the tables in the current schema up to date, in one transaction. Where nothing is to be done it only reads,
  * so the rights for serving are enough.
+ * @returns how many migrations it applied
  * @throws SchemaError where the schema is not one that this server can use
  */
-export async function migrate(queries: Queries): Promise<void> {
+export async function migrate(queries: Queries): Promise<number> {
   const migrations = readMigrations()
   const isDone = async (on: Queries) => {
     const applied = await readJournal(on)
     return applied !== undefined && migrations.every(({ name }) => applied.has(name))
   }
-  if (await isDone(queries)) return
-  await queries.transaction(
+  if (await isDone(queries)) return 0
+  return queries.transaction(
     async (tx) => {
       // A migration may take its time, but waits for others for a bounded time. The lock is the transaction's: a lock of
       // the session would stay behind on a pooler's connection.
@@ -66,11 +67,12 @@ export async function migrate(queries: Queries): Promise<void> {
       await tx.execute(sql`SELECT pg_advisory_xact_lock(${lock})`)
       // Another instance may have migrated in the meantime.
       const applied = (await readJournal(tx)) ?? (await createJournal(tx, migrations))
-      for (const { name, statements } of migrations) {
-        if (applied.has(name)) continue
+      const missing = migrations.filter(({ name }) => !applied.has(name))
+      for (const { name, statements } of missing) {
         for (const statement of statements) await tx.execute(sql.raw(statement))
         await tx.execute(sql`INSERT INTO ${journal} (name) VALUES (${name})`)
       }
+      return missing.length
     },
     { isolationLevel: 'read committed' },
   )
@@ -87,7 +89,7 @@ async function readJournal(on: Queries): Promise<Set<string> | undefined> {
   )
   if (!place?.here)
     throw new SchemaError(
-      'the search_path has no schema that this role may use. Name one in search_path; or, as the owner of the tables: npm run migrate -- --grant ROLE',
+      'Migrate first: npm run migrate -- --grant ROLE, as the owner of the tables. This role may use no schema of the search_path. If the tables are in another schema, name it in search_path.',
     )
   if (place.journal === null) return undefined
   // Tables that only shine through from a later schema of the search_path are another installation's.

@@ -362,15 +362,42 @@ describeOnOwnServers('two roles, as compose.yaml has them', () => {
     rmSync(folder, { recursive: true })
   })
 
+  test.each([
+    ['missing', () => {}],
+    ['empty', (path: string) => writeFileSync(path, '')],
+  ])('roles.sql stops where a password file is %s', (_what, arrange) => {
+    const place = mkdtempSync(join(folder, 'bad-'))
+    writeFileSync(join(place, 'owner_password'), 'canary')
+    arrange(join(place, 'auth_password'))
+    const text = readFileSync('docs/roles.sql', 'utf8').replaceAll('/run/secrets/', `${place}/`)
+    const file = join(place, 'roles.sql')
+    writeFileSync(file, text.replaceAll(/\bauth(_owner)?\b(?!_)/g, '$&_two'))
+
+    const psql = spawnSync('psql', ['--no-psqlrc', `--file=${file}`, server.url], { encoding: 'utf8' })
+
+    expect(psql.status).toBe(3)
+    expect(psql.stderr).toMatch(/A password file is missing or empty\. Write both files/)
+    expect(psql.stderr).not.toMatch(/already exists/)
+  })
+
   test('the server says what is missing before the owner has migrated', async () => {
     const exit = await runServer({ DATABASE_URL: as('auth') })
 
     expect(exit).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^DATABASE_URL: .*\n$/) })
-    expect(exit.stderr).toMatch(/npm run migrate/)
+    expect(exit.stderr).toMatch(/^DATABASE_URL: Migrate first: npm run migrate -- --grant ROLE/)
   })
 
   test('the owner migrates, and a role that may only add to the audit serves', async () => {
-    expect(migrate(as('auth_owner'), '--grant', 'auth')).toMatchObject({ status: 0, stdout: '', stderr: '' })
+    expect(migrate(as('auth_owner'), '--grant', 'auth')).toMatchObject({
+      status: 0,
+      stdout: expect.stringMatching(/^Applied \d+ migrations\.\nGranted the rights for serving to auth\.\n$/),
+      stderr: '',
+    })
+    expect(migrate(as('auth_owner'))).toMatchObject({
+      status: 0,
+      stdout: 'Nothing to migrate.\n',
+      stderr: '',
+    })
     const started = await startServer({ DATABASE_URL: as('auth'), ...limits })
 
     await expectToServe(started)
@@ -397,7 +424,7 @@ describeOnOwnServers('two roles, as compose.yaml has them', () => {
       () => as('auth_owner'),
       ['--grant', 'nobody'],
       1,
-      /role "nobody" does not exist/,
+      /^--grant: role "nobody" does not exist\. Create it: docs\/roles\.sql$/m,
     ],
   ])('npm run migrate with %s: says so', (_what, url, args, status, stderr) => {
     expect(migrate(url(), ...args)).toMatchObject({ status, stderr: expect.stringMatching(stderr) })
