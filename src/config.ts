@@ -14,7 +14,7 @@ import type { Environment } from './secrets/store.ts'
 /** What a process exits with for a ConfigError: EX_CONFIG of sysexits.h. */
 export const exitConfig = 78
 
-/** Settings or secrets that are not valid: one line a problem, `NAME: what is wrong and how to mend it`. */
+/** Settings or secrets that are not valid: one line a problem, `NAME: what is wrong and how to fix it`. */
 export class ConfigError extends Error {
   readonly problems: readonly string[]
   constructor(problems: readonly string[]) {
@@ -61,7 +61,12 @@ function isOrigin(text: string): boolean {
 const publicUrl = z
   .string()
   .transform((text) => text.replace(/\/$/, ''))
-  .refine(isOrigin, 'must be an origin, scheme://host[:port] in lower case and without a path')
+  .refine(isOrigin, {
+    error: ({ input }) => {
+      const hasPath = URL.canParse(`${input}`) && isOrigin(new URL(`${input}`).origin)
+      return `must be an origin, scheme://host[:port] in lower case${hasPath ? ': remove the path' : ' and without a path'}`
+    },
+  })
 
 const corsOrigins = z
   .string()
@@ -458,7 +463,12 @@ function readDotenv(set: Environment): Environment {
   const text = textOfDotenv()
   const problems = cutByComment(text)
     .filter((name) => !(name in set))
-    .map((name) => `${name}: goes on after a # in .env, where a comment begins; put the value in quotes`)
+    .map((name) => `${name}: An unquoted # cuts it off in .env. Put the value in quotes.`)
+  problems.push(
+    ...linesWithoutName(text).map(
+      (line) => `.env: line ${line} has no =. Write NAME=value, or begin the line with #.`,
+    ),
+  )
   if (problems.length > 0) throw new ConfigError(problems)
   return parseDotenv(text)
 }
@@ -472,7 +482,7 @@ function textOfDotenv(): string {
     if (error instanceof ConfigError) throw error
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT') return ''
-    throw new ConfigError([`.env: cannot be read (${code}); mend its permissions or remove it`])
+    throw new ConfigError([`.env: cannot be read (${code}); fix its permissions, or remove it`])
   }
 }
 
@@ -485,6 +495,13 @@ function cutByComment(text: string): string[] {
     const isCut = value.includes('#') && !/\s$/.test(value.split('#', 1)[0] ?? '')
     return isCut && !isQuoted && isRead(name) ? [name] : []
   })
+}
+
+// dotenv skips such lines silently. The lines inside a quoted value of several lines are not meant.
+function linesWithoutName(text: string): number[] {
+  const value = /^[ \t]*(?:export[ \t]+)?[\w.-]+[ \t]*[=:][ \t]*(?:"(?:\\"|[^"])*"|'[^']*'|`[^`]*`)?/gm
+  const bare = text.replace(value, (match) => match.replace(/[^\n]+/g, '#'))
+  return bare.split('\n').flatMap((line, index) => (/^\s*[^#\s]/.test(line) ? [index + 1] : []))
 }
 
 /** Whether this server, or the SDK of a store, reads a variable. */

@@ -165,16 +165,18 @@ function createPatientServer(): Server {
 function listen(server: Server, host: string, port: number, setting: string): Promise<number> {
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(
-        new Error(
-          error.code === 'EADDRINUSE'
-            ? `${setting} ${port} is taken: stop what listens there, or set ${setting} to another`
-            : `HOST ${host}, ${setting} ${port} cannot be listened on (${error.code}): mend HOST or ${setting}`,
-        ),
-      ),
+      reject(new Error(listenProblem(error.code, host, port, setting))),
     )
     server.listen(port, host, () => resolve((server.address() as AddressInfo).port))
   })
+}
+
+function listenProblem(code: string | undefined, host: string, port: number, setting: string): string {
+  if (code === 'EADDRINUSE')
+    return `${setting} ${port} is taken: stop what listens there, or set ${setting} to another`
+  const address = `${host.includes(':') ? `[${host}]` : host}:${port}`
+  const permit = code === 'EACCES' ? ', or allow this user to use the port' : ''
+  return `Cannot listen on ${address} (${code}). Change HOST or ${setting}${permit}.`
 }
 
 /** How to reach the server from this machine. */

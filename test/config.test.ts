@@ -295,6 +295,21 @@ describe('texts', () => {
 describe('rules between settings', () => {
   const { PUBLIC_URL, ...secrets } = base
 
+  test.each([
+    ['https://auth.example.com/auth', /: remove the path$/],
+    ['https://auth.example.com/?a', /: remove the path$/],
+    ['auth.example.com', /in lower case and without a path$/],
+    ['https://*.example.com/', /in lower case and without a path$/],
+  ])('PUBLIC_URL %s is refused with what to change', async (url, problem) => {
+    const error = await loadConfig({ ...secrets, PUBLIC_URL: url }).catch((error: Error) => error)
+
+    expect(error).toBeInstanceOf(ConfigError)
+    expect((error as ConfigError).problems).toEqual([
+      expect.stringMatching(/^PUBLIC_URL: must be an origin, scheme:/),
+    ])
+    expect((error as ConfigError).message).toMatch(problem)
+  })
+
   test('PUBLIC_URL is required in production', async () => {
     expect(await faults(secrets)).toEqual(['PUBLIC_URL'])
     expect(await faults({ ...secrets, NODE_ENV: 'production' })).toEqual(['PUBLIC_URL'])
@@ -730,7 +745,7 @@ describe('takeEnvironment', () => {
     ['the first line, after a BOM', '\ufeffPORT=3000#', 'PORT'],
   ])('says that a # without quotes needs them: in %s', (_where, line, name) => {
     expect(problemsOf(`A=1\n${line}\n`.replace(/^A=1\n(?=\ufeff)/, ''))).toEqual([
-      `${name}: goes on after a # in .env, where a comment begins; put the value in quotes`,
+      `${name}: An unquoted # cuts it off in .env. Put the value in quotes.`,
     ])
   })
 
@@ -753,6 +768,26 @@ describe('takeEnvironment', () => {
       'PORT',
       'DATABASE_URL',
     ])
+  })
+
+  test.each([
+    ['a name alone', 'PORT\nHOST=a\n', [1]],
+    ['a secret alone, after a quoted one over lines', 'A="1\n2 = 3\n"\nab+cd\n', [4]],
+    ['lines of npm', '\n> auth@1.0.0 secrets\n> tsx cli.ts\n\nPORT=1\n', [2, 3]],
+    ['an exported name', "A='1'\r\nexport HOST\r\n", [2]],
+  ])('reports lines of .env without =: %s', (_what, text, lines) => {
+    expect(problemsOf(text)).toEqual(
+      lines.map((line) => `.env: line ${line} has no =. Write NAME=value, or begin the line with #.`),
+    )
+  })
+
+  test.each([
+    ['comments and empty lines', '# a\n\n \t\n  # b\nA=1\n'],
+    ['values over several lines', 'A="-----BEGIN\nabc\n-----END" # why\nB=\'x\ny\'\nC=`x\n\ny`\n'],
+    ['colons, spaces and export', 'A: 1\nB = 2\nexport C=3\nD-e.f=\n  G=1\n'],
+    ['a quote that is not closed', 'A="1\nB=2\n'],
+  ])('accepts a .env with %s', (_what, text) => {
+    expect(problemsOf(text)).toEqual([])
   })
 
   const utf16 = '.env: is UTF-16; save it as UTF-8'
@@ -808,7 +843,7 @@ describe('takeEnvironment', () => {
     // A link to itself cannot be read by anybody, root included.
     symlinkSync('.env', join(folder, '.env'))
     expect(() => inFolder(takeEnvironment)).toThrow(
-      new ConfigError(['.env: cannot be read (ELOOP); mend its permissions or remove it']),
+      new ConfigError(['.env: cannot be read (ELOOP); fix its permissions, or remove it']),
     )
     rmSync(join(folder, '.env'))
   })

@@ -36,7 +36,7 @@ interface Mending {
   grant: string
 }
 
-/** Sends commands whose errors say how to mend them. */
+/** Sends commands whose errors say how to fix them. */
 export function sender(client: Client, mending: Mending) {
   return async function send<Answer>(command: object, abortSignal: AbortSignal): Promise<Answer> {
     try {

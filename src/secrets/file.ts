@@ -43,8 +43,11 @@ export async function readSecretFile(path: string, { own = false } = {}): Promis
     const code = codeOf(error)
     if (own && code === 'ELOOP') throw new SourceError('malformed', linked(path))
     throw code === 'ENOENT'
-      ? new SourceError('absent', 'its file is missing; create it, or correct the path')
-      : new SourceError('absent', `its file cannot be read (${code}); mend its permissions or the path`)
+      ? new SourceError('absent', `its file ${path} is missing; create it, or correct the path`)
+      : new SourceError(
+          'absent',
+          `its file ${path} cannot be read (${code}); fix its permissions, or correct the path`,
+        )
   })
   if (isUtf16(bytes)) throw new SourceError('malformed', 'its file is UTF-16; save it as UTF-8')
   if (!isUtf8(bytes)) throw new SourceError('malformed', 'its file is not UTF-8 text; name the right file')

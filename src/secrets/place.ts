@@ -51,7 +51,7 @@ export function createPlace(open: () => Promise<SecretStore>) {
 
   async function readOnce(version: StoredVersion): Promise<ReadVersion | undefined> {
     const found = known.get(nameOf(version)) ?? (await readVersion(version))
-    // What could not be read may be mended, or was a passing fault after all.
+    // What could not be read may be fixed, or was a passing fault.
     if (found && !found.problem) known.set(nameOf(version), found)
     return found
   }
@@ -92,7 +92,7 @@ export function createPlace(open: () => Promise<SecretStore>) {
 
 export type Place = ReturnType<typeof createPlace>
 
-// A secret that was deleted and made anew may count its versions from one again.
+// A secret that was deleted and created again may count its versions from one again.
 const nameOf = ({ id, createdAt }: { id: string; createdAt: number }) => `${id} of ${createdAt}`
 
 // Of those of the same moment, the same order on every instance; ids that are numbers count as such.

@@ -25,7 +25,7 @@ const wordDigests = new Set(
   ),
 )
 
-const generate = `node -p "crypto.randomBytes(48).toString('base64url')"`
+const generate = 'npm run -s secrets -- generate'
 
 const minBytes = 32
 const minModulusBits = 2048

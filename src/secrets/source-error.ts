@@ -1,4 +1,4 @@
-/** What keeps a secret from being read or written; each is mended in another way. */
+/** What keeps a secret from being read or written; each has a remedy of its own. */
 export type SourceFault =
   | 'absent'
   | 'denied'
@@ -9,7 +9,7 @@ export type SourceFault =
   | 'sdk_missing'
   | 'unreachable'
 
-/** A source that cannot be read. The message says what is wrong and how to mend it, and never names the secret. */
+/** A source that cannot be read. The message says what is wrong and how to fix it, and never names the secret. */
 export class SourceError extends Error {
   readonly fault: SourceFault
   constructor(fault: SourceFault, message: string) {

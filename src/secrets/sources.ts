@@ -24,7 +24,7 @@ export interface SecretVersion {
   warning?: string
 }
 
-/** Where a secret comes from. All functions throw SourceErrors that say how to mend it. */
+/** Where a secret comes from. All functions throw SourceErrors that say how to fix it. */
 export interface SecretSource {
   /** How logs and the audit call it. */
   label: string
@@ -69,7 +69,7 @@ export function createSources(env: Environment, clock = () => Date.now()): OpenS
   function connection(name: string, { connect }: Scheme): Promise<OpenStore> {
     const connecting = connections.get(name) ?? connect(env, clock)
     connections.set(name, connecting)
-    connecting.catch(() => connections.delete(name)) // What is mended meanwhile is found at the next load.
+    connecting.catch(() => connections.delete(name)) // The next load connects again.
     return connecting
   }
 

@@ -130,7 +130,10 @@ function createCall({ VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT }: Environment):
       .catch((error: Error) => {
         const cause = (error.cause ?? error) as NodeJS.ErrnoException
         const code = typeof cause.code === 'string' ? cause.code : cause.name
-        throw new SourceError('unreachable', `is in Vault, which cannot be reached (${code}); ${mend(code)}`)
+        throw new SourceError(
+          'unreachable',
+          `is in Vault, which cannot be reached (${code}); ${remedy(code)}`,
+        )
       })
     if (answer.body?.errors?.some((error) => /sealed/.test(error)))
       throw new SourceError('sealed', 'is in Vault, which is sealed: bao operator unseal')
@@ -151,7 +154,7 @@ function createCall({ VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT }: Environment):
   }
 }
 
-function mend(code: string): string {
+function remedy(code: string): string {
   if (/ALTNAME/.test(code)) return 'correct VAULT_ADDR: the certificate there is for another name'
   if (/EXPIRED|NOT_YET/.test(code)) return 'renew its certificate'
   if (/CERT|ISSUER|SIGN/.test(code))

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
@@ -93,8 +93,8 @@ describe('start', () => {
     const startedAt = Date.now()
 
     const [refused, unanswered] = await Promise.all([
-      runServer({ DATABASE_URL: 'postgres://postgres@127.0.0.1:9/auth' }),
-      runServer({ DATABASE_URL: `postgres://postgres@127.0.0.1:${port}/auth` }),
+      runServer({ LOG_LEVEL: 'warn', DATABASE_URL: 'postgres://postgres@127.0.0.1:9/auth' }),
+      runServer({ LOG_LEVEL: 'warn', DATABASE_URL: `postgres://postgres@127.0.0.1:${port}/auth` }),
     ])
     silent.close()
 
@@ -102,13 +102,29 @@ describe('start', () => {
     expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(message) })
     expect(unanswered).toMatchObject({ code: 1, stderr: expect.stringMatching(message) })
     expect(Date.now() - startedAt).toBeGreaterThan(29_000)
+    for (const { stdout } of [refused, unanswered]) {
+      const reports = stdout.match(/waiting for PostgreSQL/g) ?? []
+      expect(reports.length).toBeGreaterThanOrEqual(2)
+      expect(reports.length).toBeLessThanOrEqual(4)
+    }
   })
 
-  test('a data folder that cannot be written to: exit 1, one line that says what to do', async () => {
-    const exit = await runServer({ DATA_DIR: '/dev/null/auth' })
+  test.each(['/dev/null/auth', ...(existsSync('/proc') ? ['/proc/auth', '/proc/auth/data'] : [])])(
+    'the data folder %s, which cannot be made: exit 1, one line that says what to do',
+    async (folder) => {
+      const exit = await runServer({ DATA_DIR: folder })
+
+      expect(exit.code).toBe(1)
+      expect(exit.stderr).toMatch(/^DATA_DIR \S+ cannot be used \(\w+\): .*\n$/)
+      expect(exit.stderr).toContain(`DATA_DIR ${folder} `)
+    },
+  )
+
+  test('an address that is not of this machine: exit 1, one line that says what to do', async () => {
+    const exit = await runServer({ HOST: '192.0.2.1', PORT: '3901' })
 
     expect(exit.code).toBe(1)
-    expect(exit.stderr).toMatch(/^DATA_DIR \/dev\/null\/auth cannot be used \(\w+\): .*\n$/)
+    expect(exit.stderr).toBe('Cannot listen on 192.0.2.1:3901 (EADDRNOTAVAIL). Change HOST or PORT.\n')
   })
 
   test('a first start that is killed at any moment is done again by the next', async () => {

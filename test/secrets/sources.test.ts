@@ -433,10 +433,10 @@ describe('a file', () => {
     )
   })
 
-  const missing = 'its file is missing; create it, or correct the path'
+  const missing = 'its file PATH is missing; create it, or correct the path'
   const empty = 'its file is empty; write the secret into it'
   const irregular = 'its path is not a regular file; name the file itself'
-  const unreadable = 'its file cannot be read (ELOOP); mend its permissions or the path'
+  const unreadable = 'its file PATH cannot be read (ELOOP); fix its permissions, or correct the path'
   const notText = 'its file is not UTF-8 text; name the right file'
   test.each<[what: string, message: string, arrange: (path: string) => void]>([
     ['missing', missing, () => {}],
@@ -455,7 +455,7 @@ describe('a file', () => {
   ])('E2 that is %s is a clear error', async (_what, message, arrange) => {
     arrange(at('secret'))
 
-    expect((await failure(() => read(at('secret')))).message).toBe(message)
+    expect((await failure(() => read(at('secret')))).message).toBe(message.replace('PATH', at('secret')))
   })
 
   // As a network file system may; this one says yes to open and stat, and no to read.
