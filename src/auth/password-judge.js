@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { ZxcvbnFactory } from '@zxcvbn-ts/core'
 import { adjacencyGraphs, dictionary } from '@zxcvbn-ts/language-common'
+import { commonWords } from './common-words.js'
 
 // The cost grows with the square of the length and faster. What follows cannot make a weak beginning a good password.
 const longestJudged = 64
@@ -9,6 +10,14 @@ const longestJudged = 64
 // docs/decisions/017-judging-passwords.md says why this many. zxcvbn counts ten guesses for each character that it cannot
 // explain. So a short password could not reach the full number, where the settings allow short ones.
 const fewestGuesses = (/** @type {number} */ minLength) => 10 ** Math.min(9, minLength - 2)
+
+// The usual lookalikes, by what they look like in either case: "В" is "B".
+const lookalikes = new Map(
+  [
+    ['абвеһікмнорсԛѕтухјѵԁԝ', 'abbehikmhopcqstyxjvdw'],
+    ['αβγεηικνορτυχω', 'abyenikvoptuxw'],
+  ].flatMap(([other = '', latin = '']) => Array.from(other, (sign, i) => [sign, latin.charAt(i)])),
+)
 
 const beginnings = (/** @type {string} */ text, /** @type {number} */ from) =>
   Array.from({ length: text.length - from + 1 }, (_, i) => text.slice(0, from + i))
@@ -36,25 +45,35 @@ const digits = [
   '248163264128256512102420484096',
 ].flatMap((text) => beginnings(text, 8))
 
-const otherKeyboards = ['йцукенгшщзхъ', 'фывапролджэ', 'ячсмитьбю'].flatMap((row) => beginnings(row, 4))
+/** Two hands that meet: "qpwoei". */
+const outsideIn = (/** @type {string} */ row) =>
+  Array.from(row, (_, i) => row.at(i % 2 === 0 ? i / 2 : -(i + 1) / 2)).join('')
 
-const zxcvbn = new ZxcvbnFactory({
-  dictionary: {
-    ...dictionary,
-    'passwords-long': readLines(new URL('./common-passwords.txt', import.meta.url)),
-    phrases,
-    digits,
-    keyboards: otherKeyboards.map(fold),
-    // zxcvbn recognizes runs of words in dictionaries of these two names.
-    daysOfWeek: ['monday', 'tuesday', 'wednesday', 'thursday', 'friday', 'saturday', 'sunday'],
-    months: 'january february march april may june july august september october november december'.split(
-      ' ',
-    ),
+/** Walks that the keyboards of zxcvbn-ts do not have. */
+const walks = [
+  ...['йцукенгшщзхъ', 'фывапролджэ', 'ячсмитьбю'],
+  ...['1234567890', 'qwertyuiop', 'asdfghjkl', 'zxcvbnm'].map(outsideIn),
+].flatMap((row) => beginnings(fold(row), 4))
+
+// What the keys of an American keyboard write with shift and without it.
+const shifted = '~!@#$%^&*()_+{}|:"<>?'
+const unshifted = "`1234567890-=[]\\;',./"
+
+const zxcvbn = new ZxcvbnFactory(
+  {
+    dictionary: {
+      ...dictionary,
+      'passwords-long': readLines(new URL('./common-passwords.txt', import.meta.url)),
+      phrases,
+      digits,
+      walks,
+    },
+    graphs: adjacencyGraphs,
+    maxLength: longestJudged,
+    l33tMaxSubstitutions: 20,
   },
-  graphs: adjacencyGraphs,
-  maxLength: longestJudged,
-  l33tMaxSubstitutions: 20,
-})
+  { commonWords },
+)
 
 /**
  * Says whether a password is among those that attackers try first: common passwords, words of the context, keyboard
@@ -69,16 +88,38 @@ export function isPredictable({ password, minLength, context }) {
   const parts = context.flatMap((name) => [name, ...name.split('@')])
   const words = parts.flatMap((part) => [part, unseparated(part), ...part.split(/[^\p{L}\p{N}]+/u)])
   const names = [...new Set(words.filter((word) => word.length > 2))]
-  return formsOf(text).some((form) => !(zxcvbn.check(form, names).guesses >= fewestGuesses(minLength)))
+  return [...formsOf(text)].some((form) => !(zxcvbn.check(form, names).guesses >= fewestGuesses(minLength)))
 }
 
-// Few different signs are separators, which make no password better. Many are a password of their own.
+// Apostrophes do not count, because words such as "don't" have them. Few different signs are separators, which make no password better. Many are a password of their own.
 const separatorKinds = 2
 
-/** @param {string} text */
+/**
+ * Returns the text in each form that may be predictable: as it is, without separators, without the shift key, and with
+ * two texts that were written in turn one after the other.
+ * @param {string} text
+ */
 function formsOf(text) {
-  const kinds = new Set(text.match(/[^\p{L}\p{N}]/gu))
-  return kinds.size > 0 && kinds.size <= separatorKinds ? [text, unseparated(text)] : [text]
+  const plain = [text, unshift(text)].map((form) => (isSeparated(form) ? unseparated(form) : form))
+  return new Set([text, ...plain, ...plain.map(inTurn)])
+}
+
+/** @param {string} text */
+function isSeparated(text) {
+  const kinds = new Set(text.match(/[^\p{L}\p{N}'’]/gu))
+  return kinds.size <= separatorKinds
+}
+
+/** @param {string} text */
+function unshift(text) {
+  return Array.from(text, (sign) => unshifted[shifted.indexOf(sign)] ?? sign).join('')
+}
+
+// "1a2b3c" is "123" and "abc".
+/** @param {string} text */
+function inTurn(text) {
+  const signs = [...text].slice(0, longestJudged)
+  return [0, 1].flatMap((odd) => signs.filter((_, i) => i % 2 === odd)).join('')
 }
 
 /** @param {string} text */
@@ -86,10 +127,11 @@ function unseparated(text) {
   return text.replace(/[^\p{L}\p{N}]/gu, '')
 }
 
-// "Ｐàssword" is "password" to an attacker.
+// "Ｐàsswоrd", with a Cyrillic "о", is "password" to an attacker.
 /** @param {string} text */
 function fold(text) {
-  return text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()
+  const folded = text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()
+  return Array.from(folded, (sign) => lookalikes.get(sign) ?? sign).join('')
 }
 
 /** @param {URL} file */

@@ -158,6 +158,53 @@ const predictable: [string, string[]][] = [
     'digits that people know by heart',
     ['314159265358979', '2718281828459045', '1123581321345589', '2468101214161820'],
   ],
+  [
+    'walks over the keyboard with and without shift',
+    ['!QAZ2wsx#EDC4rfv', '@WSX1qaz$RFV3edc', '1qaz@WSX3edc$RFV', '!@#$%^&*()!@#$%^'],
+  ],
+  [
+    'two texts whose characters are in turn',
+    ['1a2b3c4d5e6f7g8h', 'a1b2c3d4e5f6g7h8', '!a@b#c$d%e^f&g*h', '1p2a3s4s5w6o7r8d', '1z2y3x4w5v6u7t8s'],
+  ],
+  [
+    'walks from both ends of a row',
+    ['qpwoeirutyalskdj', 'zmxncbvalskdjfhg', '1029384756qpwoei', 'QPWOEIRUTYqpwoei'],
+  ],
+  [
+    'common words with letters of another script that look the same',
+    [
+      'passwordp\u0430ssword',
+      '\u0440\u0430ssw\u043erd12345678',
+      'PASSWO\u0420D p\u0430ssword',
+      'passw\u03bfrdpassw\u03bfrd',
+    ],
+  ],
+  [
+    'phrases of very common words',
+    [
+      'iloveyousomuch12',
+      'iamthebestiamthe',
+      "I'm the best, I'm the",
+      'godisgoodallthetime',
+      'happybirthdaytoyou',
+      'nevergonnagiveyouup',
+      'twinkletwinklelittlestar',
+      'tobeornottobe12345',
+      'ilovemymother123',
+      'i want to be with you',
+      'Youaremysunshine!',
+    ],
+  ],
+  [
+    'words of a well-known set',
+    [
+      'redorangeyellowgreen',
+      'onetwothreefourfive',
+      'Blue Green Pink Black',
+      'red orange yellow green blue',
+      'winterspringsummer1',
+    ],
+  ],
   ['blocks of equal characters', ['111111222222333', 'aaaabbbbccccdddd', 'abcabcabcabcabc']],
 ]
 
@@ -266,6 +313,9 @@ describe('D1 passwords that are refused', () => {
     ['digits that repeat nothing', '90213971866145183712193'.repeat(3).slice(0, 64)],
     ['signs that stand for letters', '44@4a@aA@4a4i!|1l!|!'.repeat(4).slice(0, 64)],
     ['an address that repeats in pieces', 'jtoommsmtish1hi3mjoij11m'.repeat(3).slice(0, 64)],
+    ['common words of one letter', 'a'.repeat(30) + 'iiaaiaia'.repeat(4)],
+    ['common words that begin others', 'inottobeforthemeonthereinto'.repeat(3).slice(0, 64)],
+    ['signs that need shift, and letters in turn', '!a@b#c$d'.repeat(8)],
     ['8,000 characters', '.721.145/9/0'.repeat(700).slice(0, 8000)],
     ['8,000 characters of one kind', `${'a'.repeat(8000)}b`],
     ['8,000 ligatures, each of three letters', '\ufb03'.repeat(8000)],
@@ -306,6 +356,17 @@ describe('D1 passwords that are refused', () => {
     const refused = (text: string) => isPredictable({ password: text, minLength: 15, context: [] })
 
     expect(texts.filter(refused)).toEqual([])
+  })
+
+  test('D1 takes passphrases in which words that are not common follow common ones', () => {
+    const texts = [
+      'my dog is called rex',
+      'rex the old dog',
+      'another dog named rex',
+      "we don't eat purple cacti",
+    ]
+
+    expect(texts.filter((text) => isPredictable({ password: text, minLength: 15, context: [] }))).toEqual([])
   })
 
   test('D1 the least length is a setting, and login asks for none', async () => {
