@@ -561,7 +561,7 @@ describe('settings', () => {
     const file = join(root, 'late-token')
     const vault = await startVault()
     const source = open(vault, { VAULT_TOKEN: `ref+file://${file}` })
-    await expect(source.versions()).rejects.toEqual(failure('absent', /file is missing/))
+    await expect(source.versions()).rejects.toEqual(failure('absent', /file \/.*late-token is missing/))
 
     writeFileSync(file, 'the token')
 
