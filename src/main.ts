@@ -159,6 +159,8 @@ function createPatientServer(): Server {
   server.maxConnections = maxConnections
   // All of them, as many as fit into 16 KiB: of those that Node would drop, one may be what a proxy has added.
   server.maxHeadersCount = 0
+  // Node keeps an address once it was read. Later is too late if the client resets the connection with its request.
+  server.on('connection', (socket) => void socket.remoteAddress)
   return server
 }
 

@@ -44,12 +44,14 @@ export function createFairQueue({ concurrency, capacity }: { concurrency: number
     return [Math.max(...turns), job.preferred ? 0 : 1, mean(turns)]
   }
 
+  // Its own job is no load of a flow. Otherwise the only job of a newcomer would weigh as much as 16 jobs of a flow that
+  // counts as 16. Of equal loads, the job whose flows had a turn last gives way: a newcomer had none.
   function whoGivesWay<T extends Job>(jobs: readonly T[]): T | undefined {
     const counts = new Map<string, number>()
     for (const { name } of jobs.flatMap(({ flows }) => flows)) counts.set(name, (counts.get(name) ?? 0) + 1)
     const load = ({ flows }: Job) =>
-      Math.max(...flows.map(({ name, shares }) => (counts.get(name) ?? 0) / shares))
-    return first(jobs.toReversed(), (job) => [-load(job), job.preferred ? 1 : 0])
+      Math.max(...flows.map(({ name, shares }) => ((counts.get(name) ?? 1) - 1) / shares))
+    return first(jobs.toReversed(), (job) => [-load(job), job.preferred ? 1 : 0, -Math.max(...turnsOf(job))])
   }
 
   function leave(job: Waiting): void {

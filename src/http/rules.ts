@@ -64,11 +64,18 @@ export function withBoundedPipelining(listener: RequestListener): RequestListene
   }
 }
 
-/** Cuts connections whose client has not taken an answer within so many milliseconds of its request. */
+/**
+ * Cuts connections whose client has not taken an answer within so many milliseconds of its request, and those with an
+ * answer on which nothing moves for the time-out of the server.
+ */
 export function withTimeToRead(listener: RequestListener, milliseconds: number): RequestListener {
   return (req, res) => {
     const timer = setTimeout(() => req.socket.destroy(), milliseconds).unref()
     res.once('close', () => clearTimeout(timer))
+    // Node would also cut clients off that wait for an answer to begin: behind many others in the queue for hashes.
+    res.on('timeout', (socket: Socket) => {
+      if (socket.writableLength > 0) socket.destroy()
+    })
     listener(req, res)
   }
 }

@@ -32,7 +32,8 @@ interface Migration {
   name: string
   /** When it was generated, in milliseconds. Drizzle's journal knows it by this time. */
   when: number
-  hash: string
+  /** As Drizzle's journal has them: of the file, and of the file with the line ends that Git for Windows made. */
+  hashes: string[]
   statements: string[]
 }
 
@@ -40,8 +41,10 @@ function readMigrations(): Migration[] {
   const { entries } = JSON.parse(readFileSync(new URL('meta/_journal.json', folder), 'utf8'))
   return entries.map(({ tag, when }: { tag: string; when: number }) => {
     const text = readFileSync(new URL(`${tag}.sql`, folder), 'utf8')
-    const hash = createHash('sha256').update(text).digest('hex')
-    return { name: tag, when, hash, statements: text.split('--> statement-breakpoint') }
+    const hashes = [text, text.replaceAll('\n', '\r\n')].map((file) =>
+      createHash('sha256').update(file).digest('hex'),
+    )
+    return { name: tag, when, hashes, statements: text.split('--> statement-breakpoint') }
   })
 }
 
@@ -119,10 +122,10 @@ async function createJournal(tx: Queries, migrations: Migration[]): Promise<Set<
     tx,
     sql`SELECT hash, created_at FROM drizzle.__drizzle_migrations`,
   )
-  const hashes = new Map(entries.map(({ hash, created_at }) => [Number(created_at), hash]))
-  // One equal hash shows that the journal is ours. Not all have to be: a file may have been edited since.
-  if (!migrations.some(({ when, hash }) => hashes.get(when) === hash)) return new Set()
-  const applied = migrations.filter(({ when }) => hashes.has(when)).map(({ name }) => name)
+  const hashOf = new Map(entries.map(({ hash, created_at }) => [Number(created_at), hash]))
+  // One equal hash shows that the journal is ours. Not all have to be equal: a file may have been edited since.
+  if (!migrations.some(({ when, hashes }) => hashes.includes(hashOf.get(when) ?? ''))) return new Set()
+  const applied = migrations.filter(({ when }) => hashOf.has(when)).map(({ name }) => name)
   for (const name of applied) await tx.execute(sql`INSERT INTO ${journal} (name) VALUES (${name})`)
   return new Set(applied)
 }

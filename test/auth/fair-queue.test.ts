@@ -189,6 +189,35 @@ describe('who gives way in a full queue', () => {
     expect(refused).toEqual(['a5: overloaded'])
   })
 
+  test('a network that counts as many, as soon as it has more waiting than a newcomer [G10]', async () => {
+    const { add, refused } = controlled({ capacity: 32 })
+    add('running', ['x'])
+    for (const network of ['a', 'b'])
+      many(16, (i) => add(`${network}${i}`, [{ name: network, shares: 16 }, `${network} ${i}`]))
+
+    add('new', ['address', 'account'])
+    await settled()
+
+    expect(refused).toEqual(['b15: overloaded'])
+  })
+
+  test('of a crowd with one job each, whoever had a turn before, and not a newcomer [G10]', async () => {
+    const { add, refused, ends, started } = controlled({ capacity: 4 })
+    many(4, (i) => add(`${i}`, [`address ${i}`]))
+    for (const again of ['0', '1']) {
+      ends.shift()?.()
+      await settled()
+      add(`${again} again`, [`address ${again}`])
+    }
+    expect(started).toEqual(['0', '1', '2'])
+
+    add('another', ['elsewhere'])
+    add('new', ['new address'])
+    await settled()
+
+    expect(refused).toEqual(['1 again: overloaded'])
+  })
+
   test('not what is preferred, if others weigh the same', async () => {
     const { add, refused } = controlled({ capacity: 2 })
     for (const name of ['running', 'a', 'b']) add(name, [name])

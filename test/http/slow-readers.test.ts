@@ -7,8 +7,8 @@ import { withTimeToRead } from '../../src/http/rules.ts'
 
 const answer = Buffer.alloc(30_000_000)
 
-async function serve(milliseconds: number) {
-  const server = createServer(withTimeToRead((_req, res) => void res.end(answer), milliseconds))
+async function serve(milliseconds: number, body = answer) {
+  const server = createServer(withTimeToRead((_req, res) => void res.end(body), milliseconds))
   await once(server.listen(0, '127.0.0.1'), 'listening')
   return server
 }
@@ -33,7 +33,8 @@ test('a client that takes an answer in trickles is cut off when its time is over
 })
 
 test('a connection whose answers are taken in time lives on after that time [F3]', async () => {
-  const server = await serve(3000)
+  const small = answer.subarray(0, 100_000)
+  const server = await serve(3000, small)
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').resume()
   for (let times = 0; times < 2; times++) {
     let taken = 0
@@ -41,7 +42,7 @@ test('a connection whose answers are taken in time lives on after that time [F3]
       taken += chunk.length
     }
     socket.on('data', take).write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
-    while (taken < answer.length) await delay(10)
+    while (taken < small.length && !socket.closed) await delay(10)
     socket.off('data', take)
     await delay(3100)
   }
@@ -49,4 +50,40 @@ test('a connection whose answers are taken in time lives on after that time [F3]
   expect(socket.closed).toBe(false)
   socket.destroy()
   server.close()
+})
+
+test('a client that waits for its answer to begin is not cut off by the time-out of the server [F3]', async () => {
+  const server = createServer(
+    withTimeToRead((_req, res) => void delay(1500).then(() => res.end('late')), 60_000),
+  )
+  server.timeout = 200
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+
+  const answer = await fetch(`http://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  const text = await answer.text()
+  server.closeAllConnections()
+  server.close()
+
+  expect(text).toBe('late')
+})
+
+test('a client that takes nothing of its answer is cut off by the time-out of the server [F3]', async () => {
+  const server = await serve(600_000)
+  server.timeout = 200
+  const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').pause()
+  socket.on('error', () => {})
+  socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+
+  const [connection] = await once(server, 'connection')
+  await once(connection, 'close')
+  let taken = 0
+  socket.on('data', (chunk) => {
+    taken += chunk.length
+  })
+  socket.resume()
+  await once(socket, 'close')
+  server.close()
+
+  expect(taken).toBeGreaterThan(0)
+  expect(taken).toBeLessThan(answer.length)
 })

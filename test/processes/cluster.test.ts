@@ -1,4 +1,8 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
+import pg from 'pg'
 import { createPostgresDatabase } from '../support/database.ts'
 import { describeOnPostgres, postgresServer } from '../support/require-postgres.ts'
 import {
@@ -50,6 +54,30 @@ describeOnPostgres('two servers on one PostgreSQL', () => {
     answer.status === 200 &&
     ((await refresh(0, answer.refreshToken as string)).status === 200 ||
       (await send('GET', `${servers[1].url}/users/me`, { accessToken: answer.accessToken })).status === 200)
+
+  test('a client that resets the connection with its request is charged to its address [D5]', async () => {
+    const server = await startServer({ ...settings, LIMIT_REGISTER_ADDRESS: '1000/3600' })
+    const body = JSON.stringify({ email: 'gone@example.com', password })
+    const request = `POST /auth/register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+    const client = new pg.Client({ connectionString: settings.DATABASE_URL })
+    await client.connect()
+    const charged = async () =>
+      (await client.query(`SELECT key, count FROM attempts WHERE key LIKE 'register-%'`)).rows
+    const resets = 6
+    for (let i = 0; i < resets; i++) {
+      const socket = connect(Number(new URL(server.url).port), '127.0.0.1').on('error', () => {})
+      await once(socket, 'connect')
+      // Time for the server to accept the connection.
+      await delay(200)
+      socket.write(request, () => socket.resetAndDestroy())
+    }
+
+    while ((await charged()).reduce((sum, { count }) => sum + count, 0) < resets) await delay(50)
+
+    expect(await charged()).toEqual([{ key: 'register-address:127.0.0.1', count: resets }])
+    await client.end()
+    await server.end('SIGTERM')
+  })
 
   test('B1 2,000 rounds of 8 refreshes at once with one token: one successor each, nobody logged out', async () => {
     let { refreshToken: token } = await newUser()

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { PGlite } from '@electric-sql/pglite'
 import { dataDir } from '@electric-sql/pglite-prepopulatedfs'
@@ -62,6 +63,7 @@ describe('migrations', () => {
       )
   }
   const ours = readMigrationFiles({ migrationsFolder })
+  const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
   const anothers = { hash: 'f00', folderMillis: 9_999_999_999_999 }
 
   test('makes all tables, and a journal of its own, in the first schema of the search path', async () => {
@@ -109,11 +111,18 @@ describe('migrations', () => {
     expect(await run('SELECT hash FROM drizzle.__drizzle_migrations')).toEqual([{ hash: 'f00' }])
   })
 
-  test('takes over the journal of an earlier version, also where another application shares it', async () => {
+  const asGitForWindows = ours.map(({ sql: statements, folderMillis }) => ({
+    hash: sha256(statements.join('--> statement-breakpoint').replaceAll('\n', '\r\n')),
+    folderMillis,
+  }))
+  test.each([
+    ['another application shares it', [...ours, anothers]],
+    ['the migrations had the line ends of Git for Windows', asGitForWindows],
+  ])('takes over the journal of an earlier version, also where %s [G4]', async (_what, entries) => {
     await migrate(queries)
     await run(`INSERT INTO users (email, password_hash, password_scheme) VALUES ('ada@example.com', '', 1)`)
     await run('DROP TABLE auth_server_migrations')
-    await writeDrizzleJournal([...ours, anothers])
+    await writeDrizzleJournal(entries)
 
     await migrate(queries)
     await checkSchema(queries)
