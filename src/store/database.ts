@@ -28,8 +28,11 @@ export class DatabaseError extends Error {
 }
 
 // What our statements and the driver rely on. A role, a database or a configuration file may say otherwise. Set after
-// connecting: poolers refuse most of these as parameters of the connection's start.
-const sessionSettings = `
+// connecting: poolers refuse most of these as parameters of the connection's start. The time-outs come first, because
+// those that were set elsewhere hold for the rest.
+const sessionSettings = (statementTimeout: string) => `
+  SET statement_timeout = '${statementTimeout}';
+  SET lock_timeout = 0;
   SET client_encoding = 'UTF8';
   SET standard_conforming_strings = on;
   SET DateStyle = 'ISO, MDY';
@@ -86,7 +89,7 @@ export async function openEmbedded(folder: string, image?: Blob): Promise<Databa
   let unlock = () => {}
   const client = folder === 'memory://' ? await create(folder) : await openFolder()
   const queries = drizzle({ client })
-  await client.exec(sessionSettings)
+  await client.exec(sessionSettings('0'))
   await prepareTables(queries).catch((error: Error) => {
     throw new DatabaseError(`DATA_DIR ${folder}: ${driverError(error).message}`)
   })
@@ -169,7 +172,7 @@ async function openPostgres(
     client.on('error', ({ message }) => onTrouble(`A connection to PostgreSQL was lost: ${message}`))
     try {
       await client.connect()
-      await client.query(sessionSettings)
+      await client.query(sessionSettings(`${startSeconds}s`))
       const queries = drizzle({ client })
       await requireWritable(queries)
       await prepareTables(queries, onMigrated)
@@ -185,9 +188,7 @@ async function openPostgres(
     max: 10,
     query_timeout: 4_000,
     onConnect: (client) =>
-      client.query(`${sessionSettings}
-        SET statement_timeout = '3s';
-        SET lock_timeout = 0;
+      client.query(`${sessionSettings('3s')}
         SET idle_in_transaction_session_timeout = '5s';
       `),
   })
