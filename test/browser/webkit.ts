@@ -2,10 +2,10 @@
 // suites use. Playwright drives no WebKit but its own build.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer } from 'node:net'
 import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
+import { freePort } from '../support/free-port.ts'
 import { eventually } from './eventually.ts'
 
 /** Sends a command to the driver. Rejects with the driver's message. */
@@ -55,15 +55,6 @@ async function end(child: ChildProcess): Promise<void> {
   const closed = once(child, 'exit')
   child.kill()
   await closed
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 function createContext(call: Call, session: string) {

@@ -99,7 +99,7 @@ const keysOf = async (server: ServerProcess) => {
 const failedLoads = (metrics: string) => /auth_keys_load_failures_total (\d+)/.exec(metrics)?.[1]
 
 testOnVault(
-  'E5 an AppRole login outlives its tokens: renewed before their end, done anew at their maximum',
+  'E5 an AppRole login outlives its tokens: renewed before their end, followed by a new one at their maximum',
   async () => {
     await putSecrets()
     const server = await start((await approle({ token_ttl: '5s', token_max_ttl: '15s' })).env)

@@ -10,12 +10,12 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe } from '@jest/globals'
 import pg from 'pg'
+import { freePort } from './free-port.ts'
 
 // Programs of Debian's packages postgresql and pgbouncer. PostgreSQL's are kept out of the PATH there.
 const versions = existsSync('/usr/lib/postgresql') ? readdirSync('/usr/lib/postgresql') : []
@@ -57,15 +57,6 @@ function newFolder(): string {
   if (owner) chownSync(folder, owner.uid, owner.gid)
   left.folders.push(folder)
   return folder
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 const run = (program: string, args: string[]) =>
