@@ -2,7 +2,8 @@ import { hangMs } from './test/support/time-limits.js'
 
 const typescript = ['@swc/jest', { jsc: { target: 'es2023', parser: { syntax: 'typescript' } } }]
 
-// Patterns match the end of a path only. So the folder that holds the clone may have any name, such as `auth (1)`.
+// `quick` is what a fork takes along; what proves the claims stands in test/proof. Jest matches patterns against the whole
+// path, so they match its end only: the folder that holds the clone may have any name, such as `auth (1)`.
 const suites = (folder) => ({
   roots: [`<rootDir>/test${folder}`],
   testRegex: ['\\.test\\.ts$'],
@@ -17,19 +18,25 @@ export default {
     {
       displayName: 'quick',
       ...suites(''),
-      testPathIgnorePatterns: ['/test/(processes|stores|browser)/[^/]+$'],
+      testPathIgnorePatterns: ['/test/proof/([a-z]+/)?[^/]+$'],
       globalSetup: '<rootDir>/test/support/prepare-image.ts',
     },
-    { displayName: 'processes', ...suites('/processes') },
+    {
+      displayName: 'proof',
+      ...suites('/proof'),
+      testPathIgnorePatterns: ['/test/proof/[a-z]+/[^/]+$'],
+      globalSetup: '<rootDir>/test/support/prepare-image.ts',
+    },
+    { displayName: 'processes', ...suites('/proof/processes') },
     {
       displayName: 'browser',
-      ...suites('/browser'),
-      globalSetup: '<rootDir>/test/browser/require-browser.ts',
+      ...suites('/proof/browser'),
+      globalSetup: '<rootDir>/test/proof/browser/require-browser.ts',
     },
     {
       displayName: 'stores',
-      ...suites('/stores'),
-      globalSetup: '<rootDir>/test/stores/install-sdks.ts',
+      ...suites('/proof/stores'),
+      globalSetup: '<rootDir>/test/proof/stores/install-sdks.ts',
       modulePaths: ['<rootDir>/node_modules/.store-sdks/node_modules'],
     },
   ],

@@ -164,10 +164,20 @@ test.each(['start', 'migrate'])('npm run %s without a build says what to run', (
 
 test('finds the suites of each project in a clone whose folder has brackets and other signs in its name', () => {
   const outside = mkdtempSync(join(tmpdir(), 'auth-clone-'))
-  const clone = join(outside, 'test/stores/auth (1) [x] a!b {c,d} +(e)')
-  const files = { quick: 'http/a', processes: 'processes/b', stores: 'stores/c', browser: 'browser/d' }
+  const clone = join(outside, 'test/proof/stores/auth (1) [x] a!b {c,d} +(e)')
+  const files = {
+    quick: 'http/a',
+    proof: 'proof/b',
+    processes: 'proof/processes/c',
+    stores: 'proof/stores/d',
+    browser: 'proof/browser/e',
+  }
   try {
-    const setups = ['test/support', 'test/stores/install-sdks.ts', 'test/browser/require-browser.ts']
+    const setups = [
+      'test/support',
+      'test/proof/stores/install-sdks.ts',
+      'test/proof/browser/require-browser.ts',
+    ]
     for (const file of ['jest.config.js', 'package.json', ...setups])
       cpSync(file, join(clone, file), { recursive: true })
     for (const file of Object.values(files)) {

@@ -17,7 +17,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@
 import type { SourceFault } from '../../src/secrets/source-error.ts'
 import type { SecretStore } from '../../src/secrets/store.ts'
 
-// What the real one does is tested against it, in `test/stores`. Here: failures it does not show at will.
+// What the real one does is tested against it, in `test/proof/stores`. Here: failures it does not show at will.
 
 // Pauses are shorter than they really are, and for calls that never end the time limit is too.
 const limitMs = 3_000

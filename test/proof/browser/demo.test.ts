@@ -1,0 +1,406 @@
+// The page at `/`, as built and served by the server itself.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from '@jest/globals'
+import type { Page } from 'playwright-core'
+import { newEmail, password } from '../../support/app.ts'
+import { temporaryFolder } from '../../support/server.ts'
+import { engine, eventually, inBrowser, keepsSecureCookies, newUser, useStage } from './browser.ts'
+
+const axe = readFileSync('node_modules/axe-core/axe.min.js', 'utf8')
+
+/** Where in a page one of these secrets is. */
+async function placesOf(secrets: string[]): Promise<string[]> {
+  const places: Record<string, string> = {
+    localStorage: JSON.stringify({ ...localStorage }),
+    sessionStorage: JSON.stringify({ ...sessionStorage }),
+    indexedDB: JSON.stringify(await indexedDB.databases()),
+    caches: JSON.stringify(await caches.keys()),
+    cookies: document.cookie,
+    history: JSON.stringify(history.state) + location.href + document.referrer,
+    name: window.name,
+    elements: document.documentElement.outerHTML,
+  }
+  // Everything that can be reached from the global object.
+  const seen = new Set<unknown>()
+  const queue: unknown[] = [globalThis]
+  for (let next = queue.pop(); next !== undefined; next = queue.pop())
+    for (const key of Reflect.ownKeys(next as object)) {
+      let value: unknown
+      try {
+        value = Reflect.get(next as object, key)
+      } catch {
+        continue
+      }
+      if (value instanceof Promise) value.catch(() => {})
+      if (typeof value === 'string') places.globals = `${places.globals ?? ''} ${value}`
+      if (value === null || !['object', 'function'].includes(typeof value) || seen.has(value)) continue
+      seen.add(value)
+      queue.push(value)
+    }
+  return Object.entries(places)
+    .filter(([, text]) => secrets.some((secret) => text.includes(secret)))
+    .map(([place]) => place)
+}
+
+const cookieName = keepsSecureCookies ? '__Host-refresh_token' : 'refresh_token_'
+
+inBrowser('the page to try the server', () => {
+  const stage = useStage({ COOKIE_SECURE: String(keepsSecureCookies) })
+
+  async function open(): Promise<Page> {
+    const page = await stage.context.newPage()
+    await page.goto(stage.gate.url)
+    return page
+  }
+  const status = (page: Page) => page.textContent('#status')
+  const says = (page: Page, place: string, text: string) =>
+    eventually(async () => Boolean((await page.textContent(place))?.includes(text)))
+  const shows = (page: Page, text: string) => says(page, '#status', text)
+  const passwordField = (page: Page) => page.getByLabel('Password, 15 characters or more', { exact: true })
+  const press = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).click()
+
+  async function enter(page: Page, email: string, button = 'Log in'): Promise<void> {
+    await page.getByLabel('E-mail address').fill(email)
+    await passwordField(page).fill(password)
+    await press(page, button)
+    await shows(page, `Logged in as ${email}`)
+  }
+
+  test('register, claims and countdown, refresh, a protected route, sessions, log out', async () => {
+    const email = newEmail()
+    const page = await open()
+    await shows(page, 'Nobody is logged in')
+    const emptyLog = await page.evaluate(
+      () => getComputedStyle(document.querySelector('#log') as Element, '::before').content,
+    )
+
+    await enter(page, email, 'Register')
+    const claims = await page.textContent('#claims')
+    const left = await page.textContent('#countdown')
+    await press(page, 'Refresh')
+    await eventually(async () => (await page.textContent('#claims')) !== claims)
+    await press(page, 'Call GET /users/me')
+    await says(page, '#log', '/users/me with the token → 200')
+    const sessions = await page.locator('#list li').allTextContents()
+    await press(page, 'Log out')
+    await shows(page, 'You have logged out.')
+
+    expect(emptyLog).toBe('"None yet."')
+    for (const name of ['iss', 'aud', 'sub', 'sid', 'role', 'jti', 'iat', 'exp'])
+      expect(claims).toContain(name)
+    expect(left).toMatch(/^(14 min \d+ s|15 min 0 s)$/)
+    const browser = { chromium: 'Chrome', firefox: 'Firefox', webkit: 'Safari' }[engine]
+    expect(sessions).toEqual([
+      expect.stringMatching(new RegExp(`^${browser} [\\d.]+ \\(this one\\), since .*End$`)),
+    ])
+    expect(await page.textContent('#claims')).toBe('')
+    expect(await page.locator('#token').isVisible()).toBe(false)
+    await page.reload()
+    await shows(page, 'Nobody is logged in')
+  })
+
+  test('a first visit, and one after a logout, asks the server for nothing that it would refuse', async () => {
+    const before = stage.gate.count('/auth/refresh')
+    const page = await open()
+    await shows(page, 'Nobody is logged in')
+    await enter(page, await newUser(stage))
+    await press(page, 'Log out')
+    // The button stays until the server has cleared the cookie.
+    await eventually(async () => !(await page.locator('#logout').isVisible()))
+    await page.reload()
+    await shows(page, 'Nobody is logged in')
+
+    expect(stage.gate.count('/auth/refresh')).toBe(before)
+  })
+
+  test('a visitor whom another site sends here is still logged in, though browsers hold the cookie back', async () => {
+    const email = await newUser(stage)
+    const page = await open()
+    await enter(page, email)
+
+    await page.goto(stage.pages.replace('localhost', '127.0.0.1'))
+    // The page may be left before the answer.
+    await page.evaluate((url) => location.assign(url), stage.gate.url).catch(() => {})
+
+    await eventually(async () => Boolean((await status(page).catch(() => ''))?.includes(email)))
+  })
+
+  test('a reload restores the login; the token is in no storage, cookie of scripts, global, URL or element', async () => {
+    const email = await newUser(stage)
+    const page = await open()
+    const { answers } = stage.gate
+    answers.length = 0
+    await enter(page, email)
+
+    await page.reload()
+    await shows(page, 'The login has come back by the cookie.')
+    const cookie = (await stage.context.cookies()).find(({ name }) => name.startsWith(cookieName))?.value
+    const accessTokens = answers.flatMap(({ body }) => /"accessToken":"([^"]+)"/.exec(body)?.[1] ?? [])
+    const secrets = [...accessTokens, String(cookie)].map((secret) => secret.slice(-40))
+    const found = await page.evaluate(placesOf, secrets)
+    await page.evaluate(([secret]) => {
+      localStorage.setItem('token', String(secret))
+      Object.assign(navigator, { deep: { inside: [secret] } })
+    }, secrets)
+    const planted = await page.evaluate(placesOf, secrets)
+
+    expect(accessTokens).toHaveLength(2)
+    expect(cookie).toMatch(/^ey/)
+    expect(found).toEqual([])
+    expect(planted).toEqual(['localStorage', 'globals'])
+    expect(answers.filter(({ url }) => url.includes('ey'))).toEqual([])
+  })
+
+  test('a second tab is logged in too; it follows a logout, and the login of somebody else', async () => {
+    const [first, second] = [await newUser(stage), await newUser(stage)]
+    const page = await open()
+    await enter(page, first)
+    const other = await open()
+    await shows(other, `Logged in as ${first}`)
+
+    await press(page, 'Log out')
+    await shows(other, 'You have logged out.')
+    await enter(page, second)
+    await shows(other, `Logged in as ${second}. Another tab has logged in.`)
+  })
+
+  test('two sessions are listed; one of them is ended here, and then all of them', async () => {
+    const email = await newUser(stage) // Which has a session of its own.
+    const page = await open()
+    await enter(page, email)
+    await eventually(async () => (await page.locator('#list li').count()) === 2)
+
+    await page.locator('#list li', { hasNotText: 'this one' }).getByRole('button').click()
+    await eventually(async () => (await page.locator('#list li').count()) === 1)
+    await press(page, 'Log out on every device')
+    await shows(page, 'You have logged out.')
+  })
+
+  test('ending the session of this page logs out, and says why', async () => {
+    const page = await open()
+    await enter(page, await newUser(stage))
+
+    await page.locator('#list li', { hasText: 'this one' }).getByRole('button').click()
+
+    await shows(page, 'Your login has ended.')
+    expect(await page.textContent('#error')).toBe('')
+  })
+
+  test('a wrong password is said aloud at the form', async () => {
+    const page = await open()
+    await page.getByLabel('E-mail address').fill(await newUser(stage))
+    await passwordField(page).fill('not the password')
+    await press(page, 'Log in')
+
+    await says(page, '#credentials .form', 'The e-mail address or the password is wrong.')
+    expect(await page.textContent('#log')).toMatch(/POST \/auth\/login → 401 invalid_credentials/)
+  })
+
+  test('what is wrong with a field is said below it, in words for people, and the field has the focus', async () => {
+    const taken = await newUser(stage)
+    const page = await open()
+    const tryIt = async (email: string, password: string, field: string, text: string) => {
+      // Playwright cannot select the text of an e-mail field in Firefox, so it would add to what is there.
+      await page.evaluate(() => document.forms.item(0)?.reset())
+      await page.getByLabel('E-mail address').fill(email)
+      await passwordField(page).fill(password)
+      await press(page, 'Register')
+      await says(page, `#${field}-problem`, text)
+      expect(
+        await page.evaluate(() => {
+          const { name, ariaInvalid } = document.activeElement as HTMLInputElement
+          return [name, ariaInvalid, document.querySelectorAll('.problem:not(:empty)').length]
+        }),
+      ).toEqual([field, 'true', 1])
+    }
+
+    await tryIt('nobody', password, 'email', 'The e-mail address must be an e-mail address.')
+    await tryIt(newEmail(), 'too short', 'password', 'The password must have 15 characters or more.')
+    await tryIt(taken, password, 'email', 'There is already an account with this e-mail address.')
+  })
+
+  test('the password is changed: refusals are at their field, and this browser stays logged in', async () => {
+    const email = await newUser(stage)
+    const page = await open()
+    await enter(page, email)
+    await eventually(async () => (await page.locator('#list li').count()) === 2)
+    const change = async (current: string, next: string) => {
+      await page.getByLabel('Current password').fill(current)
+      await page.getByLabel('New password').fill(next)
+      await press(page, 'Change the password')
+    }
+
+    await change('not the password', 'a bus full of violins')
+    await says(page, '#currentPassword-problem', 'The current password is wrong.')
+    await change(password, 'short')
+    await says(page, '#newPassword-problem', 'The new password must have 15 characters or more.')
+    await change(password, 'a bus full of violins')
+    await shows(page, `Logged in as ${email}. The password is changed`)
+    expect(await page.textContent('#changed')).toBe('The password is changed.')
+    await eventually(async () => (await page.locator('#list li').count()) === 1)
+    await page.reload()
+
+    await shows(page, `Logged in as ${email}`)
+  })
+
+  test('a server that is gone is said aloud too, and nobody is logged out', async () => {
+    const email = await newUser(stage)
+    const page = await open()
+    await enter(page, email)
+
+    stage.gate.shut()
+    for (const name of ['Refresh', 'Call GET /users/me']) {
+      await press(page, name)
+      await says(page, '#error', 'cannot be reached')
+    }
+
+    expect(await status(page)).toContain(`Logged in as ${email}`)
+  })
+
+  test('a logout that the server does not hear of can be tried again', async () => {
+    const page = await open()
+    await enter(page, await newUser(stage))
+
+    stage.gate.shut()
+    await press(page, 'Log out')
+    await shows(page, 'You have logged out.')
+    await says(page, '#error', 'cannot be reached')
+    stage.gate.open()
+    await press(page, 'Log out')
+    await eventually(async () => !(await page.locator('#logout').isVisible()))
+    await page.reload()
+
+    await shows(page, 'Nobody is logged in')
+  })
+
+  test('all of it by the keyboard', async () => {
+    const email = newEmail()
+    const page = await open()
+    await shows(page, 'Nobody is logged in')
+
+    await page.keyboard.press('Tab')
+    await page.keyboard.type(email)
+    await page.keyboard.press('Tab')
+    await page.keyboard.type(password)
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Tab')
+    await page.keyboard.press('Enter')
+    await shows(page, `Logged in as ${email}`)
+    await eventually(async () => (await page.locator('#list li').count()) === 1)
+    const focused: (string | null)[] = []
+    for (let i = 0; i < 8; i++) {
+      await page.keyboard.press('Tab')
+      focused.push(
+        await page.evaluate(() => {
+          const { textContent, name } = document.activeElement as HTMLButtonElement
+          return textContent || name
+        }),
+      )
+    }
+
+    expect(focused).toEqual([
+      'Refresh',
+      'Call GET /users/me',
+      'End',
+      'List again',
+      'Log out on every device',
+      'currentPassword',
+      'newPassword',
+      'Change the password',
+    ])
+  })
+
+  // Only Playwright's own protocol sets the colours of a page.
+  test.each(engine === 'chromium' ? (['light', 'dark'] as const) : (['light'] as const))(
+    'no serious accessibility finding, no complaint of the browser, and a log in sight on a phone too: %s',
+    async (colorScheme) => {
+      const page = await stage.context.newPage()
+      const complaints: string[] = []
+      if (engine !== 'webkit')
+        page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()))
+      if (engine === 'chromium') await page.emulateMedia({ colorScheme })
+      await page.setViewportSize({ width: 1280, height: 900 })
+      await page.goto(stage.gate.url)
+      const email = await newUser(stage)
+      const findings: unknown[] = []
+      const judge = async () => {
+        await page.evaluate(axe)
+        const { violations } = await page.evaluate(() =>
+          Reflect.get(globalThis, 'axe').run({ preload: false }),
+        )
+        findings.push(
+          ...violations.map(({ id, impact }: { id: string; impact: string }) => `${impact}: ${id}`),
+        )
+      }
+      /** The rectangles of the two columns, or of the two parts of the only one. */
+      const layout = () =>
+        page.evaluate(() => {
+          const sections = [...document.querySelectorAll('section')].filter((part) => part.checkVisibility())
+          const [work, requests] = [sections[0], sections.at(-1)].map((part) => part?.getBoundingClientRect())
+          return { work, requests, content: document.documentElement.scrollWidth, innerWidth, innerHeight }
+        })
+
+      await shows(page, 'Nobody is logged in')
+      await judge()
+      await enter(page, email)
+      await eventually(async () => (await page.locator('#list li').count()) > 0)
+      await judge()
+      const wide = await layout()
+      await page.setViewportSize({ width: 360, height: 640 })
+      await judge()
+      const narrow = await layout()
+      const end = await page.evaluate(() => {
+        scrollTo(0, document.documentElement.scrollHeight)
+        const [panel, help] = ['#requests', '#beside .lesson'].map((part) =>
+          document.querySelector(part)?.getBoundingClientRect(),
+        )
+        return { panel, help, innerHeight }
+      })
+
+      expect(findings).toEqual([])
+      expect(wide.requests?.top).toBe(wide.work?.top)
+      expect(narrow.content).toBeLessThanOrEqual(narrow.innerWidth)
+      expect(narrow.requests?.bottom).toBeLessThanOrEqual(narrow.innerHeight)
+      // The help of the requests is below them, and the panel does not cover it.
+      expect(end.help?.top).toBeGreaterThanOrEqual(end.panel?.bottom ?? Number.NaN)
+      expect(end.help?.bottom).toBeLessThanOrEqual(end.innerHeight)
+      expect(complaints).toEqual([])
+    },
+  )
+
+  if (engine === 'chromium')
+    test('its pictures are in the README, light and dark, as large as the page and under 200 KB', async () => {
+      const folder = process.env.SCREENSHOTS === 'update' ? 'docs' : temporaryFolder()
+      const page = await open()
+      await page.setViewportSize({ width: 1000, height: 980 })
+      await enter(page, 'ada@example.com', 'Register')
+      await eventually(async () => (await page.locator('#list li').count()) === 1)
+
+      for (const colorScheme of ['light', 'dark'] as const) {
+        const kept = `docs/demo-${colorScheme}.png`
+        await page.emulateMedia({ colorScheme })
+        const fresh = await page.screenshot({ path: join(folder, `demo-${colorScheme}.png`) })
+
+        const size = (png: Buffer) => [png.readUInt32BE(16), png.readUInt32BE(20)]
+        expect(size(readFileSync(kept))).toEqual(size(fresh))
+        expect(readFileSync(kept).length).toBeLessThan(200_000)
+        expect(readFileSync('README.md', 'utf8')).toContain(kept)
+      }
+    })
+})
+
+if (engine === 'webkit')
+  inBrowser('the page to try the server, with Secure cookies on http', () => {
+    const stage = useStage({ COOKIE_SECURE: 'true' })
+
+    test('says why the login does not last', async () => {
+      const page = await stage.context.newPage()
+      await page.goto(stage.gate.url)
+      await page.getByLabel('E-mail address').fill(newEmail())
+      await page.getByLabel('Password, 15 characters or more', { exact: true }).fill(password)
+      await page.getByRole('button', { name: 'Register', exact: true }).click()
+
+      await eventually(async () => /COOKIE_SECURE=false/.test(String(await page.textContent('#error'))))
+    })
+  })

@@ -1,0 +1,38 @@
+import { execFile } from 'node:child_process'
+import { resolve } from 'node:path'
+import { promisify } from 'node:util'
+import {
+  type Exit,
+  runServer,
+  type ServerProcess,
+  serverEnvironment,
+  startServer,
+} from '../../support/server.ts'
+import { sdkFolder } from './install-sdks.ts'
+
+const run = promisify(execFile)
+const program = `${sdkFolder}/dist/main.js`
+// Node reads it when a process starts, and no later.
+const certificates = { NODE_EXTRA_CA_CERTS: process.env.NODE_EXTRA_CA_CERTS ?? '' }
+
+/** The built server, where it finds the SDKs of the stores. */
+export const startStoreServer = (settings: Record<string, string>): Promise<ServerProcess> =>
+  startServer({ ...certificates, ...settings }, undefined, program)
+
+/** The same, expected to end by itself. */
+export const runStoreServer = (settings: Record<string, string>): Promise<Exit> =>
+  runServer({ ...certificates, ...settings }, undefined, program)
+
+/** `npm run secrets -- …`, as it is built: what it prints. Fails where it exits with another code than 0. */
+export async function secretsCommand(
+  args: string[],
+  settings: Record<string, string>,
+  cwd?: string,
+): Promise<string> {
+  const env = serverEnvironment({ PUBLIC_URL: 'http://localhost:3000', ...certificates, ...settings })
+  const { stdout } = await run(process.execPath, [resolve(sdkFolder, 'dist/secrets/cli.js'), ...args], {
+    env,
+    cwd,
+  })
+  return stdout
+}
