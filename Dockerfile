@@ -14,7 +14,7 @@ COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
 # docker run … secrets check
-RUN ln -s /app/dist/secrets/cli.js /usr/local/bin/secrets
+RUN ln -s /app/dist/secrets/cli/cli.js /usr/local/bin/secrets
 RUN install -d -o node -g node -m 0700 /data
 VOLUME /data
 # The user node. By number, or Kubernetes could not tell that it is not root.

@@ -1,7 +1,7 @@
 // What `npm run migrate` starts, as the role that owns the tables: migrates, grants another role the rights for serving,
 // and deletes the audit events that are older than AUDIT_DAYS.
 import { parseArgs } from 'node:util'
-import { ConfigError, exitConfig, loadDatabaseConfig, takeEnvironment } from './config.ts'
+import { ConfigError, exitConfig, loadDatabaseConfig, takeEnvironment } from './config/config.ts'
 import { openDatabase } from './store/database.ts'
 import { DatabaseUrlError } from './store/database-url.ts'
 import { createHousekeeping } from './store/housekeeping.ts'

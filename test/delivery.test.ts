@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { parse, parseAllDocuments } from 'yaml'
-import { loadConfig, referenceNames, settings } from '../src/config.ts'
+import { loadConfig, referenceNames, settings } from '../src/config/config.ts'
 import { send, useTestApp } from './support/app.ts'
 
 const read = (path: string) => readFileSync(path, 'utf8')

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from '@jest/globals'
-import { loadConfig, settings } from '../src/config.ts'
+import { loadConfig, settings } from '../src/config/config.ts'
 import { openapiDocument } from '../src/http/openapi.ts'
 import { placeholder, secretProblem } from '../src/secrets/policy.ts'
 import type { Limit } from '../src/store/attempts.ts'

@@ -1,6 +1,6 @@
 import { z } from 'zod'
+import { AuthError } from '../errors.ts'
 import type { TokenKeys } from '../secrets/keys.ts'
-import { AuthError } from './errors.ts'
 import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
 
 /** Who a request acts for, by its access token. */

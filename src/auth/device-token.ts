@@ -1,8 +1,8 @@
 import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
 import { z } from 'zod'
+import { ifPossible } from '../errors.ts'
 import type { TokenKeys } from '../secrets/keys.ts'
 import type { Credentials } from '../store/users.ts'
-import { ifPossible } from './errors.ts'
 import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
 
 /** One year, in seconds. */

@@ -1,4 +1,4 @@
-import { AuthError } from './errors.ts'
+import { AuthError } from '../errors.ts'
 
 /** What a job is charged to, such as a network or an account. */
 export interface Flow {

@@ -1,7 +1,7 @@
+import { AuthError } from '../errors.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { UserStore } from '../store/users.ts'
 import type { DeviceTokens } from './device-token.ts'
-import { AuthError } from './errors.ts'
 import type { PrepareGrant } from './grant.ts'
 import type { Device, DeviceGrant, NewSessionFor } from './login.ts'
 import type { Passwords } from './password.ts'

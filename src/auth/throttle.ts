@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
+import { AuthError, ifPossible } from '../errors.ts'
 import type { AttemptStore, CountedAttempt, Limit } from '../store/attempts.ts'
 import type { Caller } from '../store/audit.ts'
-import { AuthError, ifPossible } from './errors.ts'
 import { networksOf } from './network.ts'
 
 /** `undefined`: no limit. */

@@ -1,6 +1,6 @@
 import type { Request, RequestHandler } from 'express'
 import type { AccessClaims, AccessTokens } from '../auth/access-token.ts'
-import { AuthError } from '../auth/errors.ts'
+import { AuthError } from '../errors.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { User } from '../store/users.ts'
 

@@ -2,7 +2,7 @@ import contentType from 'content-type'
 import type { Request, RequestHandler } from 'express'
 import { visit } from 'jsonc-parser'
 import { z } from 'zod'
-import { AuthError, type FieldError } from '../auth/errors.ts'
+import { AuthError, type FieldError } from '../errors.ts'
 
 export const maxBodyBytes = 8192
 const maxDepth = 32

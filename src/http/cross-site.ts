@@ -1,5 +1,5 @@
 import type { Request, RequestHandler } from 'express'
-import { AuthError } from '../auth/errors.ts'
+import { AuthError } from '../errors.ts'
 
 /**
  * Refuses unsafe requests that a browser makes for a page of another site, or of an origin that is not allowed.

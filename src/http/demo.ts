@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import type { Request, RequestHandler } from 'express'
-import { AuthError } from '../auth/errors.ts'
+import { AuthError } from '../errors.ts'
 import { pagePolicy } from './docs.ts'
 import type { TokenCookie } from './token-cookie.ts'
 

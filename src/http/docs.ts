@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import type { RequestHandler } from 'express'
-import { AuthError } from '../auth/errors.ts'
+import { AuthError } from '../errors.ts'
 
 // Nothing here is loaded before it is asked for: it would make every start longer.
 

@@ -6,7 +6,7 @@ import {
   type ZodOpenApiOperationObject,
   type ZodOpenApiResponseObject,
 } from 'zod-openapi'
-import type { ErrorCode } from '../auth/errors.ts'
+import type { ErrorCode } from '../errors.ts'
 import { credentialsBody, emptyBody, passwordChangeBody } from './body.ts'
 import { problemOf, problems } from './problem.ts'
 

@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
-import { AuthError, type ErrorCode } from '../auth/errors.ts'
+import { AuthError, type ErrorCode } from '../errors.ts'
 import { maxBodyBytes } from './body.ts'
 
 /** Every error that clients can see: its status, and what happened and what to do, for people. */

@@ -1,7 +1,7 @@
 import type { RequestListener } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Express, RequestHandler } from 'express'
-import { AuthError } from '../auth/errors.ts'
+import { AuthError } from '../errors.ts'
 
 /** Answers are for one client, now. Conditional requests are not looked at, so that no answer ever becomes a 304. */
 export const withoutCaching: RequestHandler = (req, res, next) => {

@@ -1,6 +1,6 @@
 import type { JsonWebKey, KeyObject } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { AuthError } from '../auth/errors.ts'
+import { AuthError } from '../errors.ts'
 import type { Algorithm, Key } from './key.ts'
 import { createKeyring, type Keyring, type KeyState, type KeyStatus } from './keyring.ts'
 import { accessSecretOf, type LoadedSecrets, type SecretName, type Secrets } from './secrets.ts'

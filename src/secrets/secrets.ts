@@ -1,9 +1,9 @@
 import { access } from 'node:fs/promises'
-import { pathIn } from './file.ts'
 import type { Algorithm } from './key.ts'
 import { privateKeyProblem, secretProblem } from './policy.ts'
 import { codeOf, SourceError, type SourceFault } from './source-error.ts'
 import type { OpenSource, SecretVersion } from './sources.ts'
+import { pathIn } from './stores/file/file.ts'
 
 /** The variables that hold secrets. The `_PREVIOUS` of each verifies and never signs. */
 export const secretNames = [

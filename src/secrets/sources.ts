@@ -1,12 +1,12 @@
-import { connectParameterStore } from './aws-parameter-store.ts'
-import { connectSecretsManager } from './aws-secrets-manager.ts'
-import { connectKeyVault } from './azure.ts'
-import { readSecretFile } from './file.ts'
-import { connectGoogle } from './google.ts'
 import { createPlace, type Place, type ReadVersion } from './place.ts'
 import { SourceError } from './source-error.ts'
 import type { Environment, OpenStore, StoredVersion } from './store.ts'
-import { connectVault } from './vault.ts'
+import { connectParameterStore } from './stores/aws/parameter-store.ts'
+import { connectSecretsManager } from './stores/aws/secrets-manager.ts'
+import { connectKeyVault } from './stores/azure/azure.ts'
+import { readSecretFile } from './stores/file/file.ts'
+import { connectGoogle } from './stores/google/google.ts'
+import { connectVault } from './stores/vault/vault.ts'
 
 /** One usable version of a secret. */
 export interface SecretVersion {

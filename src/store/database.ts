@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
-import { AuthError } from '../auth/errors.ts'
+import { AuthError } from '../errors.ts'
 import { DatabaseUrlError, isExposed, parseDatabaseUrl, tlsProblem } from './database-url.ts'
 import { checkSchema, migrate, SchemaError } from './migrate.ts'
 

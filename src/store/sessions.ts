@@ -1,5 +1,5 @@
 import { and, asc, desc, eq, gt, inArray, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
-import { AuthError } from '../auth/errors.ts'
+import { AuthError } from '../errors.ts'
 import { type Caller, recordEvents } from './audit.ts'
 import { type Database, guarded, type Queries } from './database.ts'
 import { type EndReason, sessions, users } from './schema.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
-import type { AuthError } from '../../src/auth/errors.ts'
 import { createFairQueue, type Flow, type Job } from '../../src/auth/fair-queue.ts'
+import type { AuthError } from '../../src/errors.ts'
 
 /** A queue whose jobs end when the test says so. */
 function controlled({ concurrency = 1, capacity = 100 } = {}) {

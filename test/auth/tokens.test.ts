@@ -16,7 +16,7 @@ import type request from 'supertest'
 import { createAccessTokens } from '../../src/auth/access-token.ts'
 import { createRefreshTokens } from '../../src/auth/refresh-token.ts'
 import { compose } from '../../src/compose.ts'
-import { ConfigError, loadConfig } from '../../src/config.ts'
+import { ConfigError, loadConfig } from '../../src/config/config.ts'
 import { createKeyring } from '../../src/secrets/keyring.ts'
 import type { TokenKeys } from '../../src/secrets/keys.ts'
 import {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from '@jest/globals'
-import type { ErrorCode } from '../../src/auth/errors.ts'
 import { messages, messagesOf } from '../../src/client/messages.ts'
+import type { ErrorCode } from '../../src/errors.ts'
 import { problems } from '../../src/http/problem.ts'
 
 // Does not compile if a code has no message.

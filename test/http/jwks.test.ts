@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose'
 import jwt from 'jsonwebtoken'
-import { newPrivateKey } from '../../src/secrets/generate.ts'
+import { newPrivateKey } from '../../src/secrets/cli/generate.ts'
 import { createTestApp, publicUrl, refresh, register, send, type TestApp } from '../support/app.ts'
 
 const keySet = async (t: TestApp) => {

@@ -6,7 +6,7 @@ import { createServer, type Server, STATUS_CODES } from 'node:http'
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import fc from 'fast-check'
-import type { ErrorCode } from '../../src/auth/errors.ts'
+import type { ErrorCode } from '../../src/errors.ts'
 import { twoCookiesDetail } from '../../src/http/auth-routes.ts'
 import { problems } from '../../src/http/problem.ts'
 import {

@@ -1,7 +1,7 @@
 import { createPrivateKey, generateKeyPairSync, type JsonWebKey } from 'node:crypto'
 import { describe, expect, test } from '@jest/globals'
 import { calculateJwkThumbprint, exportJWK } from 'jose'
-import { newPrivateKey, newSecret } from '../../src/secrets/generate.ts'
+import { newPrivateKey, newSecret } from '../../src/secrets/cli/generate.ts'
 import { toKey } from '../../src/secrets/key.ts'
 import { privateKeyProblem } from '../../src/secrets/policy.ts'
 import { publishedKeys } from '../../src/secrets/published-keys.ts'

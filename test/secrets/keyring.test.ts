@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { beforeEach, describe, expect, test } from '@jest/globals'
-import { newPrivateKey } from '../../src/secrets/generate.ts'
+import { newPrivateKey } from '../../src/secrets/cli/generate.ts'
 import { createKeyring, type Keyring } from '../../src/secrets/keyring.ts'
 import type { SecretVersion } from '../../src/secrets/sources.ts'
 

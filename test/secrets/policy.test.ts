@@ -221,7 +221,7 @@ describe('refuses what surrounds a secret by mistake [E1]', () => {
   test.each<[what: string, text: string, expected: string]>([
     [
       'the banner of npm',
-      `\n> server@1.0.0 secrets\n> tsx src/secrets/cli.ts generate\n\n${secret}`,
+      `\n> server@1.0.0 secrets\n> tsx src/secrets/cli/cli.ts generate\n\n${secret}`,
       lineBreak,
     ],
     ['a second line', `${secret}\n${secret}`, lineBreak],

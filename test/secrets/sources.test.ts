@@ -13,7 +13,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
-import { newSecret } from '../../src/secrets/generate.ts'
+import { newSecret } from '../../src/secrets/cli/generate.ts'
 import { SourceError } from '../../src/secrets/source-error.ts'
 import { createSources } from '../../src/secrets/sources.ts'
 

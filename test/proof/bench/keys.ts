@@ -2,8 +2,8 @@
 // process, while the keys of the store are loaded again every second. Needs Vault or OpenBao: TEST_VAULT_ADDR and _TOKEN.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createAccessTokens } from '../../../src/auth/access-token.ts'
-import { loadConfig } from '../../../src/config.ts'
-import { newSecret } from '../../../src/secrets/generate.ts'
+import { loadConfig } from '../../../src/config/config.ts'
+import { newSecret } from '../../../src/secrets/cli/generate.ts'
 import { createKeys } from '../../../src/secrets/keys.ts'
 import { vaultStore } from '../stores/vault.ts'
 import { median } from './statistics.ts'

@@ -9,8 +9,8 @@ import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { parse } from 'dotenv'
 import PQueue from 'p-queue'
-import { loadConfig } from '../../../src/config.ts'
-import { newPrivateKey, newSecret } from '../../../src/secrets/generate.ts'
+import { loadConfig } from '../../../src/config/config.ts'
+import { newPrivateKey, newSecret } from '../../../src/secrets/cli/generate.ts'
 import type { KeysReport } from '../../../src/secrets/keys.ts'
 import { send, startServer } from '../../support/server.ts'
 
@@ -27,7 +27,7 @@ interface Result {
   seconds: number
 }
 
-const program = resolve('dist/secrets/cli.js')
+const program = resolve('dist/secrets/cli/cli.js')
 const queue = new PQueue({ concurrency: 3 })
 
 /** Runs the command in an empty folder, with nothing in its environment but `settings`. */

@@ -192,7 +192,7 @@ describe('start', () => {
     const makeEnv = () =>
       execFileSync(
         process.execPath,
-        ['--import', resolve('node_modules/tsx/dist/loader.mjs'), resolve('src/secrets/dev-env.ts')],
+        ['--import', resolve('node_modules/tsx/dist/loader.mjs'), resolve('src/secrets/cli/dev-env.ts')],
         {
           cwd: folder,
         },

@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
-import { newSecret } from '../../../src/secrets/generate.ts'
+import { newSecret } from '../../../src/secrets/cli/generate.ts'
 import { SourceError, type SourceFault } from '../../../src/secrets/source-error.ts'
 import { createSources, type SecretSource } from '../../../src/secrets/sources.ts'
 import { control } from './store-under-test.ts'

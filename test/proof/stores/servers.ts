@@ -30,7 +30,7 @@ export async function secretsCommand(
   cwd?: string,
 ): Promise<string> {
   const env = serverEnvironment({ PUBLIC_URL: 'http://localhost:3000', ...certificates, ...settings })
-  const { stdout } = await run(process.execPath, [resolve(sdkFolder, 'dist/secrets/cli.js'), ...args], {
+  const { stdout } = await run(process.execPath, [resolve(sdkFolder, 'dist/secrets/cli/cli.js'), ...args], {
     env,
     cwd,
   })

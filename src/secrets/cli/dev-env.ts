@@ -1,8 +1,8 @@
 // Makes `.env` for development: `.env.example` with a fresh secret in the place of each placeholder.
 // One that is there is never touched.
 import { readFileSync, writeFileSync } from 'node:fs'
+import { placeholder } from '../policy.ts'
 import { newSecret } from './generate.ts'
-import { placeholder } from './policy.ts'
 
 const example = readFileSync('.env.example', 'utf8')
 const text = example.replace(/^(\w+)=(.+)$/gm, (line, name, value) =>

@@ -1,7 +1,7 @@
-import type { readSettings } from '../config.ts'
-import { createKeyring, type KeyStatus } from './keyring.ts'
-import { type LoadedSecrets, neededSecrets, type SecretName, secretNames } from './secrets.ts'
-import type { SecretVersion } from './sources.ts'
+import type { readSettings } from '../../config/config.ts'
+import { createKeyring, type KeyStatus } from '../keyring.ts'
+import { type LoadedSecrets, neededSecrets, type SecretName, secretNames } from '../secrets.ts'
+import type { SecretVersion } from '../sources.ts'
 
 /** A line of the table: one version of one secret. */
 export interface CheckedVersion {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
-import { connectGoogle, crc32c, explainGoogle, textIn } from '../../src/secrets/google.ts'
-import type { SourceFault } from '../../src/secrets/source-error.ts'
+import type { SourceFault } from '../../../src/secrets/source-error.ts'
+import { connectGoogle, crc32c, explainGoogle, textIn } from '../../../src/secrets/stores/google/google.ts'
 
 const place = { project: 'shop', secret: 'jwt-access' }
 const explained = (error: unknown) => explainGoogle(error, place)

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { createRequire } from 'node:module'
-import { SourceError, type SourceFault } from './source-error.ts'
-import { type Environment, importSdk, type OpenStore, type StoredVersion } from './store.ts'
+import { SourceError, type SourceFault } from '../../source-error.ts'
+import { type Environment, importSdk, type OpenStore, type StoredVersion } from '../../store.ts'
 
 // What is used of the SDK, which only those have who use this store.
 interface Payload {

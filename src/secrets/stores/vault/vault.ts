@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { Agent, fetch } from 'undici'
 import { z } from 'zod'
-import { SourceError } from './source-error.ts'
-import type { Environment, OpenStore, SecretStore } from './store.ts'
+import { SourceError } from '../../source-error.ts'
+import type { Environment, OpenStore, SecretStore } from '../../store.ts'
 import { createVaultLogin } from './vault-login.ts'
 
 /** What Vault answered; of a body that is no JSON object nothing. */

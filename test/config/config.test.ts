@@ -12,8 +12,8 @@ import {
   ownOrigins,
   settings,
   takeEnvironment,
-} from '../src/config.ts'
-import { newSecret } from '../src/secrets/generate.ts'
+} from '../../src/config/config.ts'
+import { newSecret } from '../../src/secrets/cli/generate.ts'
 
 type Environment = Record<string, string | undefined>
 

@@ -1,6 +1,6 @@
+import { SourceError } from '../../source-error.ts'
+import { importSdk, type OpenStore } from '../../store.ts'
 import { type AwsSdk, clientSettings, pages, sender } from './aws.ts'
-import { SourceError } from './source-error.ts'
-import { importSdk, type OpenStore } from './store.ts'
 
 interface Parameter {
   Version: number

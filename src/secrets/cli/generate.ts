@@ -1,5 +1,5 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
-import type { Algorithm } from './key.ts'
+import type { Algorithm } from '../key.ts'
 
 /** A new shared secret from the CSPRNG; without options 48 bytes as 64 characters. */
 export function newSecret(bytes = 48, format: 'base64url' | 'hex' = 'base64url'): string {

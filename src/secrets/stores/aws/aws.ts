@@ -1,4 +1,4 @@
-import { SourceError } from './source-error.ts'
+import { SourceError } from '../../source-error.ts'
 
 // What is used of the SDKs, which only those have who use these stores.
 interface Client {

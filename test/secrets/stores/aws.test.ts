@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
-import { explainAws } from '../../src/secrets/aws.ts'
-import { SourceError, type SourceFault } from '../../src/secrets/source-error.ts'
+import { SourceError, type SourceFault } from '../../../src/secrets/source-error.ts'
+import { explainAws } from '../../../src/secrets/stores/aws/aws.ts'
 
 const mending = { create: 'aws create …', grant: 'read on shop/jwt' }
 const explained = (error: Error) => explainAws(error, mending)

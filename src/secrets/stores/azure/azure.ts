@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { SourceError } from './source-error.ts'
-import { type Environment, importSdk, type OpenStore, type StoredVersion } from './store.ts'
+import { SourceError } from '../../source-error.ts'
+import { type Environment, importSdk, type OpenStore, type StoredVersion } from '../../store.ts'
 
 // What is used of the SDKs, which only those have who use this store.
 interface Credential {

@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises'
 import { parse } from 'dotenv'
+import type { Algorithm } from '../key.ts'
+import { SourceError } from '../source-error.ts'
+import type { OpenSource } from '../sources.ts'
+import { type Draft, draftFile, ownFile } from '../stores/file/draft-file.ts'
+import { pathIn, previousPath, readSecretFile } from '../stores/file/file.ts'
 import { timeText } from './check.ts'
-import { type Draft, draftFile, ownFile } from './draft-file.ts'
-import { pathIn, previousPath, readSecretFile } from './file.ts'
 import { newPrivateKey, newSecret } from './generate.ts'
-import type { Algorithm } from './key.ts'
-import { SourceError } from './source-error.ts'
-import type { OpenSource } from './sources.ts'
 
 /** The variables whose secrets can be rotated. */
 export const rotatable = ['JWT_ACCESS_SECRET', 'JWT_ACCESS_PRIVATE_KEY', 'JWT_REFRESH_SECRET'] as const

@@ -14,8 +14,8 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
-import type { SourceFault } from '../../src/secrets/source-error.ts'
-import type { SecretStore } from '../../src/secrets/store.ts'
+import type { SourceFault } from '../../../src/secrets/source-error.ts'
+import type { SecretStore } from '../../../src/secrets/store.ts'
 
 // What the real one does is tested against it, in `test/proof/stores`. Here: failures it does not show at will.
 
@@ -26,8 +26,8 @@ jest.unstable_mockModule('node:timers/promises', () => ({
   setTimeout: (ms: number, ...more: [unknown, object]) =>
     delay(ms === limitMs ? shorterLimitMs : ms / 20, ...more),
 }))
-const { createSources } = await import('../../src/secrets/sources.ts')
-const { connectVault } = await import('../../src/secrets/vault.ts')
+const { createSources } = await import('../../../src/secrets/sources.ts')
+const { connectVault } = await import('../../../src/secrets/stores/vault/vault.ts')
 
 interface Asked {
   /** The method and what follows `/v1/`. */

@@ -5,11 +5,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parse as parseDotenv } from 'dotenv'
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
-import { isUtf16, pathIn, previousPath, writableByAll } from './secrets/file.ts'
-import { openSecrets, type SecretProblem, type Secrets, secretNames } from './secrets/secrets.ts'
-import { isOutage, SourceError, type SourceFault } from './secrets/source-error.ts'
-import { createSources, type OpenSource } from './secrets/sources.ts'
-import type { Environment } from './secrets/store.ts'
+import { openSecrets, type SecretProblem, type Secrets, secretNames } from '../secrets/secrets.ts'
+import { isOutage, SourceError, type SourceFault } from '../secrets/source-error.ts'
+import { createSources, type OpenSource } from '../secrets/sources.ts'
+import type { Environment } from '../secrets/store.ts'
+import { isUtf16, pathIn, previousPath, writableByAll } from '../secrets/stores/file/file.ts'
 
 /** What a process exits with for a ConfigError: EX_CONFIG of sysexits.h. */
 export const exitConfig = 78

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
-import { connectKeyVault, explainAzure } from '../../src/secrets/azure.ts'
-import { SourceError, type SourceFault } from '../../src/secrets/source-error.ts'
+import { SourceError, type SourceFault } from '../../../src/secrets/source-error.ts'
+import { connectKeyVault, explainAzure } from '../../../src/secrets/stores/azure/azure.ts'
 
 const place = { host: 'shop.vault.azure.net', secret: 'jwt-access' }
 const explained = (error: unknown) => explainAzure(error, place)

@@ -9,12 +9,12 @@ import {
   platformEnvironment,
   readSettings,
   takeEnvironment,
-} from '../config.ts'
+} from '../../config/config.ts'
+import { verifyingMs } from '../keyring.ts'
+import { isOutage, SourceError } from '../source-error.ts'
 import { checkSecrets, secretAges, timeText } from './check.ts'
 import { newPrivateKey, newSecret } from './generate.ts'
-import { verifyingMs } from './keyring.ts'
 import { rotatable, rotate } from './rotate.ts'
-import { isOutage, SourceError } from './source-error.ts'
 
 const help = `Usage: npm run -s secrets -- COMMAND [OPTIONS]        (in the image: secrets COMMAND)
 
