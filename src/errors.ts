@@ -58,3 +58,9 @@ export async function ifPossible<T>(work: Promise<T>): Promise<T | undefined> {
     throw error
   }
 }
+
+/** Returns the code of a system error, such as `ENOENT`, or of a database error; undefined if it has none. */
+export function codeOf(error: unknown): string | undefined {
+  const hasCode = typeof error === 'object' && error !== null && 'code' in error
+  return hasCode && typeof error.code === 'string' ? error.code : undefined
+}

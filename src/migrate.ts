@@ -2,6 +2,7 @@
 // and deletes the audit events that are older than AUDIT_DAYS.
 import { parseArgs } from 'node:util'
 import { ConfigError, exitConfig, loadDatabaseConfig, takeEnvironment } from './config/config.ts'
+import { codeOf } from './errors.ts'
 import { openDatabase } from './store/database.ts'
 import { DatabaseUrlError } from './store/database-url.ts'
 import { createHousekeeping } from './store/housekeeping.ts'
@@ -24,8 +25,8 @@ try {
   await database.close()
 } catch (error) {
   const { cause } = error as Error
-  const problem: NodeJS.ErrnoException = cause instanceof Error ? cause : (error as Error)
-  const isUnknownRole = problem.code === '42704' // undefined_object
+  const problem = cause instanceof Error ? cause : (error as Error)
+  const isUnknownRole = codeOf(problem) === '42704' // undefined_object
   const text = isUnknownRole ? `--grant: ${problem.message}. Create it: docs/roles.sql` : problem.message
   process.stderr.write(`${text}\n`)
   process.exitCode = error instanceof ConfigError || error instanceof DatabaseUrlError ? exitConfig : 1

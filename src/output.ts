@@ -1,5 +1,6 @@
 import { fstatSync, writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
+import { codeOf } from './errors.ts'
 
 // What may wait for a reader that is slow, in characters.
 const maxPending = 1_048_576
@@ -46,7 +47,7 @@ function writesToFile(fd: number, drop: (reason: string) => void) {
         torn = rest.length > 0
       }
     } catch (error) {
-      drop(String((error as NodeJS.ErrnoException).code))
+      drop(String(codeOf(error)))
     }
   }
 }
@@ -60,7 +61,7 @@ function writesToStream(stream: NodeJS.WriteStream, drop: (reason: string) => vo
   return (line: string) => {
     if (stream.writableLength > maxPending) return drop('its reader has stopped reading')
     stream.write(line, (error) => {
-      if (error) drop(String((error as NodeJS.ErrnoException).code))
+      if (error) drop(String(codeOf(error)))
     })
   }
 }

@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parse as parseDotenv } from 'dotenv'
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
+import { codeOf } from '../errors.ts'
 import { openSecrets, type SecretProblem, type Secrets, secretNames } from '../secrets/secrets.ts'
 import { isOutage, SourceError, type SourceFault } from '../secrets/source-error.ts'
 import { createSources, type OpenSource } from '../secrets/sources.ts'
@@ -480,9 +481,8 @@ function textOfDotenv(): string {
     throw new ConfigError([`.env: is ${isUtf16(bytes) ? 'UTF-16' : 'not UTF-8'}; save it as UTF-8`])
   } catch (error) {
     if (error instanceof ConfigError) throw error
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT') return ''
-    throw new ConfigError([`.env: cannot be read (${code}); fix its permissions, or remove it`])
+    if (codeOf(error) === 'ENOENT') return ''
+    throw new ConfigError([`.env: cannot be read (${codeOf(error)}); fix its permissions, or remove it`])
   }
 }
 

@@ -1,5 +1,6 @@
 import type { RequestHandler } from 'express'
 import type { KeysStatus } from '../secrets/keys.ts'
+import { singleFlight } from '../single-flight.ts'
 import type { ClockStatus } from '../store/clock.ts'
 import type { DatabaseState } from '../store/database.ts'
 
@@ -13,23 +14,15 @@ export function readiness(checks: {
   keys: () => KeysStatus
   draining: () => boolean
 }): RequestHandler {
-  const askDatabase = async () => {
+  // Anybody may ask, and as often as they like: at any time one question to the database is enough.
+  const askDatabase = singleFlight(async () => {
     const database = await checks.database()
     // One question to a read-only database is enough: it closes its connection, another would stay with the old server.
     return { database, clock: database === 'ok' ? await checks.clock() : 'ok' }
-  }
-
-  // Anybody may ask, and as often as they like: at any time one question to the database is enough.
-  let asking: ReturnType<typeof askDatabase> | undefined
-  const askOnce = () => {
-    asking ??= askDatabase().finally(() => {
-      asking = undefined
-    })
-    return asking
-  }
+  })
 
   return async (_req, res) => {
-    const { database, clock } = await askOnce()
+    const { database, clock } = await askDatabase()
     const keys = checks.keys()
     const ready = database === 'ok' && clock === 'ok' && keys !== 'stale' && !checks.draining()
     if (!ready) res.set('Retry-After', '1')

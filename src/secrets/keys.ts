@@ -1,6 +1,7 @@
 import type { JsonWebKey, KeyObject } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { AuthError } from '../errors.ts'
+import { singleFlight } from '../single-flight.ts'
 import type { Algorithm, Key } from './key.ts'
 import { createKeyring, type Keyring, type KeyState, type KeyStatus } from './keyring.ts'
 import { accessSecretOf, type LoadedSecrets, type SecretName, type Secrets } from './secrets.ts'
@@ -90,7 +91,6 @@ export async function createKeys(options: {
   let lastLoad: Exclude<KeysStatus, 'stale'> = 'ok'
   let lastGoodAt = clock()
   let lastUnknownKidAt = Number.NEGATIVE_INFINITY
-  let loading: Promise<void> | undefined
 
   function apply({ versions, problems }: LoadedSecrets) {
     tellOf(problems)
@@ -157,15 +157,7 @@ export async function createKeys(options: {
     })
   }
 
-  function load(options?: { retryLogins: boolean }) {
-    loading ??= secrets
-      .load(options)
-      .then(apply)
-      .finally(() => {
-        loading = undefined
-      })
-    return loading
-  }
+  const load = singleFlight(async (options?: { retryLogins: boolean }) => apply(await secrets.load(options)))
 
   function tooOld(): boolean {
     const staleMs = options.maxStaleSeconds * 1000
@@ -178,7 +170,7 @@ export async function createKeys(options: {
 
   // Names of keys are free to make up: a flood of them must not become traffic to where the secrets live.
   async function reloadForUnknownKid() {
-    if (!loading && clock() - lastUnknownKidAt < unknownKidPauseMs) return
+    if (!load.running() && clock() - lastUnknownKidAt < unknownKidPauseMs) return
     lastUnknownKidAt = clock()
     await Promise.race([load(), delay(unknownKidWaitMs, undefined, { ref: false })])
   }
@@ -198,7 +190,7 @@ export async function createKeys(options: {
       await reloadForUnknownKid()
       // A key that is out of reach may be a good one: no reason to call its tokens invalid. Nor is there one where no
       // key is left at all, as then something is wrong here and not with the token.
-      if (loading || lastLoad === 'unreachable' || !ring.signingKey())
+      if (load.running() || lastLoad === 'unreachable' || !ring.signingKey())
         throw new AuthError('unavailable', { cause: 'unknown kid while the secrets are out of reach' })
       return ring.verificationKey(kid)
     },
@@ -220,7 +212,7 @@ export async function createKeys(options: {
       refresh: refresh.states(),
     }),
     async reload() {
-      await loading // It may have begun before what the caller wants to be seen.
+      await load.running() // It may have begun before what the caller wants to be seen.
       await load({ retryLogins: true })
     },
     close() {

@@ -1,4 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { retry } from '../retry.ts'
+import { singleFlight } from '../single-flight.ts'
 import { SourceError } from './source-error.ts'
 import type { SecretStore, StoredVersion } from './store.ts'
 
@@ -23,7 +25,6 @@ export interface ReadVersion {
  */
 export function createPlace(open: () => Promise<SecretStore>) {
   let opening: Promise<SecretStore> | undefined
-  let reading: Promise<ReadVersion[]> | undefined
   const known = new Map<string, ReadVersion>()
 
   function store(): Promise<SecretStore> {
@@ -40,14 +41,14 @@ export function createPlace(open: () => Promise<SecretStore>) {
     return (await persistently(list)).sort(byAge)
   }
 
-  async function read(): Promise<ReadVersion[]> {
+  const versions = singleFlight(async (): Promise<ReadVersion[]> => {
     const enabled = (await history()).filter(({ state }) => state === 'enabled').slice(0, versionsInUse)
     for (const name of known.keys())
       if (!enabled.some((version) => nameOf(version) === name)) known.delete(name)
     const versions = (await Promise.all(enabled.map(readOnce))).filter((version) => version !== undefined)
     if (versions[0] && versions.every(({ denied }) => denied)) throw versions[0].denied
     return versions
-  }
+  })
 
   async function readOnce(version: StoredVersion): Promise<ReadVersion | undefined> {
     const found = known.get(nameOf(version)) ?? (await readVersion(version))
@@ -76,12 +77,7 @@ export function createPlace(open: () => Promise<SecretStore>) {
   return {
     history,
     /** The enabled versions, newest first. Throws SourceErrors. */
-    versions(): Promise<ReadVersion[]> {
-      reading ??= read().finally(() => {
-        reading = undefined
-      })
-      return reading
-    },
+    versions,
     /** Tried once: whether it went through is not always to be told. Throws SourceErrors. */
     async write(value: string): Promise<void> {
       const { write } = await store()
@@ -101,16 +97,14 @@ const byAge = (a: StoredVersion, b: StoredVersion) =>
 
 // Every call ends in time, whatever the store's SDK makes of the signal, and an outage is tried again, after a pause
 // that differs between instances.
-async function persistently<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await inTime(call)
-    } catch (error) {
+function persistently<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  return retry(() => inTime(call), {
+    pauseMs(error, tries) {
       const passing = error instanceof SourceError && error.fault === 'unreachable'
-      if (!passing || tries === triesPerCall) throw error
-      await delay(100 * 2 ** tries * (0.5 + Math.random()))
-    }
-  }
+      return passing && tries < triesPerCall ? 100 * 2 ** tries * (0.5 + Math.random()) : undefined
+    },
+    delay,
+  })
 }
 
 async function inTime<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {

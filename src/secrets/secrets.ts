@@ -1,7 +1,8 @@
 import { access } from 'node:fs/promises'
+import { codeOf } from '../errors.ts'
 import type { Algorithm } from './key.ts'
 import { privateKeyProblem, secretProblem } from './policy.ts'
-import { codeOf, SourceError, type SourceFault } from './source-error.ts'
+import { SourceError, type SourceFault } from './source-error.ts'
 import type { OpenSource, SecretVersion } from './sources.ts'
 import { pathIn } from './stores/file/file.ts'
 

@@ -21,6 +21,3 @@ export class SourceError extends Error {
 
 /** Faults that may pass by themselves. */
 export const isOutage = (fault: SourceFault) => fault === 'unreachable' || fault === 'sealed'
-
-/** Returns the code of a system error, such as ENOENT; undefined for other errors. */
-export const codeOf = (error: unknown) => (error as NodeJS.ErrnoException | undefined)?.code

@@ -1,3 +1,4 @@
+import { codeOf } from '../errors.ts'
 import { SourceError } from './source-error.ts'
 
 /** What a store tells of a version: disabled ones may come back, destroyed ones may not. */
@@ -40,8 +41,7 @@ export async function importSdk(name: string, packages = name): Promise<never> {
   try {
     return (await import(name)) as never
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (!/MODULE_NOT_FOUND/.test(code ?? '')) throw error
+    if (!/MODULE_NOT_FOUND/.test(codeOf(error) ?? '')) throw error
     throw new SourceError(
       'sdk_missing',
       `needs a package that is not installed: npm install --save-prod ${packages}`,

@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { createSecureContext, type SecureContextOptions } from 'node:tls'
 import type { ClientConfig } from 'pg'
 import { parseIntoClientConfig } from 'pg-connection-string'
+import { codeOf } from '../errors.ts'
 
 /** DATABASE_URL asks for what cannot be. The message says what, and what to do; it shows nothing of the URL but paths. */
 export class DatabaseUrlError extends Error {
@@ -46,9 +47,8 @@ function refuseUnreadable(name: string, path: string | null): void {
   try {
     readFileSync(path)
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
     throw new DatabaseUrlError(
-      `the file of ${name}= cannot be read (${code}: ${path}). Change the path, or the permissions of the file.`,
+      `the file of ${name}= cannot be read (${codeOf(error)}: ${path}). Change the path, or the permissions of the file.`,
     )
   }
 }

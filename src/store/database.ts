@@ -3,7 +3,8 @@ import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import type { PgDatabase, PgQueryResultHKT } from 'drizzle-orm/pg-core'
-import { AuthError } from '../errors.ts'
+import { AuthError, codeOf } from '../errors.ts'
+import { retry } from '../retry.ts'
 import { DatabaseUrlError, isExposed, parseDatabaseUrl, tlsProblem } from './database-url.ts'
 import { checkSchema, migrate, SchemaError } from './migrate.ts'
 
@@ -119,9 +120,8 @@ async function lockFolder(folder: string): Promise<() => void> {
     makeFolder(folder)
     file = openSync(join(folder, 'lock'), 'a+', 0o600)
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
     throw new DatabaseError(
-      `DATA_DIR ${folder} cannot be used (${code}): name a folder this user may write to`,
+      `DATA_DIR ${folder} cannot be used (${codeOf(error)}): name a folder this user may write to`,
     )
   }
   if (tryLock(file)) return () => closeSync(file)
@@ -139,7 +139,7 @@ function makeFolder(folder: string): void {
     mkdirSync(folder, { mode: 0o700 })
   } catch (error) {
     // Another process may have made it in the meantime.
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+    if (codeOf(error) !== 'EEXIST') throw error
   }
 }
 
@@ -180,7 +180,7 @@ async function openPostgres(
       await client.end()
     }
   }
-  await retryWhileUnavailable(prepareOnce, onTrouble)
+  await retry(prepareOnce, { pauseMs: patience(onTrouble), delay })
 
   // Every wait is bounded: for a connection, for a statement at the server, and for an answer that never comes.
   const pool = new pg.Pool({
@@ -220,32 +220,25 @@ async function openPostgres(
   }
 }
 
-async function retryWhileUnavailable(
-  work: () => Promise<void>,
-  onTrouble: (message: string) => void,
-): Promise<void> {
+// Returns a function that returns the pause before the next try, or throws what to do if there is no point in one.
+function patience(onTrouble: (message: string) => void): (error: unknown) => number {
   const deadline = Date.now() + startSeconds * 1000
   let reportAt = 0
-  for (;;) {
-    try {
-      await work()
-      return
-    } catch (error) {
-      const cause = driverError(error)
-      const tls = tlsProblem(cause)
-      if (tls) throw new DatabaseUrlError(tls)
-      if (!isUnavailable(cause)) throw new DatabaseError(`DATABASE_URL: ${refusal(cause)}`)
-      const state = isReadOnly(cause) ? 'read-only' : `unavailable (${cause.code ?? cause.message})`
-      if (Date.now() > deadline)
-        throw new DatabaseError(
-          `DATABASE_URL: PostgreSQL was ${state} for ${startSeconds} s. Start it, or change the URL to a server that can be written to.`,
-        )
-      if (Date.now() >= reportAt) {
-        onTrouble(`waiting for PostgreSQL: ${state}`)
-        reportAt = Date.now() + reportMs
-      }
-      await delay(500)
+  return (error) => {
+    const cause = driverError(error)
+    const tls = tlsProblem(cause)
+    if (tls) throw new DatabaseUrlError(tls)
+    if (!isUnavailable(cause)) throw new DatabaseError(`DATABASE_URL: ${refusal(cause)}`)
+    const state = isReadOnly(cause) ? 'read-only' : `unavailable (${cause.code ?? cause.message})`
+    if (Date.now() > deadline)
+      throw new DatabaseError(
+        `DATABASE_URL: PostgreSQL was ${state} for ${startSeconds} s. Start it, or change the URL to a server that can be written to.`,
+      )
+    if (Date.now() >= reportAt) {
+      onTrouble(`waiting for PostgreSQL: ${state}`)
+      reportAt = Date.now() + reportMs
     }
+    return 500
   }
 }
 

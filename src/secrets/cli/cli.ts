@@ -10,6 +10,7 @@ import {
   readSettings,
   takeEnvironment,
 } from '../../config/config.ts'
+import { codeOf } from '../../errors.ts'
 import { verifyingMs } from '../keyring.ts'
 import { isOutage, SourceError } from '../source-error.ts'
 import { checkSecrets, secretAges, timeText } from './check.ts'
@@ -104,7 +105,7 @@ function writeNew(path: string, text: string): void {
   try {
     writeFileSync(path, text, { flag: 'wx', mode: 0o600 })
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
+    const code = codeOf(error)
     throw new Error(
       code === 'EEXIST'
         ? `${path} is there already, and was left alone`

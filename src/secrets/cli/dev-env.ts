@@ -1,6 +1,7 @@
 // Makes `.env` for development: `.env.example` with a fresh secret in the place of each placeholder.
 // One that is there is never touched.
 import { readFileSync, writeFileSync } from 'node:fs'
+import { codeOf } from '../../errors.ts'
 import { placeholder } from '../policy.ts'
 import { newSecret } from './generate.ts'
 
@@ -12,5 +13,5 @@ try {
   writeFileSync('.env', text, { flag: 'wx', mode: 0o600 })
   console.log('Made .env with new secrets. It is for this machine only: it stays out of git.')
 } catch (error) {
-  if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  if (codeOf(error) !== 'EEXIST') throw error
 }

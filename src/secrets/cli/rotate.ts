@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { parse } from 'dotenv'
+import { codeOf } from '../../errors.ts'
 import type { Algorithm } from '../key.ts'
 import { SourceError } from '../source-error.ts'
 import type { OpenSource } from '../sources.ts'
@@ -114,8 +115,9 @@ async function rotateFile(
 
 function notWritten(error: unknown): Error {
   if (error instanceof SourceError) return error
-  const { code, path } = error as NodeJS.ErrnoException
+  const code = codeOf(error)
   if (code !== 'EEXIST') return new Error(`nothing was changed, as a file could not be written (${code})`)
+  const { path } = error as NodeJS.ErrnoException
   return new SourceError('conflict', `is being rotated by somebody else; if nobody is, remove ${path}`)
 }
 

@@ -1,3 +1,4 @@
+import { codeOf } from '../../../errors.ts'
 import { SourceError } from '../../source-error.ts'
 
 // What is used of the SDKs, which only those have who use these stores.
@@ -79,6 +80,8 @@ export function explainAws(error: Error, { create, grant }: Mending): SourceErro
       'malformed',
       `is refused by AWS (${name}), whose documentation says what that means`,
     )
-  const { code = name } = error as NodeJS.ErrnoException
-  return new SourceError('unreachable', `is in AWS, which does not serve (${code}); look after it`)
+  return new SourceError(
+    'unreachable',
+    `is in AWS, which does not serve (${codeOf(error) ?? name}); look after it`,
+  )
 }

@@ -1,6 +1,7 @@
 import type { Stats } from 'node:fs'
 import { chown, lstat, open, rename, rm } from 'node:fs/promises'
-import { codeOf, SourceError } from '../../source-error.ts'
+import { codeOf } from '../../../errors.ts'
+import { SourceError } from '../../source-error.ts'
 
 /** The new content of a file, written beside it and not in its place yet. */
 export interface Draft {

@@ -2,7 +2,8 @@ import { isUtf8 } from 'node:buffer'
 import { constants, type Stats } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { codeOf, SourceError } from '../../source-error.ts'
+import { codeOf } from '../../../errors.ts'
+import { SourceError } from '../../source-error.ts'
 import { foreign, isOwn, linked } from './draft-file.ts'
 
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { Agent, fetch } from 'undici'
 import { z } from 'zod'
+import { codeOf } from '../../../errors.ts'
 import { SourceError } from '../../source-error.ts'
 import type { Environment, OpenStore, SecretStore } from '../../store.ts'
 import { createVaultLogin } from './vault-login.ts'
@@ -128,8 +129,8 @@ function createCall({ VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT }: Environment):
     })
       .then(async (response) => ({ status: response.status, body: asJson(await response.text()) }))
       .catch((error: Error) => {
-        const cause = (error.cause ?? error) as NodeJS.ErrnoException
-        const code = typeof cause.code === 'string' ? cause.code : cause.name
+        const cause = (error.cause ?? error) as Error
+        const code = codeOf(cause) ?? cause.name
         throw new SourceError(
           'unreachable',
           `is in Vault, which cannot be reached (${code}); ${remedy(code)}`,
@@ -166,8 +167,10 @@ function readCertificates(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    throw new SourceError('malformed', `is in Vault, but VAULT_CACERT cannot be read (${code}); correct it`)
+    throw new SourceError(
+      'malformed',
+      `is in Vault, but VAULT_CACERT cannot be read (${codeOf(error)}); correct it`,
+    )
   }
 }
 
