@@ -8,6 +8,7 @@ import { credentialsBody, emptyBody, passwordChangeBody, readBody } from './http
 import { readAddress } from './http/client-address.ts'
 import { refuseCrossSite } from './http/cross-site.ts'
 import { demoFile } from './http/demo.ts'
+import type { DemoLesson } from './http/demo-lesson.ts'
 import { docsFile, docsPage } from './http/docs.ts'
 import { jwks } from './http/jwks.ts'
 import { notFound, problemHandler } from './http/problem.ts'
@@ -29,6 +30,7 @@ export interface Services {
   isOwnOrigin: (origin: string) => boolean
   corsOrigins: readonly string[]
   demoPage: RequestHandler | undefined
+  demoLesson: DemoLesson | undefined
   docs: boolean
   hstsIncludeSubdomains: boolean
   trustProxy: number | readonly string[] | undefined
@@ -116,6 +118,12 @@ export function createApp(services: Services): express.Express {
   if (services.demoPage) {
     route('/', { get: [services.demoPage] })
     route('/demo/:file', { get: [demoFile] })
+  }
+  if (services.demoPage && services.demoLesson) {
+    const { onThisMachine, session, copy, refreshCopy } = services.demoLesson
+    route('/demo/lesson/session', { get: [onThisMachine, session] })
+    route('/demo/lesson/copies', { post: [sameSite, onThisMachine, noBody, copy] })
+    route('/demo/lesson/copies/:id/refresh', { post: [sameSite, onThisMachine, noBody, refreshCopy] })
   }
 
   app.use(notFound)

@@ -17,6 +17,7 @@ import { type Config, ownOriginRule } from './config/config.ts'
 import { createAuthHandlers } from './http/auth-routes.ts'
 import { createBearer } from './http/bearer.ts'
 import { demoPage } from './http/demo.ts'
+import { createDemoLesson } from './http/demo-lesson.ts'
 import { createOpenapi } from './http/docs.ts'
 import { readiness } from './http/health.ts'
 import { createMetrics } from './http/metrics.ts'
@@ -146,7 +147,16 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       publicUrl,
       isOwnOrigin: ownOriginRule(publicUrl, config.http.localNetwork),
       corsOrigins: config.http.corsOrigins,
-      demoPage: config.http.demo ? demoPage(refreshCookie) : undefined,
+      demoPage: config.http.demo ? demoPage(refreshCookie, { lesson: config.development }) : undefined,
+      demoLesson: config.development
+        ? createDemoLesson({
+            refreshCookie,
+            refreshTokens,
+            sessions,
+            graceSeconds: config.sessions.graceSeconds,
+            randomId: randomUUID,
+          })
+        : undefined,
       docs: config.http.docs,
       hstsIncludeSubdomains: config.http.hstsIncludeSubdomains,
       trustProxy: config.http.trustProxy,

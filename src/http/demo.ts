@@ -1,6 +1,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import type { Request, RequestHandler } from 'express'
 import { AuthError } from '../errors.ts'
+import { isFromThisMachine } from './demo-lesson.ts'
 import { pagePolicy } from './docs.ts'
 import type { TokenCookie } from './token-cookie.ts'
 
@@ -21,15 +22,17 @@ function read(name: string) {
 
 const files = ['demo.css', 'demo.js', 'auth-client.js', 'browser-name.js', 'messages.js']
 
-/** Serves the page to try the server. `data-login` is `none` if this browser has no refresh cookie, else `unknown`. */
-export function demoPage(refreshCookie: TokenCookie): RequestHandler {
+/**
+ * Serves the page to try the server. `data-login` is `none` if this browser has no refresh cookie, else `unknown`.
+ * `data-lesson` is `on` if the server has the lesson, and this browser may use it.
+ */
+export function demoPage(refreshCookie: TokenCookie, { lesson }: { lesson: boolean }): RequestHandler {
   const policy = `${pagePolicy}; require-trusted-types-for 'script'; trusted-types 'none'`
   return (req, res) => {
     const none = sendsStrictCookies(req) && refreshCookie.read(req).kind === 'none'
-    const page = read('demo.html').text.replace(
-      'data-login="unknown"',
-      `data-login="${none ? 'none' : 'unknown'}"`,
-    )
+    const page = read('demo.html')
+      .text.replace('data-login="unknown"', `data-login="${none ? 'none' : 'unknown'}"`)
+      .replace('data-lesson="off"', `data-lesson="${lesson && isFromThisMachine(req) ? 'on' : 'off'}"`)
     res.set({ 'Content-Security-Policy': policy, 'Cache-Control': 'no-store' }).type('html').send(page)
   }
 }
