@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { AuthError } from '../errors.ts'
 import type { TokenKeys } from '../secrets/keys.ts'
+import type { Session } from '../store/sessions.ts'
 import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
 
 /** Who a request acts for, by its access token. */
@@ -9,6 +10,9 @@ export interface AccessClaims {
   sessionId: string
   role: string
 }
+
+/** What an access token says of its session, and when that ends. */
+export type AccessTokenSession = Pick<Session, 'id' | 'userId' | 'authenticatedAt' | 'amr' | 'usableUntil'>
 
 /**
  * Access tokens: JWTs by RFC 9068. They are verified without the database and live for `lifetimeSeconds` at most.
@@ -32,21 +36,24 @@ export function createAccessTokens(options: {
 
   return {
     /**
-     * Returns a function that signs. A token does not outlive its session, which ends at `sessionEnds` if it is not
-     * refreshed. It lives for a second at least, so that `expiresIn` is positive.
-     * @throws AuthError `unavailable` where there is no key to sign with
+     * Returns a function that signs. A token does not live longer than its session would without a refresh, but at
+     * least one second, so that `expiresIn` is positive. `auth_time` and `amr` are those of OpenID Connect Core, 2: they
+     * are for other services. This server reads both from the session's row.
+     * @throws AuthError `unavailable` if there is no key to sign with
      */
     signer() {
       const sign = createSigner(kind)
-      return ({ userId, sessionId, role }: AccessClaims, sessionEnds: Date) => {
+      return (session: AccessTokenSession, role: string) => {
         const iat = Math.floor(clock() / 1000)
-        const left = Math.floor(sessionEnds.getTime() / 1000) - iat
+        const left = Math.floor(session.usableUntil.getTime() / 1000) - iat
         const expiresIn = Math.max(1, Math.min(lifetimeSeconds, left))
         const accessToken = sign({
-          sub: userId,
+          sub: session.userId,
           client_id: 'first-party',
-          sid: sessionId,
+          sid: session.id,
           role,
+          auth_time: Math.floor(session.authenticatedAt.getTime() / 1000),
+          amr: session.amr,
           jti: options.randomId(),
           iat,
           exp: iat + expiresIn,

@@ -46,7 +46,7 @@ export function createChangePassword(deps: {
       if (!live) throw new AuthError('session_ended')
       const message = await passwords.problem(newPassword, live.user.email, guesser)
       if (message) throw new AuthError('password_rejected', { errors: [{ path: 'newPassword', message }] })
-      const session = await deps.newSessionFor(device)
+      const session = await deps.newSessionFor(device, ['pwd'])
       let hashed: HashedPassword | undefined
       for (;;) {
         if (!account || !(await passwords.verify(currentPassword, account, guesser))) return undefined

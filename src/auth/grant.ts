@@ -25,7 +25,7 @@ export function createGrants(tokens: { accessTokens: AccessTokens; refreshTokens
     const signAccessToken = tokens.accessTokens.signer()
     const signRefreshToken = tokens.refreshTokens.signer()
     return ({ session, user, now }: SessionState): Grant => ({
-      ...signAccessToken({ userId: user.id, sessionId: session.id, role: user.role }, session.usableUntil),
+      ...signAccessToken(session, user.role),
       refreshToken: signRefreshToken(session),
       refreshExpiresIn: Math.floor((session.usableUntil.getTime() - now.getTime()) / 1000),
       user,

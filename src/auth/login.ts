@@ -1,6 +1,6 @@
 import { AuthError, ifPossible } from '../errors.ts'
 import type { AuditLog, Caller } from '../store/audit.ts'
-import type { SessionStore } from '../store/sessions.ts'
+import type { NewSession, SessionStore } from '../store/sessions.ts'
 import type { Credentials, UserStore } from '../store/users.ts'
 import type { DeviceTokens } from './device-token.ts'
 import type { Grant, PrepareGrant } from './grant.ts'
@@ -25,10 +25,13 @@ export type NewSessionFor = ReturnType<typeof createNewSessions>
 
 /** New sessions for devices. Of a presented token only which session to end is taken, never who it belongs to. */
 export function createNewSessions(deps: { refreshTokens: RefreshTokens; randomId: () => string }) {
-  return async function newSessionFor({ userAgent, ip, refreshToken }: Device) {
+  return async function newSessionFor(
+    { userAgent, ip, refreshToken }: Device,
+    amr: NewSession['amr'],
+  ): Promise<NewSession> {
     // A cookie nobody can judge, as its key is out of reach, keeps nobody from logging in.
     const presented = refreshToken ? await ifPossible(deps.refreshTokens.verify(refreshToken)) : undefined
-    return { id: deps.randomId(), userAgent, ip, replaces: presented?.sessionId }
+    return { id: deps.randomId(), userAgent, ip, amr, replaces: presented?.sessionId }
   }
 }
 
@@ -63,7 +66,8 @@ export function createLogin(deps: {
     const granted = await deps.throttle.guess(guesser, async () => {
       const match = await passwords.verify(password, account, guesser)
       if (!account || !match || account.disabled) return undefined
-      const started = await sessions.start(account.userId, account.epoch, await deps.newSessionFor(device))
+      const session = await deps.newSessionFor(device, ['pwd'])
+      const started = await sessions.start(account.userId, account.epoch, session)
       // Overtaken by a change of the password or a logout everywhere, this login must not outlive it.
       if (!started) throw new AuthError('invalid_credentials')
       if (passwords.isOutdated(account)) await rehash(account, password, guesser)

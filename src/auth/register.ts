@@ -28,7 +28,7 @@ export function createRegister(deps: {
     await deps.throttle.registration(device)
     const message = await deps.passwords.problem(password, email, asker)
     if (message) throw new AuthError('password_rejected', { errors: [{ path: 'password', message }] })
-    const session = await deps.newSessionFor(device)
+    const session = await deps.newSessionFor(device, ['pwd'])
     if (await deps.users.credentialsByEmail(email)) throw new AuthError('email_taken')
     const hashed = await deps.passwords.hash(password, asker)
     const started = await deps.sessions.startForNewUser({ email, ...hashed }, session)

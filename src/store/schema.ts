@@ -47,6 +47,10 @@ export const sessions = pgTable(
     generation: integer('generation').notNull().default(1),
     rotatedAt: time('rotated_at').notNull().defaultNow(),
     createdAt: time('created_at').notNull().defaultNow(),
+    /** When and how the user last proved their identity. A rotation changes neither. */
+    authenticatedAt: time('authenticated_at').notNull().defaultNow(),
+    /** The default is for rows that an older server inserts during an upgrade. */
+    amr: text('amr').array().$type<AuthenticationMethod[]>().notNull().default(['pwd']),
     /** The absolute limit, which no rotation moves. */
     expiresAt: time('expires_at').notNull(),
     endedAt: time('ended_at'),
@@ -110,6 +114,9 @@ export type AuditedEvent =
   | 'session_ended'
   | 'throttled'
   | KeyEvent['event']
+
+/** How a user proved their identity (RFC 8176). */
+export type AuthenticationMethod = 'pwd' | 'otp' | 'hwk' | 'swk' | 'user' | 'mfa'
 
 export type EndReason =
   | 'logout'

@@ -2,7 +2,7 @@ import { and, asc, desc, eq, gt, inArray, isNull, ne, or, type SQL, sql } from '
 import { AuthError } from '../errors.ts'
 import { type Caller, recordEvents } from './audit.ts'
 import { type Database, guarded, type Queries } from './database.ts'
-import { type EndReason, sessions, users } from './schema.ts'
+import { type AuthenticationMethod, type EndReason, sessions, users } from './schema.ts'
 import { type User, userColumns } from './users.ts'
 
 /** One login on one device. */
@@ -12,6 +12,9 @@ export interface Session {
   generation: number
   rotatedAt: Date
   createdAt: Date
+  /** When and how the user last proved their identity. */
+  authenticatedAt: Date
+  amr: AuthenticationMethod[]
   /** When it ends if it is not refreshed before: the idle limit, or the absolute one where that is sooner. */
   usableUntil: Date
   userAgent: string | null
@@ -32,6 +35,10 @@ export interface NewSession extends Caller {
   id: string
   /** The session whose cookie was presented, which this one takes the place of. */
   replaces: string | undefined
+  /** How the user proved their identity. */
+  amr: AuthenticationMethod[]
+  /** When they did. By default it is the time when the session starts, by the database's clock. */
+  authenticatedAt?: Date | undefined
 }
 
 /**
@@ -67,6 +74,8 @@ export function createSessionStore({ database, limits }: { database: Database; l
     generation: sessions.generation,
     rotatedAt: sessions.rotatedAt,
     createdAt: sessions.createdAt,
+    authenticatedAt: sessions.authenticatedAt,
+    amr: sessions.amr,
     usableUntil: sql<Date>`${usableUntil}`.mapWith(sessions.expiresAt).as('usable_until'),
     userAgent: sessions.userAgent,
     ip: sessions.ip,
@@ -232,15 +241,11 @@ export function createSessionStore({ database, limits }: { database: Database; l
     tx: Queries,
     event: 'login' | 'registered',
     userId: string,
-    { id, userAgent, ip, replaces }: NewSession,
+    { replaces, ...session }: NewSession,
   ) {
-    await tx.insert(sessions).values({
-      id,
-      userId,
-      userAgent,
-      ip,
-      expiresAt: sql`now() + ${seconds(limits.absoluteSeconds)}`,
-    })
+    const { id, userAgent, ip } = session
+    const expiresAt = sql`now() + ${seconds(limits.absoluteSeconds)}`
+    await tx.insert(sessions).values({ ...session, userId, expiresAt })
     await recordEvents(tx, [{ event, userId, sessionId: id, ip, userAgent }])
     if (replaces) await end(tx, eq(sessions.id, replaces), 'login', { ip, userAgent })
     const overCap = tx

@@ -481,7 +481,9 @@ describe('rehash at login', () => {
           },
         },
         prepareGrant: () => (state: SessionState) => state as never,
-        newSessionFor: async (device) => ({ ...device, id: randomUUID(), replaces: undefined }),
+        newSessionFor: async ({ ip, userAgent }, amr) => ({
+          ...{ id: randomUUID(), ip, userAgent, amr, replaces: undefined },
+        }),
       })(email, password, someDevice)
 
     test('does not overwrite a password that was changed meanwhile', async () => {
@@ -583,7 +585,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
         sessions: { start: async () => undefined } as never,
         passwords,
         prepareGrant: () => (state: SessionState) => state as never,
-        newSessionFor: async (device) => ({ ...device, id: 'id', replaces: undefined }),
+        newSessionFor: async () => ({}) as never,
       })
       login = (email, text) => counting(email, text, someDevice)
     })

@@ -19,6 +19,7 @@ import { compose } from '../../src/compose.ts'
 import { ConfigError, loadConfig } from '../../src/config/config.ts'
 import { createKeyring } from '../../src/secrets/keyring.ts'
 import type { TokenKeys } from '../../src/secrets/keys.ts'
+import type { Session } from '../../src/store/sessions.ts'
 import {
   accessSecret,
   bearer,
@@ -620,12 +621,12 @@ test('A5 each kind fails as the other where the keys are the same', async () => 
   const refreshTokens = refreshTokensOf(keys)
   const { userId, sessionId } = client
   const at = new Date()
-  const times = { rotatedAt: at, createdAt: at, usableUntil: new Date(at.getTime() + 600_000) }
-  const { accessToken } = accessTokens.signer()({ userId, sessionId, role: 'user' }, times.usableUntil)
-  const refreshToken = refreshTokens.signer()({
-    ...{ id: sessionId, userId, generation: 1, userAgent: null, ip: null },
-    ...times,
-  })
+  const session: Session = {
+    ...{ id: sessionId, userId, generation: 1, userAgent: null, ip: null, amr: ['pwd'] },
+    ...{ rotatedAt: at, createdAt: at, authenticatedAt: at, usableUntil: new Date(at.getTime() + 600_000) },
+  }
+  const { accessToken } = accessTokens.signer()(session, 'user')
+  const refreshToken = refreshTokens.signer()(session)
 
   expect(await accessTokens.verify(accessToken)).toEqual({ userId, sessionId, role: 'user' })
   expect(await refreshTokens.verify(refreshToken)).toMatchObject({ userId, sessionId, generation: 1 })
@@ -667,11 +668,27 @@ describe('an access token', () => {
       client_id: 'first-party',
       sid: client.sessionId,
       role: 'user',
+      auth_time: claims.iat,
+      amr: ['pwd'],
       jti: expect.stringMatching(/^[\w-]{20,}$/),
       iat: expect.any(Number),
       exp: claims.iat + 900,
     })
     expect(Math.abs(claims.iat - now())).toBeLessThan(60)
+  })
+
+  test('says when and how the user proved their identity, by the row and also after a refresh', async () => {
+    const { sessionId, refreshToken } = await register(t.app)
+    await t.db.rows(sql`UPDATE sessions SET authenticated_at = '2020-02-02T20:20:20.9Z', amr = '{pwd,otp,mfa}'
+      WHERE id = ${sessionId}`)
+
+    const answers = [await refresh(t.app, refreshToken), await refresh(t.app, refreshToken)]
+
+    for (const { body } of answers)
+      expect(partsOf(body.accessToken).claims).toMatchObject({
+        auth_time: Date.UTC(2020, 1, 2, 20, 20, 20) / 1000,
+        amr: ['pwd', 'otp', 'mfa'],
+      })
   })
 
   test('has an id of its own', async () => {
@@ -706,8 +723,11 @@ describe('an access token', () => {
     const tokens = accessTokensOf(keys, () => now * 1000)
 
     const issued = tokens.signer()(
-      { userId: client.userId, sessionId: client.sessionId, role: 'user' },
-      new Date(end * 1000 + 700),
+      {
+        ...{ userId: client.userId, id: client.sessionId, amr: ['pwd'], authenticatedAt: new Date(0) },
+        usableUntil: new Date(end * 1000 + 700),
+      },
+      'user',
     )
 
     const { iat, exp } = partsOf(issued.accessToken).claims

@@ -155,6 +155,20 @@ describe('migrations', () => {
     expect(await run(`SELECT event FROM ${ours}.audit_events`)).toEqual([{ event: 'session_ended' }])
   })
 
+  test('of a session that is older than the columns: it was authenticated by password, when it began', async () => {
+    await migrate(queries)
+    await run(`DELETE FROM auth_server_migrations WHERE name LIKE '%_authentication'`)
+    await run('ALTER TABLE sessions DROP COLUMN authenticated_at, DROP COLUMN amr')
+    await run(`INSERT INTO users (email, password_hash, password_scheme) VALUES ('ada@example.com', '', 1)`)
+    await run(`INSERT INTO sessions (id, user_id, created_at, expires_at)
+      SELECT 's', id, now() - interval '1 day', now() + interval '1 day' FROM users`)
+
+    await migrate(queries)
+
+    const [row] = await run('SELECT authenticated_at = created_at AS at_its_start, amr FROM sessions')
+    expect(row).toEqual({ at_its_start: true, amr: ['pwd'] })
+  })
+
   test('leaves nothing behind where it fails', async () => {
     await run('CREATE TABLE audit_events (another text)')
 

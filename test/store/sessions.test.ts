@@ -31,6 +31,7 @@ const newSession = (more: Partial<NewSession> = {}): NewSession => ({
   userAgent: 'Firefox',
   ip: '192.0.2.1',
   replaces: undefined,
+  amr: ['pwd'],
   ...more,
 })
 const newHash = () => ({ passwordHash: `hash-${newId()}`, passwordScheme: 1 })
@@ -93,6 +94,19 @@ describe(`starting a session, on ${databaseName}`, () => {
     const row = await rowOf(session.id)
     expect(Date.parse(String(row?.expires_at)) - Date.parse(String(row?.created_at))).toBe(3_000_000)
     expect(row).toMatchObject({ ended_at: null, end_reason: null })
+  })
+
+  test('keeps how and when the user proved their identity, and a rotation changes neither', async () => {
+    const userId = await newUser()
+    const authenticatedAt = new Date('2020-02-02T20:20:20Z')
+
+    const byPassword = await startOne(userId)
+    const earlier = await startOne(userId, { amr: ['pwd', 'otp', 'mfa'], authenticatedAt })
+    const rotated = await rotate(earlier.id, userId, 1)
+
+    expect(byPassword).toMatchObject({ amr: ['pwd'], authenticatedAt: byPassword.createdAt })
+    for (const session of [earlier, rotated?.session])
+      expect(session).toMatchObject({ amr: ['pwd', 'otp', 'mfa'], authenticatedAt })
   })
 
   test('B5 ends the session it replaces, whoever it belongs to, and no other', async () => {

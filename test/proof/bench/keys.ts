@@ -69,8 +69,11 @@ async function verifier(environment: Record<string, string>) {
   })
   const inAnHour = new Date(Date.now() + 3_600_000)
   const { accessToken: token } = tokens.signer()(
-    { userId: randomUUID(), sessionId: randomBytes(16).toString('base64url'), role: 'user' },
-    inAnHour,
+    {
+      ...{ userId: randomUUID(), id: randomBytes(16).toString('base64url') },
+      ...{ amr: ['pwd'], authenticatedAt: new Date(), usableUntil: inAnHour },
+    },
+    'user',
   )
   return {
     close: keys.close,

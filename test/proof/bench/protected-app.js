@@ -64,8 +64,11 @@ const open = await listen((_req, res) => void res.json({ for: userId }))
 const guarded = await listen(requireAccessToken, (req, res) => void res.json({ for: accessOf(req).userId }))
 const inAnHour = new Date(Date.now() + 3_600_000)
 const { accessToken: token } = accessTokens.signer()(
-  { userId, sessionId: randomBytes(16).toString('base64url'), role: 'user' },
-  inAnHour,
+  {
+    ...{ userId, id: randomBytes(16).toString('base64url') },
+    ...{ amr: ['pwd'], authenticatedAt: new Date(), usableUntil: inAnHour },
+  },
+  'user',
 )
 
 process.on('message', () => process.send?.(process.cpuUsage()))
