@@ -1,6 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from '@jest/globals'
+import { parseSync } from '@swc/core'
+import { expectPart } from './support/documents.ts'
 
 /** The rows of a section, from the first to the last: A1 to A10, and so on. */
 const sections = { A: 10, B: 10, C: 4, D: 6, E: 6, F: 4, G: 10 }
@@ -8,58 +10,57 @@ const expected = Object.entries(sections).flatMap(([letter, count]) =>
   Array.from({ length: count }, (_, i) => `${letter}${i + 1}`),
 )
 
-const rows = [
-  ...readFileSync('docs/checklist.md', 'utf8').matchAll(/^\| ([A-G]\d+) \|.*\|(.*)\|(.*)\|$/gm),
-].map(([, row = '', code = '', tests = '']) => ({ row, code, tests }))
-
-/** What a cell names: `file` › `name`, `name`; `file` › … A name belongs to the file before it. */
-function named(cell: string): { file: string; name?: string }[] {
-  let file = ''
-  return [...cell.matchAll(/`([^`]+)`/g)].map(([, text = '']) => {
-    if (!/^(src|test)\//.test(text)) return { file, name: text }
-    file = text
-    return { file }
-  })
-}
-
-const read = (file: string) => (existsSync(file) ? readFileSync(file, 'utf8') : '')
-const isWord = (text: string, name: string) => new RegExp(`(?<![\\w$])${name}(?![\\w$])`).test(text)
-
-/** Whether a test or suite has this title; before a last "…", whether one begins like that. */
-function isTitle(source: string, title: string): boolean {
-  const begins = title.endsWith('…')
-  const text = begins ? title.slice(0, -1) : title
-  return ["'", '"', '`'].some((quote) => source.includes(`${quote}${text}${begins ? '' : quote}`))
-}
+const page = readFileSync('docs/checklist.md', 'utf8')
+const rows = [...page.matchAll(/^\| ([A-G]\d+) \|.*\|(.*)\|(.*)\|$/gm)].map(([, row = '', code = '']) => ({
+  row,
+  code,
+}))
+const titles = readdirSync('test', { recursive: true, encoding: 'utf8' })
+  .filter((name) => name.endsWith('.test.ts'))
+  .map((name) => `test/${name.replaceAll('\\', '/')}`)
+  .sort()
+  .flatMap((file) => titlesOf(file).map((title) => ({ file, rows: rowsOf(title) })))
 
 test('the checklist has every row, once and in order', () => {
   expect(rows.map(({ row }) => row)).toEqual(expected)
 })
 
-test.each([
-  ['code', isWord],
-  ['tests', isTitle],
-] as const)('the %s that it names is there', (cell, isThere) => {
-  const missing = rows.flatMap((row) =>
-    named(row[cell])
-      .filter(({ file, name }) => !existsSync(file) || (name && !isThere(read(file), name)))
-      .map((wrong) => ({ row: row.row, ...wrong })),
+test('the code that it names is there', () => {
+  const missing = rows.flatMap(({ row, code }) =>
+    namesIn(code)
+      .filter(({ file, name }) => !existsSync(file) || (name && !isWord(read(file), name)))
+      .map((wrong) => ({ row, ...wrong })),
   )
 
   expect(missing).toEqual([])
 })
 
-test('every row that a test says it is about is in the checklist', () => {
-  const files = readdirSync('test', { recursive: true, encoding: 'utf8' }).filter((name) =>
-    /\.test\.ts$/.test(name),
-  )
-  const titles = files.flatMap((name) => [
-    ...read(`test/${name}`).matchAll(/\b(?:test|describe)\(\s*['"`](.*)/g),
-  ])
-  const about = titles.flatMap(([, title = '']) => /^(?:[A-G]\d+ )+/.exec(title)?.[0].trim().split(' ') ?? [])
+test('every row has a test, and every row that a title names is in the checklist', () => {
+  const named = new Set(titles.flatMap(({ rows }) => rows))
 
-  expect(about.length).toBeGreaterThan(50)
-  expect(about.filter((row) => !expected.includes(row))).toEqual([])
+  expect(
+    expected
+      .filter((row) => !named.has(row))
+      .map((row) => `No test is about ${row}. End the title of one with [${row}].`),
+  ).toEqual([])
+  expect(
+    [...named]
+      .filter((row) => !expected.includes(row))
+      .map((row) => `${row} is not in docs/checklist.md. Add the row, or fix the title.`),
+  ).toEqual([])
+})
+
+test('the checklist names the files with the tests of each row', () => {
+  const filesOf = (row: string) => [
+    ...new Set(titles.filter(({ rows }) => rows.includes(row)).map(({ file }) => `\`${file}\``)),
+  ]
+
+  for (const { row } of rows)
+    expectPart(
+      'docs/checklist.md',
+      new RegExp(`(?<=^\\| ${row} \\|.*\\| )[^|]*(?= \\|$)`, 'm'),
+      filesOf(row).join(', '),
+    )
 })
 
 test('every file that a page of the documentation names or links to is there', () => {
@@ -76,3 +77,47 @@ test('every file that a page of the documentation names or links to is there', (
 
   expect(missing).toEqual([])
 })
+
+/** What a cell names: `file` › `name`, `name`; `file` › … A name belongs to the file before it. */
+function namesIn(cell: string): { file: string; name?: string }[] {
+  let file = ''
+  return [...cell.matchAll(/`([^`]+)`/g)].map(([, text = '']) => {
+    if (!/^src\//.test(text)) return { file, name: text }
+    file = text
+    return { file }
+  })
+}
+
+/** The rows that a title is about: `sends no token [B9]`, `[B9, C1]`, or `B9 C1 sends no token`. */
+function rowsOf(title: string): string[] {
+  const ids = /^(?:[A-G]\d+ )+/.exec(title)?.[0] ?? / \[([A-G]\d+(?:, [A-G]\d+)*)\]$/.exec(title)?.[1] ?? ''
+  return ids.match(/[A-G]\d+/g) ?? []
+}
+
+/** The titles of a file's tests and suites: the first argument of calls such as `test('…', () => …)`. */
+function titlesOf(file: string): string[] {
+  const found: string[] = []
+  const walk = (node: unknown) => {
+    if (typeof node !== 'object' || node === null) return
+    const { type, arguments: args } = node as { type?: string; arguments?: { expression: Title }[] }
+    const first = args?.[0]?.expression
+    if (type === 'CallExpression' && args && args.length > 1)
+      found.push(first?.quasis?.map(({ cooked }) => cooked).join('…') ?? String(first?.value))
+    for (const child of Object.values(node)) walk(child)
+  }
+  walk(parseSync(read(file), { syntax: 'typescript', target: 'es2023' }))
+  return found
+}
+
+interface Title {
+  value?: unknown
+  quasis?: { cooked: string }[]
+}
+
+function read(file: string): string {
+  return existsSync(file) ? readFileSync(file, 'utf8') : ''
+}
+
+function isWord(text: string, name: string): boolean {
+  return new RegExp(`(?<![\\w$])${name}(?![\\w$])`).test(text)
+}

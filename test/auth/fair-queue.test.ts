@@ -39,7 +39,7 @@ const settled = () => new Promise((resolve) => setImmediate(resolve))
 const many = (count: number, action: (i: number) => void) =>
   Array.from({ length: count }, (_, i) => action(i))
 
-describe('whose turn it is', () => {
+describe('whose turn it is [G10]', () => {
   test('jobs of different flows run in the order they came', async () => {
     const { add, drain } = controlled()
     for (const name of ['a', 'b', 'c']) add(name, [name])
@@ -142,7 +142,7 @@ describe('whose turn it is', () => {
   })
 })
 
-describe('who gives way in a full queue', () => {
+describe('who gives way in a full queue [G10]', () => {
   test('the newest job of the flow that has most waiting', async () => {
     const { add, drain, refused } = controlled({ capacity: 5 })
     add('running', ['x'])

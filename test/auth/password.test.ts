@@ -486,7 +486,7 @@ describe('rehash at login', () => {
         }),
       })(email, password, someDevice)
 
-    test('does not overwrite a password that was changed meanwhile', async () => {
+    test('does not overwrite a password that was changed meanwhile [G4]', async () => {
       const email = await registerWith(olderHash)
       const changed: HashedPassword = await passwords.hash(otherPassword)
 
@@ -693,7 +693,7 @@ describe('the pool of threads', () => {
     ...(await passwords.hash(password)),
   })
 
-  test('refuses what its queue cannot hold, does what it accepted, and works on', () =>
+  test('refuses what its queue cannot hold, does what it accepted, and works on [G5]', () =>
     usePasswords(async (passwords) => {
       const results = await flood(() => passwords.hash(password))
 

@@ -496,7 +496,7 @@ describe.each(kinds)('$name tokens', (kind) => {
       ['iat 61 s ahead', { iat: at + 61 }, kind.name === 'access' ? code : 'unavailable'],
       ['nbf 60 s ahead', { nbf: at + 60 }, undefined],
       ['nbf 61 s ahead', { nbf: at + 61 }, code],
-    ])('A7 leeway, to the second: %s', async (_what, times, expected) => {
+    ])('leeway, to the second: %s [A7, G6]', async (_what, times, expected) => {
       const key = createSecretKey(secret, 'utf8')
       const forged = forge(secret, { ...header, kid: 'one' }, { ...claims, iat: at, exp: at + 900, ...times })
 

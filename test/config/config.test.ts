@@ -286,7 +286,7 @@ describe('texts', () => {
       ],
     ),
     ['LOG_LEVEL', 'INFO verbose', ['info ']],
-  ])('%s refuses what is not valid, in one line', async (name, text, spaced) => {
+  ])('%s refuses what is not valid, in one line [D5]', async (name, text, spaced) => {
     for (const value of [...(text.match(/\S+/g) ?? []), ...spaced])
       expect([value, await faults({ ...base, [name]: value })]).toEqual([value, [name]])
   })

@@ -55,7 +55,7 @@ test.each([
   ])
 })
 
-test('the log has no credentials or fragment of an address', async () => {
+test('the log has no credentials or fragment of an address [F4]', async () => {
   await raw(
     'GET http://user:pa55word@localhost/livez#t0ken HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
   )

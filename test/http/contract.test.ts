@@ -308,7 +308,7 @@ describe('routes and methods', () => {
     '/auth/%zz',
     '/auth/login%00',
     '/.env',
-  ])('%s is nowhere: 404, for every method', async (path) => {
+  ])('%s is nowhere: 404, for every method [F4]', async (path) => {
     for (const method of methods.filter((name) => name !== 'HEAD'))
       expectProblem(await send(`${method} ${path}`), 404, 'not_found')
     expect((await send(`HEAD ${path}`)).status).toBe(404)

@@ -92,7 +92,7 @@ const failedLogins = async (userId: string) => {
 }
 
 describe(`D3 by account, on ${databaseName}`, () => {
-  test('of 200 parallel wrong guesses as many as the limit are hashed, and the rest are 429', async () => {
+  test('of 200 parallel wrong guesses as many as the limit are hashed, and the rest are 429 [D3]', async () => {
     const passwords = createPasswords({ cost: 4, minLength: 15, context: [] })
     const verify = jest.fn(passwords.verify)
     const tryOnce = createLogin({
@@ -122,7 +122,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect(codes.filter((code) => code === 'too_many_attempts')).toHaveLength(200 - limit)
   })
 
-  test('two instances share the limit, and a restart does not empty it', async () => {
+  test('two instances share the limit, and a restart does not empty it [D6]', async () => {
     const other = await createTestApp({ LIMIT_LOGIN_ACCOUNT: `${limit}/900`, TRUST_PROXY: '1' }, t.db)
     const { email, userId } = await register(t.app)
 
@@ -186,7 +186,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect(tally(await Promise.all(times(limit, () => guess(email))))).toEqual({ 401: limit })
   })
 
-  test('unknown addresses are throttled alike, whatever their spelling', async () => {
+  test('unknown addresses are throttled alike, whatever their spelling [D3]', async () => {
     const email = newEmail()
 
     const answers = await Promise.all(
@@ -196,7 +196,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect(tally(answers)).toEqual({ 401: limit, 429: 5 })
   })
 
-  test('429 tells nothing about existence: same body and headers for known, unknown and disabled', async () => {
+  test('429 tells nothing about existence: same body and headers for known, unknown and disabled [D6]', async () => {
     const known = await register(t.app)
     const disabled = await register(t.app)
     await t.db.rows(sql`UPDATE users SET disabled_at = now() WHERE id = ${disabled.userId}`)
@@ -318,7 +318,7 @@ describe('D4 a known device', () => {
     await Promise.all(times(50, (i) => guess(owner.email, { from: `203.0.113.${i}` })))
   })
 
-  test('logs in while 50 addresses attack, even from one of theirs, and other devices do not', async () => {
+  test('logs in while 50 addresses attack, even from one of theirs, and other devices do not [D4]', async () => {
     expect((await guess(owner.email, { guessed: password })).status).toBe(429)
     expect((await guess(owner.email, { guessed: password, device })).status).toBe(200)
     expect((await guess(owner.email, { guessed: password, device, from: '203.0.113.7' })).status).toBe(200)
@@ -357,7 +357,7 @@ describe('D4 a known device', () => {
         return password
       },
     ],
-  ])('is unknown after %s: its guesses count as those of a stranger', async (_ending, end) => {
+  ])('is unknown after %s: its guesses count as those of a stranger [D4]', async (_ending, end) => {
     const client = await register(t.app)
     const collected = deviceOf(await guess(client.email, { guessed: password }))
     const guessed = await end(client)
@@ -370,7 +370,7 @@ describe('D4 a known device', () => {
     expect((await guess(client.email, { guessed, device: own })).status).toBe(200)
   })
 
-  test('gets a new token with the password change it asks for, and keeps its budget', async () => {
+  test('gets a new token with the password change it asks for, and keeps its budget [D4]', async () => {
     const client = await register(t.app)
     const known = deviceOf(await guess(client.email, { guessed: password }))
     await Promise.all(times(limit - 1, () => guess(client.email, { device: known })))
@@ -384,7 +384,7 @@ describe('D4 a known device', () => {
     expect((await guess(client.email, { guessed: newPassword })).status).toBe(200)
   })
 
-  test('has a budget of its own, which ends as well', async () => {
+  test('has a budget of its own, which ends as well [D4]', async () => {
     const { email } = await register(t.app)
     const known = deviceOf(await guess(email, { guessed: password }))
 
@@ -475,7 +475,7 @@ describe('D3 D5 by address', () => {
     return tally(answers)
   }
 
-  test('one password sprayed over 1,000 accounts trips the limit, other addresses do not notice', async () => {
+  test('one password sprayed over 1,000 accounts trips the limit, other addresses do not notice [D3]', async () => {
     expect(await spray(t, () => '198.51.100.9', 1000)).toEqual({ 401: 5, 429: 995 })
     expect((await guess(newEmail(), { to: t, from: '198.51.100.10' })).status).toBe(401)
   })
@@ -698,7 +698,7 @@ describe(`the audit of a throttled attack, on ${databaseName}`, () => {
   })
 })
 
-test('windows that are over are purged, the others stay', async () => {
+test('windows that are over are purged, the others stay [D6]', async () => {
   const app = await limited({ LIMIT_LOGIN_ACCOUNT: '3/900' })
   await guess(newEmail(), { to: app })
   await app.pass(800)

@@ -192,7 +192,7 @@ describe(`the refresh state table on ${databaseName}`, () => {
     await send(t.app, 'GET /users/me', { as: clientOf(response) }).expect(200)
   })
 
-  test('generation = current - 1 in the grace window: 200, the same successor word for word, row untouched', async () => {
+  test('generation = current - 1 in the grace window: 200, the same successor word for word, row untouched [B3]', async () => {
     const client = await register(t.app)
     const successor = await refreshOnce(client.refreshToken)
     const before = await rowOf(t, client)
@@ -371,7 +371,7 @@ describe('limits', () => {
     }
   })
 
-  test("B4 the database's clock decides, whatever exp and the server's clock say", async () => {
+  test("the database's clock decides, whatever exp and the server's clock say [B4, G6]", async () => {
     const client = await register(t.app)
     const { exp } = claimsOf(client.refreshToken)
     await t.db.pass(idle)

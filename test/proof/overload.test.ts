@@ -123,21 +123,24 @@ describe('while others log in with right passwords, all at once and again and ag
     ['1 account from 12 addresses, 3 logins of each', 36, (i: number) => `192.0.2.${i % 12}`, 1],
     ['1 address, 12 accounts', 36, () => '192.0.2.1', 12],
     ['addresses of one /64', 36, (i: number) => `2001:db8::${i}`, 4],
-  ])('a login from elsewhere succeeds within a few turns: %s', async (_what, atOnce, address, accounts) => {
-    const flooders = await Promise.all(Array.from({ length: accounts }, () => register(t.app)))
-    const others = await Promise.all(Array.from({ length: 4 }, () => register(t.app)))
-    const flood = (i: number) => from(address(i), flooders[i % accounts]?.email ?? '')
+  ])(
+    'a login from elsewhere succeeds within a few turns: %s [G10]',
+    async (_what, atOnce, address, accounts) => {
+      const flooders = await Promise.all(Array.from({ length: accounts }, () => register(t.app)))
+      const others = await Promise.all(Array.from({ length: 4 }, () => register(t.app)))
+      const flood = (i: number) => from(address(i), flooders[i % accounts]?.email ?? '')
 
-    await underFlood(atOnce, flood, async (hashed) => {
-      for (const [i, { email }] of others.entries()) {
-        const before = hashed()
-        expect((await from(`198.51.100.${i}`, email)).status).toBe(200)
-        expect(hashed() - before).toBeLessThanOrEqual(5)
-      }
-    })
-  })
+      await underFlood(atOnce, flood, async (hashed) => {
+        for (const [i, { email }] of others.entries()) {
+          const before = hashed()
+          expect((await from(`198.51.100.${i}`, email)).status).toBe(200)
+          expect(hashed() - before).toBeLessThanOrEqual(5)
+        }
+      })
+    },
+  )
 
-  test('a known device logs in, also from the address of the flood', async () => {
+  test('a known device logs in, also from the address of the flood [G10]', async () => {
     const [flooder, owner] = [await register(t.app), await register(t.app)]
     const { headers } = await from('198.51.100.1', owner.email)
     const cookies = [headers['set-cookie']].flat()
@@ -154,7 +157,7 @@ describe('while others log in with right passwords, all at once and again and ag
     )
   })
 
-  test('logins succeed while one address registers accounts', async () => {
+  test('logins succeed while one address registers accounts [G10]', async () => {
     const others = await Promise.all(Array.from({ length: 4 }, () => register(t.app)))
     const registration = () =>
       send(server, 'POST /auth/register', {

@@ -316,7 +316,7 @@ describe('E4 a store out of reach', () => {
     await expect(keys.refresh.verificationKey('unknown')).rejects.toBeInstanceOf(AuthError)
   })
 
-  test('beyond SECRETS_MAX_STALE_SECONDS nothing signs or verifies', async () => {
+  test('beyond SECRETS_MAX_STALE_SECONDS nothing signs or verifies [E4]', async () => {
     const files = createFiles()
     const { keys } = await start(files.secrets())
     const { kid } = keys.access.signingKey()

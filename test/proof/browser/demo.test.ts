@@ -126,7 +126,7 @@ inBrowser('the page to try the server', () => {
     await eventually(async () => Boolean((await status(page).catch(() => ''))?.includes(email)))
   })
 
-  test('a reload restores the login; the token is in no storage, cookie of scripts, global, URL or element', async () => {
+  test('a reload restores the login; the token is in no storage, cookie of scripts, global, URL or element [C1]', async () => {
     const email = await newUser(stage)
     const page = await open()
     const { answers } = stage.gate

@@ -32,7 +32,7 @@ inBrowser('failures', () => {
 
   const refreshFails = (tab: Page) => tab.evaluate(() => globalThis.failure(globalThis.auth.refresh()))
 
-  test('the answer of a refresh is lost, the server having rotated: the next try goes on with the session', async () => {
+  test('the answer of a refresh is lost, the server having rotated: the next try goes on with the session [B3]', async () => {
     const { tab, email } = await openLoggedIn(stage)
     stage.gate.refreshes.length = 0
     // Chromium itself asks once more where a connection that it had kept is cut.

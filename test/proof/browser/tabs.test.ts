@@ -81,7 +81,7 @@ inBrowser('a login and its tabs', () => {
     return rotations
   }
 
-  test('ten tabs wake within 40 ms with expired tokens, again and again: one rotation each time, nobody is logged out', async () => {
+  test('ten tabs wake within 40 ms with expired tokens, again and again: one rotation each time, nobody is logged out [B3]', async () => {
     const tabs = await openTabs(10)
 
     const rotations = await wakeUp(tabs, wakeRounds)
@@ -140,7 +140,7 @@ inBrowser('a login and its tabs', () => {
     expect(await Promise.all(others.map(boot))).toEqual(others.map(() => undefined))
   })
 
-  test('a refresh that is under way at a logout, in this tab and in another, does not bring the login back', async () => {
+  test('a refresh that is under way at a logout, in this tab and in another, does not bring the login back [B6]', async () => {
     const [first, second] = (await openTabs(2)) as [Page, Page]
     for (const tab of [first, second]) {
       const email = await newUser(stage)

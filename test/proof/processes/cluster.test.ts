@@ -20,7 +20,7 @@ jest.setTimeout(longTestMs)
 const password = 'my dog is called rex'
 const newPassword = 'my cat is called max'
 
-describeOnPostgres('two servers on one PostgreSQL', () => {
+describeOnPostgres('two servers on one PostgreSQL [G4]', () => {
   let drop: () => Promise<void>
   let settings: Record<string, string> = {}
   let servers: [ServerProcess, ServerProcess]
@@ -105,22 +105,25 @@ describeOnPostgres('two servers on one PostgreSQL', () => {
     },
   }
 
-  test.each(Object.entries(endings))('B8 a refresh racing %s leaves nothing usable', async (name, end) => {
-    for (let round = 0; round < 50; round++) {
-      const user = await newUser()
+  test.each(Object.entries(endings))(
+    'a refresh racing %s leaves nothing usable [B8, G4]',
+    async (name, end) => {
+      for (let round = 0; round < 50; round++) {
+        const user = await newUser()
 
-      const [ended, ...refreshed] = await Promise.all([
-        end(user),
-        ...Array.from({ length: 4 }, (_, client) => refresh(client, user.refreshToken)),
-      ])
+        const [ended, ...refreshed] = await Promise.all([
+          end(user),
+          ...Array.from({ length: 4 }, (_, client) => refresh(client, user.refreshToken)),
+        ])
 
-      expect(ended.status).toBe(name === 'a password change' ? 200 : 204)
-      for (const answer of refreshed) {
-        expect([200, 401]).toContain(answer.status)
-        expect(await isUsable(answer)).toBe(false)
+        expect(ended.status).toBe(name === 'a password change' ? 200 : 204)
+        for (const answer of refreshed) {
+          expect([200, 401]).toContain(answer.status)
+          expect(await isUsable(answer)).toBe(false)
+        }
       }
-    }
-  })
+    },
+  )
 
   test('B8 logins with the old password racing its change leave nothing usable', async () => {
     for (let round = 0; round < 50; round++) {
@@ -193,7 +196,7 @@ describeOnPostgres('two servers on one PostgreSQL', () => {
     expect(body.sessions).toHaveLength(5)
   })
 
-  test('one stays under 150 MB resident after 10,000 refreshes', async () => {
+  test('one stays under 150 MB resident after 10,000 refreshes [G5]', async () => {
     const server = await startServer(settings)
     let { refreshToken: token } = await newUser()
     for (let count = 0; count < 10_000; count++) {

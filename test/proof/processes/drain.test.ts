@@ -56,7 +56,7 @@ const post = (path: string, headers: string, body: string) =>
   `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${headers}\r\n\r\n${body}`
 
 describe('G1 SIGTERM', () => {
-  test('under load fails no request: readiness goes first, and what was accepted is answered', async () => {
+  test('under load fails no request: readiness goes first, and what was accepted is answered [G1]', async () => {
     const server = await startServer(production)
     const { accessToken } = await send('POST', `${server.url}/auth/register`, { body: credentials })
     const answers: number[] = []
@@ -86,7 +86,7 @@ describe('G1 SIGTERM', () => {
     expect(Date.now() - stoppedAt).toBeLessThan(10_000)
   })
 
-  test('a login in flight is answered, also where the server stops listening at once', async () => {
+  test('a login in flight is answered, also where the server stops listening at once [G1]', async () => {
     const server = await startServer({ BCRYPT_COST: '13' })
     await send('POST', `${server.url}/auth/register`, { body: credentials })
     const login = send('POST', `${server.url}/auth/login`, { body: credentials })
@@ -98,7 +98,7 @@ describe('G1 SIGTERM', () => {
     expect((await exit).code).toBe(0)
   })
 
-  test('idle connections and a stalled upload do not hold the exit beyond 10 seconds', async () => {
+  test('idle connections and a stalled upload do not hold the exit beyond 10 seconds [G1]', async () => {
     const server = await startServer(production)
     const silent = await open(server)
     const idle = await open(server, 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
@@ -146,7 +146,7 @@ test('the 503s of a server that drains are no warnings in its log [G1]', async (
 })
 
 describe('F3 slow and greedy clients', () => {
-  test('headers that do not end in 10 s, and a body that does not end in 20 s, are cut off; others are served', async () => {
+  test('headers that do not end in 10 s, and a body that does not end in 20 s, are cut off; others are served [F3]', async () => {
     const server = await startServer({})
     const openedAt = Date.now()
     const closedAfter = async ({ socket }: { socket: Socket }) => {
@@ -173,7 +173,7 @@ describe('F3 slow and greedy clients', () => {
     expect(body.received()).toMatch(/^HTTP\/1\.1 408 /)
   })
 
-  test('of more connections than 10,000 the next are refused, and there is room again when some have gone', async () => {
+  test('of more connections than 10,000 the next are refused, and there is room again when some have gone [F3]', async () => {
     const server = await startServer({})
     const sockets: Socket[] = []
     for (let opened = 0; opened < 10_000; opened += 500)
@@ -228,7 +228,7 @@ describe('F3 slow and greedy clients', () => {
     expect(received()).toMatch(/^HTTP\/1\.1 400 /)
   })
 
-  test('a connection is kept for longer than proxies keep it, 60 s as a rule', async () => {
+  test('a connection is kept for longer than proxies keep it, 60 s as a rule [F3]', async () => {
     const server = await startServer({})
     const { socket, received } = await open(server, 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
     while (!received().includes('{"status":"ok"}')) await delay(10)
@@ -243,7 +243,7 @@ describe('G7 an error that nobody expected', () => {
   test.each([
     ['thrown', "throw new Error('planted')"],
     ['of a promise nobody awaits', "Promise.reject(new Error('planted'))"],
-  ])('%s: one line in the log, exit 1', async (_what, statement) => {
+  ])('%s: one line in the log, exit 1 [G7]', async (_what, statement) => {
     const plant = `data:text/javascript,process.on('SIGUSR2', () => { ${statement} })`
     const server = await startServer({ NODE_OPTIONS: `--import="${plant}"` })
 

@@ -116,7 +116,7 @@ describe('a log that cannot be written', () => {
     { log: 'a full disk, as standard error', line: 'sh server >/dev/full 2>/dev/full', said: '' },
     { log: 'a pipe that nobody reads, as standard error', line: 'sh server 2>&1 | sleep 600', said: '' },
   ])(
-    '$log: the server serves, counts dropped lines, and ends at SIGTERM [G8]',
+    '$log: the server serves, counts dropped lines, and ends at SIGTERM [G8, G8]',
     async ({ line, breaks, said }) => {
       const server = await start(line)
       breaks?.(server)
@@ -135,7 +135,7 @@ describe('a log that cannot be written', () => {
     },
   )
 
-  test('a disk that has room again gets whole lines again [G8]', async () => {
+  test('a disk that has room again gets whole lines again [G8, G8]', async () => {
     const server = await start('ulimit -S -f 2; sh server >log')
     await server.logMuch()
 
@@ -148,7 +148,7 @@ describe('a log that cannot be written', () => {
     expect(lines.some((line) => line.includes('"path":"/readyz"'))).toBe(true)
   })
 
-  test('an unexpected error ends the process, and is on standard error instead [G7]', async () => {
+  test('an unexpected error ends the process, and is on standard error instead [G7, G8]', async () => {
     const plant = `data:text/javascript,process.on('SIGUSR2', () => { throw new Error('planted') })`
     const server = await start('sh server >/dev/full 2>stderr', { NODE_OPTIONS: `--import="${plant}"` })
 

@@ -139,7 +139,7 @@ describe('start', () => {
   })
 
   test.each(['SIGTERM', 'SIGINT'] as const)(
-    '%s: exit 0, and the data is there at the next start',
+    '%s: exit 0, and the data is there at the next start [G1]',
     async (signal) => {
       const folder = temporaryFolder()
       const first = await startServer({ DATA_DIR: folder })
