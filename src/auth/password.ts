@@ -3,9 +3,9 @@ import { availableParallelism } from 'node:os'
 import { getRounds } from 'bcrypt'
 import { Piscina } from 'piscina'
 import { AuthError } from '../errors.ts'
+import { networksOf } from '../network.ts'
 import type { Credentials } from '../store/users.ts'
 import { createFairQueue, type Job } from './fair-queue.ts'
-import { networksOf } from './network.ts'
 
 export interface HashedPassword {
   passwordHash: string

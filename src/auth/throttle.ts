@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { AuthError, ifPossible } from '../errors.ts'
+import { networksOf } from '../network.ts'
 import type { AttemptStore, CountedAttempt, Limit } from '../store/attempts.ts'
 import type { Caller } from '../store/audit.ts'
-import { networksOf } from './network.ts'
 
 /** `undefined`: no limit. */
 export interface Limits {

@@ -1,5 +1,5 @@
 import type { RequestHandler } from 'express'
-import { plainAddress } from '../auth/network.ts'
+import { plainAddress } from '../network.ts'
 
 declare global {
   namespace Express {

@@ -2,9 +2,9 @@
 // the page what is in the cookie. The server also plays the thief, who holds a copy of the cookie.
 import type { Request, RequestHandler } from 'express'
 import ipaddr from 'ipaddr.js'
-import { plainAddress } from '../auth/network.ts'
 import type { RefreshTokens } from '../auth/refresh-token.ts'
 import { AuthError } from '../errors.ts'
+import { plainAddress } from '../network.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { TokenCookie } from './token-cookie.ts'
 
