@@ -1,5 +1,10 @@
-/** Waits for so many milliseconds. `setTimeout` of `node:timers/promises` is one. */
-export type Delay = (ms: number) => Promise<unknown>
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Waits for so many milliseconds. Rejects as soon as `signal` is aborted. */
+export type Delay = (ms: number, signal?: AbortSignal) => Promise<unknown>
+
+/** Waits in real time. */
+export const delay: Delay = (ms, signal) => sleep(ms, undefined, { signal })
 
 /**
  * Runs `work` until it succeeds.
@@ -20,5 +25,27 @@ export async function retry<Result>(
       if (pause === undefined) throw error
       await delay(pause)
     }
+  }
+}
+
+/**
+ * Runs `work` for `ms` milliseconds at most. Aborts its signal then, and ignores late results.
+ * @returns the result of `work`, or of `onLate` if that comes first
+ */
+export async function limitTime<Result, Late>(
+  work: (signal: AbortSignal) => Promise<Result>,
+  { ms, onLate, delay }: { ms: number; onLate: () => Late; delay: Delay },
+): Promise<Result | Late> {
+  const late = new AbortController()
+  const done = new AbortController()
+  const limit = delay(ms, done.signal).then(() => {
+    late.abort()
+    return onLate()
+  })
+  try {
+    return await Promise.race([work(late.signal), limit])
+  } finally {
+    done.abort()
+    limit.catch(() => {}) // The end of the work rejects the delay.
   }
 }

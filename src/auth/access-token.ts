@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AuthError } from '../errors.ts'
-import type { TokenKeys } from '../secrets/keys.ts'
+import type { TokenKeys } from '../secrets/live-keys.ts'
 import type { Session } from '../store/sessions.ts'
 import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
 

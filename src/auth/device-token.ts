@@ -1,7 +1,7 @@
 import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
 import { z } from 'zod'
 import { ifPossible } from '../errors.ts'
-import type { TokenKeys } from '../secrets/keys.ts'
+import type { TokenKeys } from '../secrets/live-keys.ts'
 import type { Credentials } from '../store/users.ts'
 import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
 

@@ -1,7 +1,7 @@
 import jwt from 'jsonwebtoken'
 import { z } from 'zod'
 import { AuthError } from '../errors.ts'
-import type { TokenKeys } from '../secrets/keys.ts'
+import type { TokenKeys } from '../secrets/live-keys.ts'
 
 /** Milliseconds since 1970. */
 export type Clock = () => number

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { TokenKeys } from '../secrets/keys.ts'
+import type { TokenKeys } from '../secrets/live-keys.ts'
 import type { RefreshClaims, Session } from '../store/sessions.ts'
 import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
 

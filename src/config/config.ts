@@ -6,11 +6,11 @@ import { parse as parseDotenv } from 'dotenv'
 import ipaddr from 'ipaddr.js'
 import { z } from 'zod'
 import { codeOf } from '../errors.ts'
-import { openSecrets, type SecretProblem, type Secrets, secretNames } from '../secrets/secrets.ts'
+import { openSecrets, type SecretProblem, type Secrets, secretNames } from '../secrets/load-secrets.ts'
 import { isOutage, SourceError, type SourceFault } from '../secrets/source-error.ts'
 import { createSources, type OpenSource } from '../secrets/sources.ts'
-import type { Environment } from '../secrets/store.ts'
 import { isUtf16, pathIn, previousPath, writableByAll } from '../secrets/stores/file/file.ts'
+import type { Environment } from '../secrets/stores/secret-store.ts'
 
 /** What a process exits with for a ConfigError: EX_CONFIG of sysexits.h. */
 export const exitConfig = 78

@@ -1,5 +1,5 @@
 import type { RequestHandler } from 'express'
-import type { KeysStatus } from '../secrets/keys.ts'
+import type { KeysStatus } from '../secrets/live-keys.ts'
 import { singleFlight } from '../single-flight.ts'
 import type { ClockStatus } from '../store/clock.ts'
 import type { DatabaseState } from '../store/database.ts'

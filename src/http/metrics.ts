@@ -3,7 +3,7 @@ import { isIP } from 'node:net'
 import type { RequestHandler } from 'express'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import type { RefreshOutcome } from '../auth/refresh.ts'
-import type { KeysReport } from '../secrets/keys.ts'
+import type { KeysReport } from '../secrets/live-keys.ts'
 
 // Node knows 35 methods. A client that sends them all would make a label of each, on every route.
 const methods = ['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS']

@@ -1,97 +1,100 @@
-import { createPlace, type Place, type ReadVersion } from './place.ts'
+import { type Delay, delay as realDelay } from '../retry.ts'
 import { SourceError } from './source-error.ts'
-import type { Environment, OpenStore, StoredVersion } from './store.ts'
-import { connectParameterStore } from './stores/aws/parameter-store.ts'
-import { connectSecretsManager } from './stores/aws/secrets-manager.ts'
-import { connectKeyVault } from './stores/azure/azure.ts'
+import { createStoredSecret, type ReadVersion, type StoredSecret } from './stored-secret.ts'
+import { parameterStore } from './stores/aws/parameter-store.ts'
+import { secretsManager } from './stores/aws/secrets-manager.ts'
+import { keyVault } from './stores/azure/azure.ts'
 import { readSecretFile } from './stores/file/file.ts'
-import { connectGoogle } from './stores/google/google.ts'
-import { connectVault } from './stores/vault/vault.ts'
+import { google } from './stores/google/google.ts'
+import {
+  type Environment,
+  importSdk,
+  type OpenStore,
+  type StoredVersion,
+  type StoreKind,
+} from './stores/secret-store.ts'
+import { vault } from './stores/vault/vault.ts'
 
-/** One usable version of a secret. */
+/** The kinds of store that references can name. To remove one, delete its folder, its import and its name here. */
+export const storeKinds: StoreKind[] = [vault, secretsManager, parameterStore, google, keyVault]
+
+/** One version of a secret. */
 export interface SecretVersion {
   value: string
-  /** Why this version cannot be used; its value is empty then. */
+  /** Why this version cannot be used. Its value is empty then. */
   problem?: string
-  /** Where it comes from, as logs and the audit call it. */
+  /** The name of its source in logs and in the audit. */
   source: string
-  /** Both missing where its source keeps no history; the time is in milliseconds since 1970. */
+  /** The id and the creation time (milliseconds since 1970). Both are missing if the source keeps no history. */
   id?: string
   createdAt?: number
-  /** When its file was modified last, in milliseconds since 1970. Only for its age: it says nothing about readers. */
+  /** When its file was modified last, in milliseconds since 1970. Says nothing about when servers could read it. */
   modifiedAt?: number
-  /** What to change about its source, although the version can be used. */
+  /** What to change about the source, although the version can be used. */
   warning?: string
 }
 
-/** Where a secret comes from. All functions throw SourceErrors that say how to fix it. */
+/** Where a secret comes from. All functions throw SourceErrors that say how to fix the problem. */
 export interface SecretSource {
-  /** How logs and the audit call it. */
+  /** The name of this source in logs and in the audit. */
   label: string
-  /** The enabled versions, newest first. */
+  /** Returns the enabled versions, newest first. */
   versions(): Promise<SecretVersion[]>
-  /** All versions that made a difference, newest first, as their store tells of them; empty where it keeps no history. */
+  /** Returns all versions that changed the secret, newest first. Empty if the source keeps no history. */
   history(): Promise<StoredVersion[]>
-  /** Makes `value` the newest version, in a store that keeps versions. */
+  /** Makes `value` the newest version. Missing if the source keeps no history. */
   rotate?(value: string): Promise<void>
 }
 
-interface Scheme {
-  connect: (env: Environment, clock: () => number) => Promise<OpenStore>
-  /** Whether a reference names, after `#/`, a member of the JSON object that is the secret's value. */
-  field: 'required' | 'optional' | 'none'
-  example: string
+/** Opens the source that the text of a secret variable names. */
+export interface OpenSource {
+  (text: string): SecretSource
+  /** Lets every store log in at the next load, even if it refused a login a moment ago. */
+  retryLogins?(): Promise<void>
 }
 
-const schemes = new Map<string, Scheme>([
-  ['vault', { connect: connectVault, field: 'required', example: 'ref+vault://MOUNT/PATH#/FIELD' }],
-  [
-    'awssecrets',
-    { connect: connectSecretsManager, field: 'optional', example: 'ref+awssecrets://NAME[#/KEY]' },
-  ],
-  ['awsssm', { connect: connectParameterStore, field: 'none', example: 'ref+awsssm://PATH' }],
-  [
-    'gcpsecrets',
-    { connect: connectGoogle, field: 'optional', example: 'ref+gcpsecrets://PROJECT/SECRET[#/KEY]' },
-  ],
-  ['azurekeyvault', { connect: connectKeyVault, field: 'none', example: 'ref+azurekeyvault://VAULT/SECRET' }],
-])
-
 /**
- * Opens what the text of a secret variable says: the secret itself, or `ref+SCHEME://PLACE[#/FIELD]`, where it lives
- * (the syntax of helmfile/vals). References to one place share what is read there, and places of one store its login.
- * @returns a function that throws SourceErrors for references that are malformed or of an unknown scheme
+ * Returns a function that opens what the text of a secret variable says: the secret itself, or where it is, as
+ * `ref+SCHEME://PLACE[#/FIELD]` (the syntax of helmfile/vals). References to one secret share what is read, and the
+ * secrets of one store share its login. The function throws SourceErrors for references that it cannot read.
  */
-export function createSources(env: Environment, clock = () => Date.now()): OpenSource {
+export function createSources(
+  env: Environment,
+  {
+    clock = () => Date.now(),
+    delay = realDelay,
+    random = Math.random,
+    kinds = storeKinds,
+  }: { clock?: () => number; delay?: Delay; random?: () => number; kinds?: StoreKind[] } = {},
+): OpenSource {
   const connections = new Map<string, Promise<OpenStore>>()
-  const places = new Map<string, Place>()
+  const secrets = new Map<string, StoredSecret>()
 
-  function connection(name: string, { connect }: Scheme): Promise<OpenStore> {
-    const connecting = connections.get(name) ?? connect(env, clock)
-    connections.set(name, connecting)
-    connecting.catch(() => connections.delete(name)) // The next load connects again.
+  function connection(kind: StoreKind): Promise<OpenStore> {
+    const connecting = connections.get(kind.scheme) ?? kind.connect({ env, clock, delay, importSdk })
+    connections.set(kind.scheme, connecting)
+    connecting.catch(() => connections.delete(kind.scheme)) // The next load connects again.
     return connecting
+  }
+
+  function storedSecret(kind: StoreKind, place: string): StoredSecret {
+    const key = `${kind.scheme}://${place}`
+    const open = async () => (await connection(kind))(place)
+    const secret = secrets.get(key) ?? createStoredSecret({ open, delay, random })
+    secrets.set(key, secret)
+    return secret
   }
 
   function openSource(text: string): SecretSource {
     if (!text.startsWith('ref+')) return fixedSource('environment', async () => ({ value: text }))
-    const [, name = '', rest = ''] = /^ref\+([a-z0-9]+):\/\/(.+)$/s.exec(text) ?? []
-    if (name === 'file' && rest) return fileSource(rest)
-    const scheme = schemes.get(name)
-    if (!scheme || !rest) {
-      const known = ['file', ...schemes.keys()].map((other) => `ref+${other}://`)
-      throw new SourceError(
-        'malformed',
-        `is not a reference this server can read; it reads ${known.join(', ')}`,
-      )
-    }
-    const [, where = '', , field] = /^([^#?\s]+)(#\/([^#?/]+))?$/.exec(rest) ?? []
-    const fits = { required: field !== undefined, optional: true, none: field === undefined }[scheme.field]
-    if (!where || !fits) throw new SourceError('malformed', `must be like ${scheme.example}`)
-    const key = `${name}://${where}`
-    const place = places.get(key) ?? createPlace(async () => (await connection(name, scheme))(where))
-    places.set(key, place)
-    return placeSource(text, place, field)
+    const [, scheme, rest = ''] = /^ref\+([a-z0-9]+):\/\/(.+)$/s.exec(text) ?? []
+    if (scheme === 'file') return fileSource(rest)
+    const kind = kinds.find((kind) => kind.scheme === scheme)
+    if (!kind) throw new SourceError('malformed', unknownScheme(kinds))
+    const [, place = '', field] = /^([^#?\s]+)(?:#\/([^#?/]+))?$/.exec(rest) ?? []
+    const fits = { required: field !== undefined, optional: true, none: field === undefined }[kind.field]
+    if (!place || !fits) throw new SourceError('malformed', `must be like ${kind.example}`)
+    return storeSource(text, storedSecret(kind, place), field)
   }
 
   async function retryLogins(): Promise<void> {
@@ -102,14 +105,12 @@ export function createSources(env: Environment, clock = () => Date.now()): OpenS
   return Object.assign(openSource, { retryLogins })
 }
 
-/** Opens what the text of a secret variable says. */
-export interface OpenSource {
-  (text: string): SecretSource
-  /** Lets every store log in at the next load, even if it refused a login a moment ago. */
-  retryLogins?(): Promise<void>
+function unknownScheme(kinds: StoreKind[]): string {
+  const known = ['file', ...kinds.map(({ scheme }) => scheme)].map((scheme) => `ref+${scheme}://`)
+  return `is not a reference that this server can read. Use one of ${known.join(', ')}.`
 }
 
-// A source without a history: it has the value it had when it was read last.
+/** A source without a history has one version: the value of the last read. */
 function fixedSource(source: string, read: () => Promise<Omit<SecretVersion, 'source'>>): SecretSource {
   return {
     label: source,
@@ -118,17 +119,17 @@ function fixedSource(source: string, read: () => Promise<Omit<SecretVersion, 'so
   }
 }
 
-// Its time stamp must not stage the key: a file moved into place is older than the moment that servers could read it.
+// The time stamp of a file is not its `createdAt`: a file moved into place is older than its arrival.
 function fileSource(path: string): SecretSource {
   if (!path.startsWith('/'))
-    throw new SourceError('malformed', 'must name an absolute path, ref+file:///path')
+    throw new SourceError('malformed', 'must name an absolute path: ref+file:///path.')
   return fixedSource(`ref+file://${path}`, () => readSecretFile(path))
 }
 
-function placeSource(source: string, place: Place, field: string | undefined): SecretSource {
+function storeSource(source: string, secret: StoredSecret, field: string | undefined): SecretSource {
   async function versions(): Promise<SecretVersion[]> {
-    const all = (await place.versions()).map((version) => ({ source, ...version, ...pick(version, field) }))
-    // Where other fields of the same object were written, this one's secret is as old as it was before.
+    const all = (await secret.versions()).map((version) => ({ source, ...version, ...pick(version, field) }))
+    // A version that changed other fields only does not change the age of this field.
     return all.filter(({ value }, index) => value === '' || value !== all[index + 1]?.value)
   }
 
@@ -136,13 +137,13 @@ function placeSource(source: string, place: Place, field: string | undefined): S
     label: source,
     versions,
     async history() {
-      const [all, read, changes] = await Promise.all([place.history(), place.versions(), versions()])
+      const [all, read, changes] = await Promise.all([secret.history(), secret.versions(), versions()])
       const unchanged = read.filter(({ id }) => !changes.some((change) => change.id === id))
       return all.filter(({ id }) => !unchanged.some((version) => version.id === id))
     },
     async rotate(value) {
-      const [newest] = await place.versions()
-      await place.write(field ? withField(newest, field, value) : value)
+      const [newest] = await secret.versions()
+      await secret.write(field ? withField(newest, field, value) : value)
     },
   }
 }
@@ -151,16 +152,16 @@ function pick(version: { value: string; problem?: string }, field: string | unde
   if (field === undefined || version.problem) return {}
   const member = members(version.value)?.[field]
   if (typeof member === 'string') return { value: member }
-  const problem = !members(version.value)
-    ? 'is no JSON object, of which #/ could name a field; correct the reference'
-    : `has no text in its field ${field}; write it, or correct what follows #/`
+  const problem = members(version.value)
+    ? `has no text in its field ${field}. Write the field, or correct what follows #/ in the reference.`
+    : 'is not a JSON object, so #/ cannot name a field of it. Correct the reference.'
   return { value: '', problem }
 }
 
 function withField(whole: ReadVersion | undefined, field: string, value: string): string {
   const others = whole ? members(whole.value) : {}
   if (others) return JSON.stringify({ ...others, [field]: value })
-  const problem = whole?.problem ?? 'is no JSON object, and would be lost; move it away first'
+  const problem = whole?.problem ?? 'is not a JSON object, and would be lost. Move it to another place first.'
   throw new SourceError('malformed', problem)
 }
 

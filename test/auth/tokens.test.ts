@@ -18,7 +18,7 @@ import { createRefreshTokens } from '../../src/auth/refresh-token.ts'
 import { compose } from '../../src/compose.ts'
 import { ConfigError, loadConfig } from '../../src/config/config.ts'
 import { createKeyring } from '../../src/secrets/keyring.ts'
-import type { TokenKeys } from '../../src/secrets/keys.ts'
+import type { TokenKeys } from '../../src/secrets/live-keys.ts'
 import type { Session } from '../../src/store/sessions.ts'
 import {
   accessSecret,

@@ -74,7 +74,7 @@ describe('a reference', () => {
     'ref+constructor://secret',
   ])('%s is refused, with what is known', (text) => {
     expect(() => openSource(text)).toThrow(SourceError)
-    expect(() => openSource(text)).toThrow(/it reads .*ref\+file:\/\//)
+    expect(() => openSource(text)).toThrow(/Use one of .*ref\+file:\/\//)
   })
 
   test('E6 is refused without showing what it says', () => {
@@ -87,7 +87,7 @@ describe('a reference', () => {
     'E2 ref+file://%s is refused: the path is not absolute',
     (path) => {
       expect(() => fileSource(path)).toThrow(
-        new SourceError('malformed', 'must name an absolute path, ref+file:///path'),
+        new SourceError('malformed', 'must name an absolute path: ref+file:///path.'),
       )
     },
   )
@@ -159,7 +159,7 @@ describe('a reference to a store', () => {
         expect(() => openSource(`ref+${scheme}${rest}`)).toThrow(
           expect.objectContaining({
             fault: 'malformed',
-            message: expect.stringMatching(/it reads ref\+file/),
+            message: expect.stringMatching(/Use one of ref\+file/),
           }),
         )
     },

@@ -1,6 +1,6 @@
 import type { readSettings } from '../../config/config.ts'
 import { createKeyring, type KeyStatus } from '../keyring.ts'
-import { type LoadedSecrets, neededSecrets, type SecretName, secretNames } from '../secrets.ts'
+import { type LoadedSecrets, neededSecrets, type SecretName, secretNames } from '../load-secrets.ts'
 import type { SecretVersion } from '../sources.ts'
 
 /** A line of the table: one version of one secret. */

@@ -4,7 +4,7 @@ import { randomBytes, randomUUID } from 'node:crypto'
 import { createAccessTokens } from '../../../src/auth/access-token.ts'
 import { loadConfig } from '../../../src/config/config.ts'
 import { newSecret } from '../../../src/secrets/cli/generate.ts'
-import { createKeys } from '../../../src/secrets/keys.ts'
+import { createKeys } from '../../../src/secrets/live-keys.ts'
 import { vaultStore } from '../stores/vault.ts'
 import { median } from './statistics.ts'
 

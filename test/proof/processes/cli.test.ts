@@ -11,7 +11,7 @@ import { parse } from 'dotenv'
 import PQueue from 'p-queue'
 import { loadConfig } from '../../../src/config/config.ts'
 import { newPrivateKey, newSecret } from '../../../src/secrets/cli/generate.ts'
-import type { KeysReport } from '../../../src/secrets/keys.ts'
+import type { KeysReport } from '../../../src/secrets/live-keys.ts'
 import { send, startServer } from '../../support/server.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'cli-'))

@@ -1,4 +1,4 @@
-import { importSdk } from '../../../src/secrets/store.ts'
+import { importSdk } from '../../../src/secrets/stores/secret-store.ts'
 import type { StoreUnderTest } from './store-under-test.ts'
 
 const endpoint = process.env.TEST_AWS_ENDPOINT_URL ?? ''

@@ -175,7 +175,7 @@ describe.each(stores)('$name', (store) => {
         expect(await field('ACCESS').versions()).toEqual([
           expect.objectContaining({
             value: '',
-            problem: expect.stringMatching(/has no text in its field ACCESS; write it/),
+            problem: expect.stringMatching(/has no text in its field ACCESS. Write/),
           }),
         ])
       })

@@ -152,7 +152,7 @@ testOnVault(
     let now = Date.now()
     const { env, grant, revoke } = await revocable({})
     await revoke()
-    const openSource = createSources(env, () => now)
+    const openSource = createSources(env, { clock: () => now })
     const read = async () => {
       const sources = ['ACCESS', 'REFRESH'].map((field) => openSource(`ref+vault://secret/${name}#/${field}`))
       return Promise.all(sources.map((source) => source.versions().catch((error: SourceError) => error)))

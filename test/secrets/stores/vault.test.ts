@@ -15,7 +15,7 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import type { SourceFault } from '../../../src/secrets/source-error.ts'
-import type { SecretStore } from '../../../src/secrets/store.ts'
+import type { SecretStore } from '../../../src/secrets/stores/secret-store.ts'
 
 // What the real one does is tested against it, in `test/proof/stores`. Here: failures it does not show at will.
 
@@ -235,7 +235,7 @@ describe('E5 an answer that never comes', () => {
       return { error, tries: vault.calls().filter((other) => other === call).length, closed }
     })
 
-    const error = failure('unreachable', /did not answer in 3 s; look after it/)
+    const error = failure('unreachable', /did not answer in 3 s. Check the store/)
     expect(await Promise.all(outcomes)).toEqual(cases.map(() => ({ error, tries: 3, closed: 3 })))
     expect(performance.now() - before).toBeLessThan(3_000)
   })
@@ -379,7 +379,7 @@ describe('E4 a refusal', () => {
     async function start(settings: Settings = {}) {
       now = 1_000_000
       const vault = await startVault({ [login]: errors(400, 'invalid role or secret ID') })
-      const openSource = createSources(environment(vault, { ...byRole, ...settings }), () => now)
+      const openSource = createSources(environment(vault, { ...byRole, ...settings }), { clock: () => now })
       const source = openSource('ref+vault://secret/app#/KEY')
       return {
         vault,

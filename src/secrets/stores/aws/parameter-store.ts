@@ -1,5 +1,5 @@
 import { SourceError } from '../../source-error.ts'
-import { importSdk, type OpenStore } from '../../store.ts'
+import { importSdk, type OpenStore, type StoreKind } from '../secret-store.ts'
 import { type AwsSdk, clientSettings, pages, sender } from './aws.ts'
 
 interface Parameter {
@@ -8,6 +8,13 @@ interface Parameter {
   Value: string
   LastModifiedDate: Date
   KeyId?: string
+}
+
+export const parameterStore: StoreKind = {
+  scheme: 'awsssm',
+  field: 'none',
+  example: 'ref+awsssm://PATH',
+  connect: connectParameterStore,
 }
 
 /** AWS Systems Manager Parameter Store, parameters of the type SecureString: `a/b` means `/a/b`. */

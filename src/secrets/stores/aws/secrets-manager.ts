@@ -1,11 +1,18 @@
 import { SourceError } from '../../source-error.ts'
-import { importSdk, type OpenStore, type StoredVersion } from '../../store.ts'
+import { importSdk, type OpenStore, type StoredVersion, type StoreKind } from '../secret-store.ts'
 import { type AwsSdk, clientSettings, pages, sender } from './aws.ts'
 
 interface SecretValue {
   SecretString?: string
   SecretBinary?: Uint8Array
   CreatedDate: Date
+}
+
+export const secretsManager: StoreKind = {
+  scheme: 'awssecrets',
+  field: 'optional',
+  example: 'ref+awssecrets://NAME[#/KEY]',
+  connect: connectSecretsManager,
 }
 
 /** AWS Secrets Manager: the name or the ARN of a secret. */

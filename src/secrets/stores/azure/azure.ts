@@ -1,6 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { SourceError } from '../../source-error.ts'
-import { type Environment, importSdk, type OpenStore, type StoredVersion } from '../../store.ts'
+import {
+  type Environment,
+  importSdk,
+  type OpenStore,
+  type StoredVersion,
+  type StoreKind,
+} from '../secret-store.ts'
 
 // What is used of the SDKs, which only those have who use this store.
 interface Credential {
@@ -31,6 +37,13 @@ interface SecretsSdk {
 export interface AzurePlace {
   host: string
   secret: string
+}
+
+export const keyVault: StoreKind = {
+  scheme: 'azurekeyvault',
+  field: 'none',
+  example: 'ref+azurekeyvault://VAULT/SECRET',
+  connect: ({ env }) => connectKeyVault(env),
 }
 
 /** Azure Key Vault: `VAULT/SECRET`, with a vault's name, its host name or, for others than Azure's own, HOST:PORT. */

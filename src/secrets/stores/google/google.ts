@@ -1,7 +1,13 @@
 import { isUtf8 } from 'node:buffer'
 import { createRequire } from 'node:module'
 import { SourceError, type SourceFault } from '../../source-error.ts'
-import { type Environment, importSdk, type OpenStore, type StoredVersion } from '../../store.ts'
+import {
+  type Environment,
+  importSdk,
+  type OpenStore,
+  type StoredVersion,
+  type StoreKind,
+} from '../secret-store.ts'
 
 // What is used of the SDK, which only those have who use this store.
 interface Payload {
@@ -29,6 +35,13 @@ interface Gax {
 export interface GooglePlace {
   project: string
   secret: string
+}
+
+export const google: StoreKind = {
+  scheme: 'gcpsecrets',
+  field: 'optional',
+  example: 'ref+gcpsecrets://PROJECT/SECRET[#/KEY]',
+  connect: ({ env }) => connectGoogle(env),
 }
 
 /** Google Secret Manager: `PROJECT/SECRET`. */

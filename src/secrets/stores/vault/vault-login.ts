@@ -1,6 +1,6 @@
 import { SourceError } from '../../source-error.ts'
-import type { Environment } from '../../store.ts'
 import { pathIn, readSecretFile } from '../file/file.ts'
+import type { Environment } from '../secret-store.ts'
 import type { CallVault, VaultBody } from './vault.ts'
 
 // OpenBao locks a role at the fifth refused login in 15 minutes, for everyone who uses it. This makes four.

@@ -3,7 +3,7 @@ import { Agent, fetch } from 'undici'
 import { z } from 'zod'
 import { codeOf } from '../../../errors.ts'
 import { SourceError } from '../../source-error.ts'
-import type { Environment, OpenStore, SecretStore } from '../../store.ts'
+import type { Environment, OpenStore, SecretStore, StoreKind } from '../secret-store.ts'
 import { createVaultLogin } from './vault-login.ts'
 
 /** What Vault answered; of a body that is no JSON object nothing. */
@@ -38,6 +38,13 @@ export interface VaultRequest {
 }
 
 export type CallVault = (request: VaultRequest) => Promise<VaultAnswer>
+
+export const vault: StoreKind = {
+  scheme: 'vault',
+  field: 'required',
+  example: 'ref+vault://MOUNT/PATH#/FIELD',
+  connect: ({ env, clock }) => connectVault(env, clock),
+}
 
 /** HashiCorp Vault and OpenBao, secrets engine KV version 2: `MOUNT/PATH`. */
 export async function connectVault(env: Environment, clock: () => number): Promise<OpenStore> {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { expect, test } from '@jest/globals'
-import { openSecrets } from '../../src/secrets/secrets.ts'
+import { openSecrets } from '../../src/secrets/load-secrets.ts'
 import { createSources, type SecretVersion } from '../../src/secrets/sources.ts'
 
 test.each(['', ' ', '\n'])('E1 refuses one secret for both purposes, and with %j behind it', async (end) => {

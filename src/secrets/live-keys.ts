@@ -4,7 +4,7 @@ import { AuthError } from '../errors.ts'
 import { singleFlight } from '../single-flight.ts'
 import type { Algorithm, Key } from './key.ts'
 import { createKeyring, type Keyring, type KeyState, type KeyStatus } from './keyring.ts'
-import { accessSecretOf, type LoadedSecrets, type SecretName, type Secrets } from './secrets.ts'
+import { accessSecretOf, type LoadedSecrets, type SecretName, type Secrets } from './load-secrets.ts'
 
 /** What `/readyz` says of the keys. Only `stale` stops the service: there are none, or the last good ones are too old. */
 export type KeysStatus = 'ok' | 'refused' | 'unreachable' | 'stale'

@@ -1,5 +1,6 @@
-import { codeOf } from '../errors.ts'
-import { SourceError } from './source-error.ts'
+import { codeOf } from '../../errors.ts'
+import type { Delay } from '../../retry.ts'
+import { SourceError } from '../source-error.ts'
 
 /** What a store tells of a version: disabled ones may come back, destroyed ones may not. */
 export interface StoredVersion {
@@ -27,6 +28,22 @@ export interface OpenStore {
   (place: string): SecretStore
   /** Lets the next call log in, even if the last login was refused a moment ago. */
   retryLogin?(): void
+}
+
+/** A kind of store, as references to it are written: `ref+SCHEME://PLACE[#/FIELD]`. */
+export interface StoreKind {
+  scheme: string
+  /** Whether a reference names, after `#/`, a member of the JSON object that is the secret's value. */
+  field: 'required' | 'optional' | 'none'
+  example: string
+  connect(deps: StoreDeps): Promise<OpenStore>
+}
+
+export interface StoreDeps {
+  env: Environment
+  clock: () => number
+  delay: Delay
+  importSdk: typeof importSdk
 }
 
 /** The environment of the process, completed by `.env`: where addresses and credentials of stores are found. */

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { AuthError } from '../../src/errors.ts'
 import { newSecret } from '../../src/secrets/cli/generate.ts'
-import { createKeys, type KeyEvent, type Keys, type TokenKeys } from '../../src/secrets/keys.ts'
-import { type LoadedSecrets, openSecrets, type Secrets } from '../../src/secrets/secrets.ts'
+import { createKeys, type KeyEvent, type Keys, type TokenKeys } from '../../src/secrets/live-keys.ts'
+import { type LoadedSecrets, openSecrets, type Secrets } from '../../src/secrets/load-secrets.ts'
 import { createSources } from '../../src/secrets/sources.ts'
 
 const refreshSeconds = 60
