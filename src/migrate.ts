@@ -1,7 +1,9 @@
 // What `npm run migrate` starts, as the role that owns the tables: migrates, grants another role the rights for serving,
 // and deletes the audit events that are older than AUDIT_DAYS.
 import { parseArgs } from 'node:util'
-import { ConfigError, exitConfig, loadDatabaseConfig, takeEnvironment } from './config/config.ts'
+import { loadDatabaseConfig } from './config/config.ts'
+import { ConfigError, exitConfig } from './config/config-error.ts'
+import { takeEnvironment } from './config/environment.ts'
 import { codeOf } from './errors.ts'
 import { openDatabase } from './store/database.ts'
 import { DatabaseUrlError } from './store/database-url.ts'

@@ -15,7 +15,9 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { describe, expect, test } from '@jest/globals'
 import { parse, parseAllDocuments } from 'yaml'
-import { loadConfig, referenceNames, settings } from '../src/config/config.ts'
+import { loadConfig } from '../src/config/config.ts'
+import { referenceNames } from '../src/config/environment.ts'
+import { settings } from '../src/config/settings.ts'
 import { send, useTestApp } from './support/app.ts'
 
 const read = (path: string) => readFileSync(path, 'utf8')

@@ -4,15 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { inspect } from 'node:util'
 import { afterAll, describe, expect, test } from '@jest/globals'
-import {
-  type Config,
-  ConfigError,
-  loadConfig,
-  ownOriginRule,
-  ownOrigins,
-  settings,
-  takeEnvironment,
-} from '../../src/config/config.ts'
+import { type Config, loadConfig } from '../../src/config/config.ts'
+import { ConfigError } from '../../src/config/config-error.ts'
+import { takeEnvironment } from '../../src/config/environment.ts'
+import { ownOriginRule, ownOrigins } from '../../src/config/origins.ts'
+import { settings } from '../../src/config/settings.ts'
 import { newSecret } from '../../src/secrets/cli/generate.ts'
 
 type Environment = Record<string, string | undefined>
@@ -296,10 +292,10 @@ describe('rules between settings', () => {
   const { PUBLIC_URL, ...secrets } = base
 
   test.each([
-    ['https://auth.example.com/auth', /: remove the path$/],
-    ['https://auth.example.com/?a', /: remove the path$/],
-    ['auth.example.com', /in lower case and without a path$/],
-    ['https://*.example.com/', /in lower case and without a path$/],
+    ['https://auth.example.com/auth', / Remove the path\.$/],
+    ['https://auth.example.com/?a', / Remove the path\.$/],
+    ['auth.example.com', /in lower case and without a path\.$/],
+    ['https://*.example.com/', /in lower case and without a path\.$/],
   ])('PUBLIC_URL %s is refused with what to change', async (url, problem) => {
     const error = await loadConfig({ ...secrets, PUBLIC_URL: url }).catch((error: Error) => error)
 
@@ -790,12 +786,12 @@ describe('takeEnvironment', () => {
     expect(problemsOf(text)).toEqual([])
   })
 
-  const utf16 = '.env: is UTF-16; save it as UTF-8'
+  const utf16 = '.env: is UTF-16. Save it as UTF-8.'
   test.each([
     ['UTF-16 with a BOM', Buffer.from('\ufeffPORT=1\n', 'utf16le'), utf16],
     ['UTF-16 without one', Buffer.from('PORT=1\n', 'utf16le'), utf16],
     ['UTF-16, big-endian', Buffer.from('\ufeffPORT=1\n', 'utf16le').swap16(), utf16],
-    ['Latin-1', Buffer.from('HOST=b\u00fcro\n', 'latin1'), '.env: is not UTF-8; save it as UTF-8'],
+    ['Latin-1', Buffer.from('HOST=b\u00fcro\n', 'latin1'), '.env: is not UTF-8. Save it as UTF-8.'],
   ])('refuses a .env in %s by its name', (_encoding, bytes, problem) => {
     expect(problemsOf(bytes)).toEqual([problem])
   })
@@ -843,7 +839,7 @@ describe('takeEnvironment', () => {
     // A link to itself cannot be read by anybody, root included.
     symlinkSync('.env', join(folder, '.env'))
     expect(() => inFolder(takeEnvironment)).toThrow(
-      new ConfigError(['.env: cannot be read (ELOOP); fix its permissions, or remove it']),
+      new ConfigError(['.env: cannot be read (ELOOP). Fix its permissions, or remove it.']),
     )
     rmSync(join(folder, '.env'))
   })

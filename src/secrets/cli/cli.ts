@@ -2,14 +2,9 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import {
-  ConfigError,
-  exitConfig,
-  loadConfig,
-  platformEnvironment,
-  readSettings,
-  takeEnvironment,
-} from '../../config/config.ts'
+import { loadConfig, readSettings } from '../../config/config.ts'
+import { ConfigError, exitConfig } from '../../config/config-error.ts'
+import { platformEnvironment, takeEnvironment } from '../../config/environment.ts'
 import { codeOf } from '../../errors.ts'
 import { verifyingMs } from '../keyring.ts'
 import { isOutage, SourceError } from '../source-error.ts'
@@ -130,7 +125,7 @@ async function check(args: string[]): Promise<number> {
       lines.push(`${name}: is older than ${maxAge}; rotate it: npm run secrets -- rotate ${name}`)
   }
   try {
-    const { fileWarnings } = await loadConfig(env, settings)
+    const { fileWarnings } = await loadConfig(env, { settings })
     for (const warning of fileWarnings) process.stderr.write(`${warning}\n`)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error

@@ -1,0 +1,232 @@
+import { z } from 'zod'
+import {
+  boolean,
+  hostNames,
+  integer,
+  limit,
+  oneOf,
+  origins,
+  publicUrl,
+  text,
+  trustedProxies,
+} from './values.ts'
+
+// Beside a description, a setting may have: `computed`, its default in words. `example`, its value in .env.example.
+// `values`, what it accepts, in words. Pages are made of these: docs/settings.md and .env.example.
+
+const secrets = {
+  JWT_ACCESS_SECRET: text.meta({
+    description: 'The secret for access tokens, or a reference to it.',
+    computed: 'required',
+    example: 'replace-me-with-48-random-bytes-in-base64url-for-access-tokens',
+  }),
+  JWT_REFRESH_SECRET: text.meta({
+    description: 'The secret for refresh tokens, or a reference to it.',
+    computed: 'required',
+    example: 'replace-me-with-48-random-bytes-in-base64url-for-refresh-tokens',
+  }),
+  JWT_ACCESS_SECRET_PREVIOUS: text.describe(
+    'The access secret before the last rotation. It verifies and never signs. Keep it until the last token it signed has expired.',
+  ),
+  JWT_REFRESH_SECRET_PREVIOUS: text.describe('The refresh secret before the last rotation: the same.'),
+  JWT_ALGORITHM: oneOf(['HS256', 'RS256', 'ES256'])
+    .default('HS256')
+    .describe(
+      'With `RS256` and `ES256`, other services verify access tokens by the public keys at `/.well-known/jwks.json`.',
+    ),
+  JWT_ACCESS_PRIVATE_KEY: text.meta({
+    description:
+      'Instead of `JWT_ACCESS_SECRET` (PEM, PKCS 8): `npm run -s secrets -- generate --algorithm ES256`.',
+    computed: 'required for RS256 and ES256',
+  }),
+  JWT_ACCESS_PRIVATE_KEY_PREVIOUS: text.describe('The private key before the last rotation: the same.'),
+  VAULT_ADDR: z
+    .url({ protocol: /^https?$/, error: 'must be a URL, https://vault.example.com:8200' })
+    .optional()
+    .meta({
+      description:
+        'The server for `ref+vault://`. Set also `VAULT_TOKEN`, or `VAULT_ROLE_ID` and `VAULT_SECRET_ID`. https; in production http on localhost only.',
+      example: 'https://vault.example.com:8200',
+    }),
+  VAULT_TOKEN: text.describe('A token. The server renews it, or reads it again from its file.'),
+  VAULT_ROLE_ID: text.describe('For a login with AppRole. The server logs in again before its token ends.'),
+  VAULT_SECRET_ID: text.describe('The secret of the AppRole.'),
+  VAULT_NAMESPACE: text.describe('The namespace in Vault.'),
+  VAULT_CACERT: text.meta({
+    description: 'The file of the authority that signed the certificate of Vault.',
+    example: '/etc/ssl/vault.pem',
+  }),
+  SECRETS_REFRESH_SECONDS: integer(1, 86400)
+    .default(60)
+    .describe('The interval at which the server reads stores and files again.'),
+  SECRETS_MAX_STALE_SECONDS: integer(0, 2592000)
+    .default(86400)
+    .describe('The maximum age of the last good secrets in an outage of their store. 0: no limit.'),
+}
+
+const location = {
+  NODE_ENV: oneOf(['production', 'development', 'test'])
+    .default('production')
+    .describe('The kind of environment. `npm run dev` sets `development`.'),
+  HOST: z
+    .string()
+    .regex(/^[\w.:-]+$/, 'must be an address or a host name')
+    .default('127.0.0.1')
+    .describe('The address to listen on. `0.0.0.0` accepts connections from other machines.'),
+  PORT: integer(0, 65535).default(3000).describe('The port to listen on. 0: any free port.'),
+  PUBLIC_URL: publicUrl.optional().meta({
+    description:
+      'The origin that browsers use, and `iss` of tokens. https, or http on localhost. In development also http on the local network: `*.localhost`, `*.local`, and loopback, private or link-local addresses.',
+    computed: '`http://localhost:` and the port; required in production',
+    example: 'https://auth.example.com',
+  }),
+  CORS_ORIGINS: origins.default([]).meta({
+    description:
+      'Other origins whose pages may call the server with credentials, comma-separated: ports and subdomains of your site. In production https, or http on localhost.',
+    example: 'https://app.example.com',
+  }),
+  COOKIE_SECURE: boolean.optional().meta({
+    description:
+      '`true`: cookies are `Secure`, and their names are `__Host-refresh_token` and `__Host-device`. `false`: their names contain the port, `refresh_token_3000` and `device_3000`. In production `false` needs `PUBLIC_URL` on localhost. Safari and other browsers with WebKit need `false` on `http://localhost`, because they drop `Secure` cookies there.',
+    computed: '`true` in production and if `PUBLIC_URL` is https, else `false`',
+    example: 'true',
+  }),
+  TRUST_PROXY: trustedProxies.optional().meta({
+    description:
+      'Proxies in front of the server: their number (1–10), or their addresses and CIDR ranges (less than half of all addresses). Without it the server ignores `X-Forwarded-For`.',
+    example: '1',
+  }),
+}
+
+const database = {
+  DATABASE_URL: text.meta({
+    description:
+      'PostgreSQL, or a reference to this URL. Without it the server uses the embedded database. In production set this or `DATA_DIR`. To another machine add `?sslmode=verify-full`, and `&sslrootcert=/path/to/ca.pem` for an authority of your own.',
+    example: 'postgres://user:password@localhost:5432/auth',
+  }),
+  DATA_DIR: z
+    .string()
+    .default('.data')
+    .describe(
+      'The folder of the embedded database. The image sets `/data`. `memory://` keeps the data in memory only.',
+    ),
+}
+
+const sessions = {
+  JWT_AUDIENCE: z.string().regex(/^\S+$/, 'must not be blank or contain white space').optional().meta({
+    description: '`aud` of access tokens: the services that they are for.',
+    computed: '`PUBLIC_URL`',
+    example: 'https://api.example.com',
+  }),
+  ACCESS_TOKEN_SECONDS: integer(1, 3600).default(900).describe('The lifetime of access tokens.'),
+  SESSION_IDLE_SECONDS: integer(1, 31536000)
+    .default(604800)
+    .describe('The idle timeout of a session. At most `SESSION_ABSOLUTE_SECONDS`.'),
+  SESSION_ABSOLUTE_SECONDS: integer(1, 31536000)
+    .default(2592000)
+    .describe('The absolute timeout of a session, from the login.'),
+  SESSIONS_PER_USER: integer(1, 1000)
+    .default(20)
+    .describe('The maximum of live sessions per user. One more ends the oldest.'),
+  REFRESH_GRACE_SECONDS: integer(0, 60)
+    .default(10)
+    .describe(
+      'The grace window: for so long after a rotation, the previous refresh token gets the same successor again. 0: none.',
+    ),
+}
+
+const passwords = {
+  BCRYPT_COST: integer(4, 16).default(12).meta({
+    description: 'The work for each hash: one more doubles it.',
+    values: '10–16; in test from 4',
+  }),
+  PASSWORD_MIN_LENGTH: integer(8, 64).default(15).describe('The minimum of characters in a password.'),
+}
+
+const guessing = {
+  LIMIT_LOGIN_ACCOUNT: limit
+    .prefault('10/900')
+    .describe('Failed logins of an account. A wrong `currentPassword` counts too.'),
+  LIMIT_LOGIN_ADDRESS: limit
+    .prefault('100/900')
+    .describe(
+      'Failed logins from an address (IPv6: a /64; 4 times as many for a /56, 16 times for a /48). Also 10N logins (1,000 by default) of any outcome in S seconds.',
+    ),
+  LIMIT_REGISTER_ADDRESS: limit.prefault('20/3600').describe('Registrations from an address, all of them.'),
+}
+
+const operation = {
+  AUDIT_DAYS: integer(1, 3650)
+    .default(90)
+    .describe('How many days the table `audit_events` keeps its events.'),
+  METRICS_PORT: integer(0, 65535).optional().meta({
+    description:
+      'A port for operators at `HOST`, which clients must not reach. Prometheus at `GET /metrics`, the state of the keys at `GET /keys`.',
+    example: '9100',
+  }),
+  METRICS_HOSTS: hostNames.default([]).meta({
+    description:
+      'Host names that requests to `METRICS_PORT` may use, comma-separated. IP addresses and `localhost` always work. Others get 421.',
+    example: 'auth-metrics',
+  }),
+  DEMO: boolean.optional().meta({
+    description: 'The demo page at `/`. `false`: 404.',
+    computed: '`true` in development, else `false`',
+    example: 'true',
+  }),
+  DOCS: boolean.default(true).describe('The pages `/docs` and `/openapi.json`. `false`: 404.'),
+  HSTS_INCLUDE_SUBDOMAINS: boolean
+    .default(false)
+    .describe('`true` only if every subdomain of the host of `PUBLIC_URL` serves https.'),
+  LOG_LEVEL: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+    .default('info')
+    .describe('The least severe log lines to write.'),
+}
+
+/** The settings in groups, for the pages that are made of them. */
+export const groups = [
+  {
+    title: 'Secrets',
+    about:
+      'Use a different secret for each purpose and environment, 32 random bytes or more: `npm run -s secrets -- generate`. A variable can hold a reference to the secret instead: `ref+file:///run/secrets/jwt_access`, `ref+vault://MOUNT/PATH#/FIELD`, `ref+awssecrets://NAME#/KEY`, `ref+awsssm://PATH`, `ref+gcpsecrets://PROJECT/SECRET` or `ref+azurekeyvault://VAULT/SECRET` (docs/secrets.md). `NAME_FILE=/PATH` is short for `NAME=ref+file:///PATH`. It works for these secrets, private keys, `VAULT_TOKEN`, `VAULT_SECRET_ID` and `DATABASE_URL`. Beside a secret file the server also reads its `.previous`. In `.env`, quote a value that contains a #. A comment begins there otherwise.',
+    shape: secrets,
+  },
+  { title: 'Where it runs', shape: location },
+  { title: 'Database', shape: database },
+  { title: 'Tokens and sessions', shape: sessions },
+  { title: 'Passwords', shape: passwords },
+  {
+    title: 'Guessing',
+    about: 'N/S allows N attempts in S seconds. `off` removes the limit.',
+    shape: guessing,
+  },
+  { title: 'Operation', shape: operation },
+]
+
+/** The settings, by the names of their environment variables. */
+export const settings = z.object({
+  ...secrets,
+  ...location,
+  ...database,
+  ...sessions,
+  ...passwords,
+  ...guessing,
+  ...operation,
+})
+
+export type Settings = z.output<typeof settings>
+
+/** A feature's own settings, by the names of their variables. The kinds of values are in `values.ts`. */
+export interface FeatureSettings {
+  readonly name: string
+  readonly settings?: z.ZodRawShape
+}
+
+/** The settings of features as parsed, by the names of the features. */
+export type SettingsOfFeatures<Features extends readonly FeatureSettings[]> = {
+  [Feature in Features[number] as Feature['name']]: Feature extends {
+    settings: infer Shape extends z.ZodRawShape
+  }
+    ? z.output<z.ZodObject<Shape>>
+    : Readonly<Record<string, unknown>>
+}

@@ -1,0 +1,79 @@
+// The kinds of values that settings have. Features declare their settings with these too.
+import { z } from 'zod'
+import { isOrigin } from './origins.ts'
+import { coverHalfOfAll, parseTrustedProxies } from './trusted-proxies.ts'
+
+/** Decimal digits, in a range that includes both ends. */
+export function integer(min: number, max: number) {
+  const message = `must be a whole number from ${min} to ${max}, in decimal digits`
+  return z
+    .string()
+    .regex(/^\d+$/, message)
+    .transform(Number)
+    .pipe(z.number().min(min, message).max(max, message))
+}
+
+export const boolean = z
+  .enum(['true', 'false'], 'must be true or false')
+  .transform((text) => text === 'true')
+  .meta({ values: '`true`, `false`' })
+
+export function oneOf<const Names extends readonly string[]>(names: Names) {
+  return z.enum(names, `must be ${names.slice(0, -1).join(', ')} or ${names.at(-1)}`)
+}
+
+/** Text that may be empty in the environment: no value then. */
+export const text = z.string().optional()
+
+const list = (items: string) => items.split(',').map((item) => item.trim())
+
+export const publicUrl = z
+  .string()
+  .transform((url) => url.replace(/\/$/, ''))
+  .refine(isOrigin, {
+    error: ({ input }) => {
+      const hasPath = URL.canParse(`${input}`) && isOrigin(new URL(`${input}`).origin)
+      return `must be an origin, scheme://host[:port], in lower case and without a path.${hasPath ? ' Remove the path.' : ''}`
+    },
+  })
+
+export const origins = z
+  .string()
+  .transform(list)
+  .refine(
+    (items) => items.every(isOrigin),
+    'must be comma-separated origins, each scheme://host[:port] in lower case, without a path or wildcard',
+  )
+
+export const hostNames = z
+  .string()
+  .transform((names) => list(names.toLowerCase()))
+  .refine(
+    (names) => names.every((name) => /^[a-z\d][\w.-]*$/.test(name)),
+    'must be comma-separated host names, without a scheme, port or wildcard',
+  )
+
+export const trustedProxies = z
+  .string()
+  .transform(parseTrustedProxies)
+  .refine(
+    (proxies) => proxies !== undefined,
+    'must be the number of proxies (1 to 10), or comma-separated addresses and CIDR ranges',
+  )
+  .refine(
+    (proxies) => typeof proxies !== 'object' || !coverHalfOfAll(proxies),
+    'must cover less than half of all addresses. Otherwise clients could write their own address. Name the proxies only.',
+  )
+
+/** N/S: at most N attempts in S seconds. `off` gives undefined: no limit. */
+export const limit = z
+  .string()
+  .transform((text, context) => {
+    if (text === 'off') return undefined
+    const [, attempts = 0, seconds = 0] = (/^(\d{1,7})\/(\d{1,5})$/.exec(text) ?? []).map(Number)
+    const valid = attempts >= 1 && attempts <= 1_000_000 && seconds >= 1 && seconds <= 86_400
+    if (valid) return { attempts, seconds }
+    context.addIssue('must be N/S, N (1 to 1000000) attempts in S (1 to 86400) seconds, or off')
+    return z.NEVER
+  })
+  .meta({ values: '`N/S`: N (1–1000000) in S (1–86400) seconds; `off`' })
