@@ -6,8 +6,9 @@ import { createAccessTokens } from './auth/access-token.ts'
 import { createChangePassword } from './auth/change-password.ts'
 import { createDeviceTokens } from './auth/device-token.ts'
 import { createGrants } from './auth/grant.ts'
-import { createLogin, createNewSessions } from './auth/login.ts'
+import { createLogin } from './auth/login.ts'
 import { createLogout } from './auth/logout.ts'
+import { createNewSessions } from './auth/new-session.ts'
 import { createPasswords } from './auth/password.ts'
 import { createRefresh } from './auth/refresh.ts'
 import { createRefreshTokens } from './auth/refresh-token.ts'
@@ -136,14 +137,14 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       clock,
       randomId: randomUUID,
     })
-    const prepareGrant = createGrants({ accessTokens, refreshTokens })
+    const grants = createGrants({ accessTokens, refreshTokens, deviceTokens })
     const newSessionFor = createNewSessions({ refreshTokens, randomId: newSessionId })
     const secure = config.http.secureCookies
     const refreshCookie = createTokenCookie('refresh_token', { secure, publicUrl })
     const deviceCookie = createTokenCookie('device', { secure, publicUrl })
     const stores = { users, sessions, audit }
     const tokens = { accessTokens, refreshTokens, deviceTokens }
-    const deps = { ...stores, ...tokens, passwords, throttle, prepareGrant, newSessionFor }
+    const deps = { ...stores, ...tokens, passwords, throttle, ...grants, newSessionFor }
     const routes = createApp({
       publicUrl,
       isOwnOrigin: ownOriginRule(publicUrl, config.http.localNetwork),

@@ -3,9 +3,10 @@ import type { AuditLog } from '../store/audit.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { UserStore } from '../store/users.ts'
 import type { AccessClaims } from './access-token.ts'
+import type { Device } from './device.ts'
 import type { DeviceTokens } from './device-token.ts'
-import type { PrepareGrant } from './grant.ts'
-import type { Device, DeviceGrant, NewSessionFor } from './login.ts'
+import type { DeviceGrant, Grants } from './grant.ts'
+import type { NewSessionFor } from './new-session.ts'
 import type { HashedPassword, Passwords } from './password.ts'
 import type { Throttle } from './throttle.ts'
 
@@ -16,7 +17,7 @@ export function createChangePassword(deps: {
   passwords: Passwords
   throttle: Throttle
   deviceTokens: DeviceTokens
-  prepareGrant: PrepareGrant
+  prepareDeviceGrant: Grants['prepareDeviceGrant']
   newSessionFor: NewSessionFor
 }) {
   const { users, sessions, passwords } = deps
@@ -34,8 +35,7 @@ export function createChangePassword(deps: {
     device: Device,
   ): Promise<DeviceGrant> {
     passwords.refuseIfFull({ ...device, account: userId, knownDevice: device.deviceToken })
-    const grant = deps.prepareGrant()
-    const signDeviceToken = deps.deviceTokens.signer()
+    const grant = deps.prepareDeviceGrant()
     const { ip, userAgent } = device
     let account = await users.credentialsById(userId)
     const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account)
@@ -53,8 +53,7 @@ export function createChangePassword(deps: {
         hashed ??= await passwords.hash(newPassword, guesser)
         const { passwordHash } = account
         const started = await sessions.changePassword(userId, sessionId, passwordHash, hashed, session)
-        if (started)
-          return { ...grant(started), deviceToken: signDeviceToken(userId, started.epoch, knownDevice) }
+        if (started) return grant(started, knownDevice)
         // Overtaken: by another change, which the current password will not survive, or by a rehash, which it will.
         account = await users.credentialsById(userId)
       }

@@ -1,9 +1,10 @@
 import type { SessionState } from '../store/sessions.ts'
 import type { User } from '../store/users.ts'
 import type { AccessTokens } from './access-token.ts'
+import type { DeviceTokens } from './device-token.ts'
 import type { RefreshTokens } from './refresh-token.ts'
 
-/** What a login, a registration, a change of the password or a refresh gives: the tokens of a session, and whose it is. */
+/** The tokens of a session, and its user. */
 export interface Grant {
   accessToken: string
   /** Lifetime of the access token in seconds. */
@@ -14,14 +15,23 @@ export interface Grant {
   user: User
 }
 
-export type PrepareGrant = ReturnType<typeof createGrants>
+/** Starting a session also makes the device known to the account. */
+export interface DeviceGrant extends Grant {
+  deviceToken: string
+}
+
+export type Grants = ReturnType<typeof createGrants>
 
 /**
- * Call the result before the session is touched: it finds the signing keys, or throws AuthError `unavailable`.
- * What it returns signs, and cannot fail: a missing key never burns a refresh token.
+ * Call `prepareGrant` or `prepareDeviceGrant` before you change a session. They find the signing keys, or throw AuthError
+ * `unavailable`. The functions that they return sign, and cannot fail. So a missing key never uses up a refresh token.
  */
-export function createGrants(tokens: { accessTokens: AccessTokens; refreshTokens: RefreshTokens }) {
-  return function prepareGrant() {
+export function createGrants(tokens: {
+  accessTokens: AccessTokens
+  refreshTokens: RefreshTokens
+  deviceTokens: DeviceTokens
+}) {
+  function prepareGrant() {
     const signAccessToken = tokens.accessTokens.signer()
     const signRefreshToken = tokens.refreshTokens.signer()
     return ({ session, user, now }: SessionState): Grant => ({
@@ -31,4 +41,15 @@ export function createGrants(tokens: { accessTokens: AccessTokens; refreshTokens
       user,
     })
   }
+
+  function prepareDeviceGrant() {
+    const grant = prepareGrant()
+    const signDeviceToken = tokens.deviceTokens.signer()
+    return (started: SessionState, knownDevice?: string): DeviceGrant => ({
+      ...grant(started),
+      deviceToken: signDeviceToken(started.user.id, started.epoch, knownDevice),
+    })
+  }
+
+  return { prepareGrant, prepareDeviceGrant }
 }

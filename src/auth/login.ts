@@ -1,38 +1,26 @@
 import { AuthError, ifPossible } from '../errors.ts'
-import type { AuditLog, Caller } from '../store/audit.ts'
-import type { NewSession, SessionStore } from '../store/sessions.ts'
+import type { AuditLog } from '../store/audit.ts'
+import type { SessionState, SessionStore } from '../store/sessions.ts'
 import type { Credentials, UserStore } from '../store/users.ts'
+import type { Device } from './device.ts'
 import type { DeviceTokens } from './device-token.ts'
-import type { Grant, PrepareGrant } from './grant.ts'
+import type { DeviceGrant, Grants } from './grant.ts'
+import type { NewSessionFor } from './new-session.ts'
 import type { Asker, Passwords } from './password.ts'
-import type { RefreshTokens } from './refresh-token.ts'
 import type { Throttle } from './throttle.ts'
 
-/** The device that asks, and what it presented, if anything. */
-export interface Device extends Caller {
-  refreshToken: string | undefined
-  deviceToken: string | undefined
-  /** Aborted when nobody waits for the answer any more. */
-  gone: AbortSignal
-}
+export type LoginOutcome =
+  | { kind: 'granted'; grant: DeviceGrant }
+  | { kind: 'second_factor_required'; challenge: Challenge }
 
-/** A login, a registration and a change of the password also mark the device as known to the account. */
-export interface DeviceGrant extends Grant {
-  deviceToken: string
-}
-
-export type NewSessionFor = ReturnType<typeof createNewSessions>
-
-/** New sessions for devices. Of a presented token only which session to end is taken, never who it belongs to. */
-export function createNewSessions(deps: { refreshTokens: RefreshTokens; randomId: () => string }) {
-  return async function newSessionFor(
-    { userAgent, ip, refreshToken }: Device,
-    amr: NewSession['amr'],
-  ): Promise<NewSession> {
-    // A cookie nobody can judge, as its key is out of reach, keeps nobody from logging in.
-    const presented = refreshToken ? await ifPossible(deps.refreshTokens.verify(refreshToken)) : undefined
-    return { id: deps.randomId(), userAgent, ip, amr, replaces: presented?.sessionId }
-  }
+/** A login that waits for its second step. */
+export interface Challenge {
+  /** What the client presents at the second step. */
+  challenge: string
+  /** Seconds until the challenge ends. */
+  expiresIn: number
+  /** The factors that the account has. */
+  methods: string[]
 }
 
 export function createLogin(deps: {
@@ -42,43 +30,52 @@ export function createLogin(deps: {
   passwords: Passwords
   throttle: Throttle
   deviceTokens: DeviceTokens
-  prepareGrant: PrepareGrant
+  prepareDeviceGrant: Grants['prepareDeviceGrant']
   newSessionFor: NewSessionFor
+  /** Returns a challenge if the password alone is not enough for this account. */
+  secondFactor?: (account: Credentials, device: Device) => Promise<Challenge | undefined>
 }) {
   const { users, sessions, passwords } = deps
 
   /**
-   * Starts a session for whoever knows the password. An unknown address, a wrong password and a disabled account
-   * cannot be told apart, by the answer or by the time it takes.
+   * Starts a session for a user who knows the password, or asks for the second factor of the account. An unknown
+   * address, a wrong password and a disabled account have the same answer, and take the same time.
    * @throws AuthError `invalid_credentials`, `too_many_attempts`, `overloaded`, `unavailable`
    */
-  return async function login(email: string, password: string, device: Device): Promise<DeviceGrant> {
-    // Whether the device is known takes a look at the account, so it gets the benefit of the doubt here.
+  return async function login(email: string, password: string, device: Device): Promise<LoginOutcome> {
+    // The account is not read yet. So any device token counts as that of a known device here.
     passwords.refuseIfFull({ ...device, account: email, knownDevice: device.deviceToken })
-    const grant = deps.prepareGrant()
-    const signDeviceToken = deps.deviceTokens.signer()
+    const grant = deps.prepareDeviceGrant()
     const { ip, userAgent } = device
     const account = await users.credentialsByEmail(email)
     const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account)
     const userId = account?.userId
     const guesser = { ...device, account: userId ?? email, userId, knownDevice }
 
-    const granted = await deps.throttle.guess(guesser, async () => {
+    const outcome = await deps.throttle.guess(guesser, async () => {
       const match = await passwords.verify(password, account, guesser)
       if (!account || !match || account.disabled) return undefined
-      const session = await deps.newSessionFor(device, ['pwd'])
-      const started = await sessions.start(account.userId, account.epoch, session)
-      // Overtaken by a change of the password or a logout everywhere, this login must not outlive it.
-      if (!started) throw new AuthError('invalid_credentials')
+      const challenge = await deps.secondFactor?.(account, device)
+      const outcome: LoginOutcome = challenge
+        ? { kind: 'second_factor_required', challenge }
+        : { kind: 'granted', grant: grant(await startSession(account, device), knownDevice) }
       if (passwords.isOutdated(account)) await rehash(account, password, guesser)
-      return { ...grant(started), deviceToken: signDeviceToken(account.userId, started.epoch, knownDevice) }
+      return outcome
     })
-    if (granted) return granted
-    await deps.audit.record({ event: 'login_failed', userId: account?.userId, ip, userAgent })
+    if (outcome) return outcome
+    await deps.audit.record({ event: 'login_failed', userId, ip, userAgent })
     throw new AuthError('invalid_credentials')
   }
 
-  // Best effort: an overloaded queue or a lost connection leaves the old hash, and the next login tries again.
+  async function startSession(account: Credentials, device: Device): Promise<SessionState> {
+    const session = await deps.newSessionFor(device, ['pwd'])
+    const started = await sessions.start(account.userId, account.epoch, session)
+    // A change of the password or a logout everywhere came first. This login must not survive it.
+    if (!started) throw new AuthError('invalid_credentials')
+    return started
+  }
+
+  // If the queue is full or the database is unavailable, the old hash stays, and the next login tries again.
   async function rehash(account: Credentials, password: string, asker: Asker): Promise<void> {
     const hashed = await ifPossible(passwords.hash(password, asker))
     if (hashed) await ifPossible(users.rehash(account.userId, account.passwordHash, hashed))

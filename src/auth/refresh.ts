@@ -1,6 +1,6 @@
 import type { Caller } from '../store/audit.ts'
 import type { RefreshClaims, SessionStore } from '../store/sessions.ts'
-import type { Grant, PrepareGrant } from './grant.ts'
+import type { Grant, Grants } from './grant.ts'
 
 /** How a refresh ended; the rows of the README's state table. */
 export type RefreshOutcome =
@@ -13,7 +13,7 @@ export type RefreshOutcome =
  * grace window after it, presenting it again gives the same successor, so that a lost answer or two tabs at once log
  * nobody out and never make a second branch.
  */
-export function createRefresh(deps: { sessions: SessionStore; prepareGrant: PrepareGrant }) {
+export function createRefresh(deps: { sessions: SessionStore; prepareGrant: Grants['prepareGrant'] }) {
   /** @throws AuthError `unavailable`; the token is as good as before then */
   return async function refresh(claims: RefreshClaims, from: Caller): Promise<RefreshOutcome> {
     const { sessionId, userId, generation, expiresAt } = claims

@@ -1,9 +1,9 @@
 import { AuthError } from '../errors.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { UserStore } from '../store/users.ts'
-import type { DeviceTokens } from './device-token.ts'
-import type { PrepareGrant } from './grant.ts'
-import type { Device, DeviceGrant, NewSessionFor } from './login.ts'
+import type { Device } from './device.ts'
+import type { DeviceGrant, Grants } from './grant.ts'
+import type { NewSessionFor } from './new-session.ts'
 import type { Passwords } from './password.ts'
 import type { Throttle } from './throttle.ts'
 
@@ -12,8 +12,7 @@ export function createRegister(deps: {
   sessions: SessionStore
   passwords: Passwords
   throttle: Throttle
-  deviceTokens: DeviceTokens
-  prepareGrant: PrepareGrant
+  prepareDeviceGrant: Grants['prepareDeviceGrant']
   newSessionFor: NewSessionFor
 }) {
   /**
@@ -23,8 +22,7 @@ export function createRegister(deps: {
   return async function register(email: string, password: string, device: Device): Promise<DeviceGrant> {
     const asker = { ...device, account: email, knownDevice: undefined }
     deps.passwords.refuseIfFull(asker)
-    const grant = deps.prepareGrant()
-    const signDeviceToken = deps.deviceTokens.signer()
+    const grant = deps.prepareDeviceGrant()
     await deps.throttle.registration(device)
     const message = await deps.passwords.problem(password, email, asker)
     if (message) throw new AuthError('password_rejected', { errors: [{ path: 'password', message }] })
@@ -33,6 +31,6 @@ export function createRegister(deps: {
     const hashed = await deps.passwords.hash(password, asker)
     const started = await deps.sessions.startForNewUser({ email, ...hashed }, session)
     if (!started) throw new AuthError('email_taken')
-    return { ...grant(started), deviceToken: signDeviceToken(started.user.id, started.epoch) }
+    return grant(started)
   }
 }

@@ -1,8 +1,9 @@
 import type { Request, RequestHandler, Response } from 'express'
 import type { createChangePassword } from '../auth/change-password.ts'
+import type { Device } from '../auth/device.ts'
 import { deviceTokenSeconds } from '../auth/device-token.ts'
-import type { Grant } from '../auth/grant.ts'
-import type { createLogin, Device, DeviceGrant } from '../auth/login.ts'
+import type { DeviceGrant, Grant } from '../auth/grant.ts'
+import type { createLogin } from '../auth/login.ts'
 import type { createLogout } from '../auth/logout.ts'
 import type { createRefresh } from '../auth/refresh.ts'
 import type { RefreshTokens } from '../auth/refresh-token.ts'
@@ -61,7 +62,9 @@ export function createAuthHandlers(deps: {
 
     async login(req, res) {
       const { email, password } = bodyOf(req, credentialsBody)
-      answerGrant(res, 200, await deps.login(email, password, deviceOf(req, res)))
+      const outcome = await deps.login(email, password, deviceOf(req, res))
+      if (outcome.kind !== 'granted') throw new Error('no feature here answers with a challenge')
+      answerGrant(res, 200, outcome.grant)
     },
 
     /** What the token itself shows: before the body is looked at, and before the state of its session. */

@@ -18,7 +18,7 @@ function overtakenChange(isStillRight: boolean) {
       verify,
       hash: async () => ({ passwordHash: 'new', passwordScheme: 1 }),
     },
-    prepareGrant: () => () => ({}),
+    prepareDeviceGrant: () => () => ({}),
     newSessionFor: async () => ({}),
   }
   const change = createChangePassword(deps as unknown as Parameters<typeof createChangePassword>[0])

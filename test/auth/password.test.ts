@@ -480,7 +480,7 @@ describe('rehash at login', () => {
             return passwords.hash(text)
           },
         },
-        prepareGrant: () => (state: SessionState) => state as never,
+        prepareDeviceGrant: () => (state: SessionState) => state as never,
         newSessionFor: async ({ ip, userAgent }, amr) => ({
           ...{ id: randomUUID(), ip, userAgent, amr, replaces: undefined },
         }),
@@ -506,7 +506,7 @@ describe('rehash at login', () => {
         throw new AuthError('overloaded')
       })
 
-      expect(started).toMatchObject({ user: { email } })
+      expect(started).toMatchObject({ grant: { user: { email } } })
       expect((await userRow(email))?.password_hash).toBe(olderHash)
     })
   })
@@ -584,7 +584,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
         users: { credentialsByEmail: async () => account } as unknown as UserStore,
         sessions: { start: async () => undefined } as never,
         passwords,
-        prepareGrant: () => (state: SessionState) => state as never,
+        prepareDeviceGrant: () => (state: SessionState) => state as never,
         newSessionFor: async () => ({}) as never,
       })
       login = (email, text) => counting(email, text, someDevice)

@@ -108,7 +108,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
         },
       }),
       passwords: { ...passwords, verify },
-      prepareGrant: () => () => ({}) as never,
+      prepareDeviceGrant: () => () => ({}) as never,
       newSessionFor: async () => ({}) as never,
     })
     const { email } = await register(t.app)

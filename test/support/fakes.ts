@@ -1,5 +1,5 @@
+import type { Device } from '../../src/auth/device.ts'
 import type { DeviceTokens } from '../../src/auth/device-token.ts'
-import type { Device } from '../../src/auth/login.ts'
 import type { Throttle } from '../../src/auth/throttle.ts'
 import type { AuditLog, Caller } from '../../src/store/audit.ts'
 
