@@ -5,8 +5,8 @@ import type { TokenKeys } from '../secrets/live-keys.ts'
 import type { Credentials } from '../store/users.ts'
 import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
 
-/** One year, in seconds. */
-export const deviceTokenSeconds = 365 * 24 * 60 * 60
+/** One year. */
+const deviceTokenSeconds = 365 * 24 * 60 * 60
 
 /**
  * Device tokens: JWTs that say that a device has logged in to an account before. They are good for nothing but a
@@ -36,10 +36,11 @@ export function createDeviceTokens(options: {
     signer() {
       const sign = createSigner(kind)
       // A device that is known keeps its id, and with it the budget it has used up.
-      return (userId: string, epoch: number, knownDevice?: string): string => {
+      return (userId: string, epoch: number, knownDevice?: string) => {
         const iat = Math.floor(clock() / 1000)
         const jti = knownDevice ?? options.randomId()
-        return sign({ sub: userId, epoch, jti, iat, exp: iat + deviceTokenSeconds })
+        const deviceToken = sign({ sub: userId, epoch, jti, iat, exp: iat + deviceTokenSeconds })
+        return { deviceToken, deviceExpiresIn: deviceTokenSeconds }
       }
     },
 

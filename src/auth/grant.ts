@@ -18,6 +18,8 @@ export interface Grant {
 /** Starting a session also makes the device known to the account. */
 export interface DeviceGrant extends Grant {
   deviceToken: string
+  /** Seconds until the device token ends. */
+  deviceExpiresIn: number
 }
 
 export type Grants = ReturnType<typeof createGrants>
@@ -47,7 +49,7 @@ export function createGrants(tokens: {
     const signDeviceToken = tokens.deviceTokens.signer()
     return (started: SessionState, knownDevice?: string): DeviceGrant => ({
       ...grant(started),
-      deviceToken: signDeviceToken(started.user.id, started.epoch, knownDevice),
+      ...signDeviceToken(started.user.id, started.epoch, knownDevice),
     })
   }
 

@@ -1,7 +1,6 @@
 import type { Request, RequestHandler, Response } from 'express'
 import type { createChangePassword } from '../auth/change-password.ts'
 import type { Device } from '../auth/device.ts'
-import { deviceTokenSeconds } from '../auth/device-token.ts'
 import type { DeviceGrant, Grant } from '../auth/grant.ts'
 import type { createLogin } from '../auth/login.ts'
 import type { createLogout } from '../auth/logout.ts'
@@ -49,7 +48,7 @@ export function createAuthHandlers(deps: {
 
   const answerGrant = (res: Response, status: number, grant: Grant | DeviceGrant) => {
     refreshCookie.set(res, grant.refreshToken, grant.refreshExpiresIn)
-    if ('deviceToken' in grant) deviceCookie.set(res, grant.deviceToken, deviceTokenSeconds)
+    if ('deviceToken' in grant) deviceCookie.set(res, grant.deviceToken, grant.deviceExpiresIn)
     const { accessToken, expiresIn, user } = grant
     res.status(status).json({ accessToken, tokenType: 'Bearer', expiresIn, user: publicUser(user) })
   }

@@ -6,7 +6,10 @@ import type { AuditLog, Caller } from '../../src/store/audit.ts'
 /** For tests of use cases that are about neither guessing nor the audit. */
 export const notUnderTest = {
   throttle: { guess: (_guesser, work) => work(), registration: async () => {} } satisfies Throttle,
-  deviceTokens: { signer: () => () => '', verify: async () => undefined } satisfies DeviceTokens,
+  deviceTokens: {
+    signer: () => () => ({ deviceToken: '', deviceExpiresIn: 0 }),
+    verify: async () => undefined,
+  } satisfies DeviceTokens,
   audit: { record: async () => {} } satisfies AuditLog,
 }
 
