@@ -51,8 +51,8 @@ test.each([
 })
 
 describe('compose.yaml', () => {
-  test('with the secrets that the command of the README makes, is a valid configuration', async () => {
-    const [, command = ''] = /```sh\n(mkdir .*?)\n```/s.exec(read('README.md')) ?? []
+  test('is a valid configuration with the secrets that the command of docs/deployment.md makes', async () => {
+    const [, command = ''] = /```sh\n(mkdir .*?)\n```/s.exec(read('docs/deployment.md')) ?? []
     const folder = mkdtempSync(join(tmpdir(), 'auth-compose-'))
     try {
       execFileSync('sh', ['-ec', command], { cwd: folder })
@@ -141,14 +141,14 @@ test('one version of Node in every stage of the image, tested in CI, and the old
   expect(engines.node).toBe(`>=${tested[0]}`)
 })
 
-test('one version of PostgreSQL in compose.yaml, CI, the README and the page for contributors', () => {
+test('compose.yaml, CI, docs/deployment.md and docs/CONTRIBUTING.md name one version of PostgreSQL', () => {
   const { image } = compose.services.postgres
   const [, version] = /^postgres:(\d+)\.\d+-/.exec(image) ?? []
 
   for (const { services } of [workflow.jobs.test, workflow.jobs.stores])
     expect(services.postgres.image).toBe(image)
   expect(read('docs/CONTRIBUTING.md').match(/postgres:[\w.-]+-bookworm/g)).toEqual([image])
-  expect(read('README.md')).toContain(`Tested on PostgreSQL 15 and ${version}`)
+  expect(read('docs/deployment.md')).toContain(`Tested on PostgreSQL 15 and ${version}`)
 })
 
 test.each(['start', 'migrate'])('npm run %s without a build says what to run', (name) => {
