@@ -12,6 +12,7 @@ import {
   type OpenStore,
   type StoredVersion,
   type StoreKind,
+  wrongReference,
 } from './stores/secret-store.ts'
 import { vault } from './stores/vault/vault.ts'
 
@@ -93,7 +94,7 @@ export function createSources(
     if (!kind) throw new SourceError('malformed', unknownScheme(kinds))
     const [, place = '', field] = /^([^#?\s]+)(?:#\/([^#?/]+))?$/.exec(rest) ?? []
     const fits = { required: field !== undefined, optional: true, none: field === undefined }[kind.field]
-    if (!place || !fits) throw new SourceError('malformed', `must be like ${kind.example}`)
+    if (!place || !fits) throw wrongReference(kind)
     return storeSource(text, storedSecret(kind, place), field)
   }
 

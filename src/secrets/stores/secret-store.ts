@@ -2,7 +2,7 @@ import { codeOf } from '../../errors.ts'
 import type { Delay } from '../../retry.ts'
 import { SourceError } from '../source-error.ts'
 
-/** What a store tells of a version: disabled ones may come back, destroyed ones may not. */
+/** A version as its store describes it. A disabled version may come back, a destroyed one may not. */
 export interface StoredVersion {
   id: string
   /** Milliseconds since 1970, by the store's clock. */
@@ -11,26 +11,26 @@ export interface StoredVersion {
 }
 
 /**
- * One secret in a store that keeps versions. A version's value never changes. All functions give up when the signal
- * is aborted, and throw SourceErrors that say what to grant or to run.
+ * One secret in a store that keeps versions. The value of a version never changes. All functions give up when the signal
+ * is aborted. They throw SourceErrors that say what to grant or to run.
  */
 export interface SecretStore {
-  /** All versions, in any order. */
+  /** Returns all versions, in any order. */
   list(signal: AbortSignal): Promise<StoredVersion[]>
-  /** The value of an enabled version. */
+  /** Returns the value of an enabled version. */
   read(id: string, signal: AbortSignal): Promise<string>
-  /** Makes `value` the newest version. Where the store can tell, it refuses if there is one that was not listed yet. */
+  /** Makes `value` the newest version. Throws if the store knows of a newer version than the list had. */
   write(value: string, signal: AbortSignal): Promise<void>
 }
 
-/** Opens the secret that the part of a reference after `ref+SCHEME://` names, without asking the store yet. */
+/** Opens the secret at a place, the part of a reference after `ref+SCHEME://`. Does not ask the store yet. */
 export interface OpenStore {
   (place: string): SecretStore
-  /** Lets the next call log in, even if the last login was refused a moment ago. */
+  /** Lets the next call log in, even if the store refused the last login a moment ago. */
   retryLogin?(): void
 }
 
-/** A kind of store, as references to it are written: `ref+SCHEME://PLACE[#/FIELD]`. */
+/** A kind of store. A reference to a secret in it is `ref+SCHEME://PLACE[#/FIELD]`. */
 export interface StoreKind {
   scheme: string
   /** Whether a reference names, after `#/`, a member of the JSON object that is the secret's value. */
@@ -39,6 +39,11 @@ export interface StoreKind {
   connect(deps: StoreDeps): Promise<OpenStore>
 }
 
+/** Returns the error for a reference that does not look like the example of its kind. */
+export const wrongReference = ({ example }: Pick<StoreKind, 'example'>) =>
+  new SourceError('malformed', `The reference is wrong. Write it like ${example}.`)
+
+/** What every store may need. */
 export interface StoreDeps {
   env: Environment
   clock: () => number
@@ -46,13 +51,13 @@ export interface StoreDeps {
   importSdk: typeof importSdk
 }
 
-/** The environment of the process, completed by `.env`: where addresses and credentials of stores are found. */
+/** The environment of the process, completed by `.env`. Contains the addresses and credentials of stores. */
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /**
- * Imports a store's SDK, which only those have who use the store.
- * @param packages with the versions that are known to work here
- * @returns the module, as whatever the caller declares of it: its own types are not there to be imported
+ * Imports a store's SDK, which is installed only if somebody uses the store.
+ * @param packages what to install, with the versions that are known to work here
+ * @returns the module. The caller declares its type, because the types of the SDK may not be installed
  */
 export async function importSdk(name: string, packages = name): Promise<never> {
   try {
@@ -61,7 +66,7 @@ export async function importSdk(name: string, packages = name): Promise<never> {
     if (!/MODULE_NOT_FOUND/.test(codeOf(error) ?? '')) throw error
     throw new SourceError(
       'sdk_missing',
-      `needs a package that is not installed: npm install --save-prod ${packages}`,
+      `The store needs a package that is not installed. Install it: npm install --save-prod ${packages}`,
     )
   }
 }

@@ -507,7 +507,7 @@ describe('check', () => {
       /is not a reference this server can read/,
     ],
     ['a key of another kind', { JWT_ALGORITHM: 'RS256', JWT_ACCESS_PRIVATE_KEY: key }, /is no RSA key/],
-    ['no address of Vault', { JWT_ACCESS_SECRET: 'ref+vault://secret/auth#/A' }, /set VAULT_ADDR/],
+    ['no address of Vault', { JWT_ACCESS_SECRET: 'ref+vault://secret/auth#/A' }, /Set VAULT_ADDR/],
     [
       'a _PREVIOUS_FILE that cannot be read',
       { JWT_ACCESS_SECRET_PREVIOUS_FILE: '/' },
@@ -621,8 +621,8 @@ describe('check', () => {
     const { code, stdout, stderr, seconds } = await unreachableResult
 
     expect(code).toBe(1)
-    expect(stdout).toMatch(/^JWT_ACCESS_SECRET .*not read .*cannot be reached/m)
-    expect(stderr).toMatch(/^JWT_ACCESS_SECRET: is in Vault, which cannot be reached \(ECONNREFUSED\)/)
+    expect(stdout).toMatch(/^JWT_ACCESS_SECRET .*not read .*Vault is unavailable/m)
+    expect(stderr).toMatch(/^JWT_ACCESS_SECRET: Vault is unavailable \(ECONNREFUSED\)/)
     expect(seconds).toBeLessThan(30)
   })
 

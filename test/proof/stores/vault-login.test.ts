@@ -264,7 +264,7 @@ outages(
       expect(eventsAfter(quiet)).toContainEqual(
         expect.objectContaining({
           event: 'keys_reload_failed',
-          reason: expect.stringMatching(/sealed: bao operator unseal/),
+          reason: expect.stringMatching(/sealed\. Unseal it: bao operator unseal/),
         }),
       )
 
@@ -302,10 +302,10 @@ testOnVault(
 
     expect(performance.now() - begin).toBeLessThan(30_000)
     expect(absent.code).toBe(78)
-    expect(absent.stderr).toMatch(/^JWT_ACCESS_SECRET: is not in Vault: bao kv put -mount=secret /m)
-    expect(unreachable.code).toBe(1)
-    expect(unreachable.stderr).toMatch(
-      /^JWT_ACCESS_SECRET: is in Vault, which cannot be reached \(ECONNREFUSED\)/m,
+    expect(absent.stderr).toMatch(
+      /^JWT_ACCESS_SECRET: The secret is not in Vault\. Create it, .*: bao kv put -mount=secret /m,
     )
+    expect(unreachable.code).toBe(1)
+    expect(unreachable.stderr).toMatch(/^JWT_ACCESS_SECRET: Vault is unavailable \(ECONNREFUSED\)/m)
   },
 )

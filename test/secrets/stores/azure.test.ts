@@ -1,11 +1,13 @@
 import { describe, expect, test } from '@jest/globals'
 import { SourceError, type SourceFault } from '../../../src/secrets/source-error.ts'
-import { connectKeyVault, explainAzure } from '../../../src/secrets/stores/azure/azure.ts'
+import { explainAzure, keyVault } from '../../../src/secrets/stores/azure/azure.ts'
+import { wrongReference } from '../../../src/secrets/stores/secret-store.ts'
+import { depsWith, testMissingSdk } from './sdk.ts'
 
 const place = { host: 'shop.vault.azure.net', secret: 'jwt-access' }
 const explained = (error: unknown) => explainAzure(error, place)
 
-/** As @azure/core-rest-pipeline and @azure/identity throw them. */
+/** Makes an error as @azure/core-rest-pipeline and @azure/identity throw it. */
 const restError = (statusCode: number | undefined, code: string, message = '', reason?: string) =>
   Object.assign(new Error(message), {
     name: 'RestError',
@@ -24,9 +26,9 @@ const others = [
   unavailable("Azure CLI could not be found. Please visit https://aka.ms/azure-cli, and use 'az login'."),
 ]
 
-describe('what a vault answers', () => {
+describe('an error of a vault is explained, with what to do', () => {
   test.each<[string, Error, SourceFault, RegExp]>([
-    ['a bad name', restError(400, 'BadParameter'), 'malformed', /correct/],
+    ['a bad name', restError(400, 'BadParameter'), 'malformed', /Correct the name/],
     [
       'a foreign token',
       restError(401, 'Unauthorized', 'AKV10032: Invalid issuer.'),
@@ -54,10 +56,10 @@ describe('what a vault answers', () => {
       'a firewall',
       restError(403, 'Forbidden', 'Client address is not authorized and caller is not a trusted service.'),
       'denied',
-      /firewall of shop\.vault\.azure\.net; grant/,
+      /firewall of shop\.vault\.azure\.net refused access\. Grant/,
     ],
     [
-      'a vault without public access, which is no disabled version',
+      'a vault without public access',
       restError(403, 'Forbidden', 'Public network access is disabled', 'ForbiddenByConnection'),
       'denied',
       /firewall/,
@@ -69,45 +71,45 @@ describe('what a vault answers', () => {
       /disabled/,
     ],
     [
-      'a disabled version, told in words',
+      'a disabled version, by the text only',
       restError(403, 'Forbidden', 'Operation get is not allowed on a disabled secret.'),
       'withdrawn',
       /disabled/,
     ],
     [
-      'nothing there',
+      'a missing secret',
       restError(404, 'SecretNotFound'),
       'absent',
-      /: az keyvault secret set --vault-name shop --name jwt-access/,
+      /Create it: az keyvault secret set --vault-name shop --name jwt-access/,
     ],
-    ['a deleted name', restError(409, 'Conflict'), 'conflict', /az keyvault secret recover \(or purge\) /],
+    ['a deleted name', restError(409, 'Conflict'), 'conflict', /: az keyvault secret recover \(or purge\) /],
     ['too many calls', restError(429, 'Throttled'), 'unreachable', /429/],
-    ['an error of its own', restError(500, 'InternalServerError'), 'unreachable', /500/],
+    ['an internal error', restError(500, 'InternalServerError'), 'unreachable', /500/],
     [
-      'nothing at all',
+      'no answer',
       restError(undefined, 'REQUEST_SEND_ERROR'),
       'unreachable',
       /REQUEST_SEND_ERROR.*correct its name/,
     ],
-    ['nothing in time', named('AbortError', 'The operation was aborted.'), 'unreachable', /AbortError/],
-    ['what is unknown here', new TypeError('x is not a function'), 'unreachable', /TypeError/],
+    ['no answer in time', named('AbortError', 'The operation was aborted.'), 'unreachable', /AbortError/],
+    ['an unknown error', new TypeError('x is not a function'), 'unreachable', /TypeError/],
   ])('%s', (_what, error, fault, message) => {
     expect(explained(error)).toMatchObject({ fault, message: expect.stringMatching(message) })
   })
 
-  test('no text of others is passed on', () => {
+  test('shows nothing of the text of Azure', () => {
     for (const status of [400, 401, 403, 404, 409, 429, 500, undefined])
-      expect(explained(restError(status, 'Code', 'the secret')).message).not.toMatch(/the secret/)
+      expect(explained(restError(status, 'Code', 'canary')).message).not.toMatch(/canary/)
   })
 
-  test('what is explained already stays so', () => {
+  test('keeps an error that is explained already', () => {
     const error = new SourceError('absent', 'is not there')
 
     expect(explained(error)).toBe(error)
   })
 })
 
-describe('a login that fails', () => {
+describe('a failed login is explained, with what to do', () => {
   const aadsts = 'invalid_client: AADSTS7000215: Invalid client secret provided.'
   const networkError = Object.assign(new Error('network_error: See …'), { errorCode: 'network_error' })
   test.each<[string, Error, SourceFault, RegExp]>([
@@ -117,7 +119,12 @@ describe('a login that fails', () => {
       'denied',
       /AADSTS7000215.*AZURE_CLIENT_SECRET/,
     ],
-    ['the same, of another class', named('AuthenticationRequiredError', aadsts), 'denied', /AADSTS7000215/],
+    [
+      'a wrong client secret, by another error class',
+      named('AuthenticationRequiredError', aadsts),
+      'denied',
+      /AADSTS7000215/,
+    ],
     [
       'a refused managed identity',
       chain(unavailable('ManagedIdentityCredential: Authentication failed.'), ...others),
@@ -125,33 +132,88 @@ describe('a login that fails', () => {
       /grant this server a managed identity/,
     ],
     [
-      'an absent authority',
+      'an unavailable authority',
       named('AuthenticationError', 'endpoints_resolution_error: See …'),
       'unreachable',
-      /no service answers/,
+      /No token service .* answered/,
     ],
     [
-      'IMDS out of reach',
+      'an unavailable IMDS',
       chain(unavailable('Attempted to use the IMDS endpoint, but it is not available.'), ...others),
       'unreachable',
-      /no service answers.*set AZURE_TENANT_ID/,
+      /No token service .* answered.*set AZURE_TENANT_ID/,
     ],
     [
-      'a token service out of reach, told by a cause only',
+      'an unavailable token service, by the cause only',
       chain(unavailable('ManagedIdentityCredential: failed', networkError), ...others),
       'unreachable',
-      /no service answers/,
+      /No token service .* answered/,
     ],
   ])('%s', (_what, error, fault, message) => {
     expect(explained(error)).toMatchObject({ fault, message: expect.stringMatching(message) })
   })
 })
 
-test('where its SDKs are not installed, how to install them', async () => {
-  await expect(connectKeyVault({})).rejects.toMatchObject({
-    fault: 'sdk_missing',
-    message: expect.stringMatching(
-      /npm install --save-prod @azure\/keyvault-secrets@4\.11\.2 @azure\/identity@4\.13\.1$/,
-    ),
+testMissingSdk(keyVault, ['@azure/keyvault-secrets', '@azure/identity'])
+
+/** SDKs with one disabled version of every secret. `asked` gets the addresses of secrets. */
+function sdks(asked: string[] = [], getToken = async () => 'a token') {
+  class SecretClient {
+    url: string
+    credential: { getToken(): Promise<unknown> }
+    constructor(url: string, credential: { getToken(): Promise<unknown> }) {
+      this.url = url
+      this.credential = credential
+    }
+    async *listPropertiesOfSecretVersions(name: string) {
+      asked.push(`${this.url} ${name}`)
+      await this.credential.getToken()
+      yield { version: '1', createdOn: new Date(), enabled: false }
+    }
+  }
+  const DefaultAzureCredential = class {
+    getToken = getToken
+  }
+  return { '@azure/keyvault-secrets': { SecretClient }, '@azure/identity': { DefaultAzureCredential } }
+}
+
+test.each([
+  ['shop/jwt', 'https://shop.vault.azure.net jwt'],
+  ['shop.vault.azure.cn/jwt', 'https://shop.vault.azure.cn jwt'],
+  ['localhost:8443/jwt', 'https://localhost:8443 jwt'],
+])('%s is the secret %s', async (place, address) => {
+  const asked: string[] = []
+  const open = await keyVault.connect(depsWith(sdks(asked)))
+
+  await open(place).list(AbortSignal.timeout(1_000))
+
+  expect(asked).toEqual([address])
+})
+
+test('a login that hangs is given up in time [E5]', async () => {
+  const hangs = sdks([], () => new Promise<never>(() => {}))
+  const waits: number[] = []
+  const delay = async (ms: number) => void waits.push(ms)
+  const open = await keyVault.connect({ ...depsWith(hangs), delay })
+
+  await expect(open('shop/jwt').list(AbortSignal.timeout(1_000))).rejects.toMatchObject({
+    fault: 'unreachable',
+    message: expect.stringMatching(/^No token service/),
   })
+  expect(waits).toEqual([2_500])
+})
+
+test.each([
+  'shop',
+  'shop/',
+  '/jwt',
+  'shop//jwt',
+  'shop/jwt/0123456789abcdef',
+  'shop/jwt_access',
+  'https://shop.vault.azure.net/jwt',
+  'user@shop/jwt',
+])('%s is refused, with an example', async (place) => {
+  const open = await keyVault.connect(depsWith(sdks()))
+
+  expect(() => open(place)).toThrow(wrongReference(keyVault))
 })

@@ -1,11 +1,11 @@
 import { codeOf } from '../../../errors.ts'
 import { SourceError } from '../../source-error.ts'
 
-// What is used of the SDKs, which only those have who use these stores.
+// This project declares what it uses of the SDKs, because they are installed only if somebody uses these stores.
 interface Client {
   send(command: object, options: { abortSignal: AbortSignal }): Promise<unknown>
 }
-/** An SDK of AWS: its client, and the commands that are used of it. */
+/** An SDK of AWS: its client, and the commands that this project uses. */
 export type AwsSdk<ClientName extends string, CommandName extends string> = Record<
   ClientName,
   new (
@@ -14,13 +14,13 @@ export type AwsSdk<ClientName extends string, CommandName extends string> = Reco
 > &
   Record<CommandName, new (input: object) => object>
 
-// Every call is limited and repeated by its caller; the SDK alone would take much longer to notice an outage.
+// Our caller limits and repeats every call. The SDK alone would take much longer to notice an outage.
 export const clientSettings = {
   maxAttempts: 1,
   requestHandler: { connectionTimeout: 2_000, requestTimeout: 3_000, throwOnRequestTimeout: true },
 }
 
-/** All pages of a list. */
+/** Returns the items of all pages of a list. */
 export async function pages<T>(page: (token?: string) => Promise<[T[], string | undefined]>): Promise<T[]> {
   const all: T[] = []
   let token: string | undefined
@@ -32,56 +32,60 @@ export async function pages<T>(page: (token?: string) => Promise<[T[], string | 
   return all
 }
 
-interface Mending {
+interface Remedies {
+  /** The command that creates the secret. */
   create: string
+  /** The permissions to grant. */
   grant: string
 }
 
-/** Sends commands whose errors say how to fix them. */
-export function sender(client: Client, mending: Mending) {
+/** Returns a function that sends commands. Its errors say how to fix them. */
+export function sender(client: Client, remedies: Remedies) {
   return async function send<Answer>(command: object, abortSignal: AbortSignal): Promise<Answer> {
     try {
       return (await client.send(command, { abortSignal })) as Answer
     } catch (error) {
-      throw explainAws(error as Error, mending)
+      throw explainAws(error as Error, remedies)
     }
   }
 }
 
-/** What an error of the SDK means. Told apart by name, as the HTTP status of one cause differs between services. */
-export function explainAws(error: Error, { create, grant }: Mending): SourceError {
+/** Translates an error of the SDK. Goes by its name, because services differ in the HTTP status. Shows nothing of its text. */
+export function explainAws(error: Error, { create, grant }: Remedies): SourceError {
   const { name, message } = error
   if (/^(ResourceNotFoundException|ParameterNotFound)$/.test(name))
-    return new SourceError('absent', `is not in AWS, in this account and region: ${create}`)
+    return new SourceError(
+      'absent',
+      `The secret is not in AWS, in this account and region. Create it: ${create}`,
+    )
   if (name === 'ParameterVersionNotFound')
-    return new SourceError('withdrawn', 'is a version that was deleted meanwhile')
+    return new SourceError('withdrawn', 'The version was deleted in the meantime. Read the secret again.')
   if (name === 'InvalidRequestException' && /delet/.test(message))
     return new SourceError(
       'withdrawn',
-      'is a secret that is marked for deletion: aws secretsmanager restore-secret',
+      'The secret is marked for deletion. Restore it: aws secretsmanager restore-secret',
     )
   if (/AccessDenied|NotAuthorized|DecryptionFailure|EncryptionFailure|KMS|InvalidKeyId/.test(name))
-    return new SourceError('denied', `was refused by AWS (${name}): grant ${grant}`)
-  if (
-    /Credentials|UnrecognizedClient|Signature|ExpiredToken|InvalidClientTokenId|AuthFailure|MissingAuthentication|OptInRequired|RequestExpired/.test(
-      name,
-    )
-  )
+    return new SourceError('denied', `AWS refused access (${name}). Grant ${grant}.`)
+  if (refusedCredentials.test(name))
     return new SourceError(
       'denied',
-      `is in AWS, which does not accept the credentials (${name}): give this server's role the policy to use it, or renew AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY`,
+      `AWS does not accept the credentials (${name}). Give this server's role a policy for the secret, or renew AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.`,
     )
   if (/^Region is missing/.test(message))
-    return new SourceError('malformed', 'is in AWS: set AWS_REGION, such as eu-central-1')
+    return new SourceError('malformed', 'AWS needs a region. Set AWS_REGION, such as eu-central-1.')
   if (/Validation|InvalidParameter|UnsupportedParameter/.test(name))
-    return new SourceError('malformed', `is refused by AWS (${name}): correct the name`)
+    return new SourceError('malformed', `AWS refused the name of the secret (${name}). Correct the name.`)
   if (/InvalidRequest|LimitExceeded|HierarchyTypeMismatch/.test(name))
     return new SourceError(
       'malformed',
-      `is refused by AWS (${name}), whose documentation says what that means`,
+      `AWS refused the request (${name}). Look the error up in the documentation of AWS.`,
     )
   return new SourceError(
     'unreachable',
-    `is in AWS, which does not serve (${codeOf(error) ?? name}); look after it`,
+    `AWS is unavailable (${codeOf(error) ?? name}). Check the network and the state of AWS.`,
   )
 }
+
+const refusedCredentials =
+  /Credentials|UnrecognizedClient|Signature|ExpiredToken|InvalidClientTokenId|AuthFailure|MissingAuthentication|OptInRequired|RequestExpired/

@@ -1,5 +1,5 @@
 import { SourceError } from '../../source-error.ts'
-import { importSdk, type OpenStore, type StoreKind } from '../secret-store.ts'
+import type { OpenStore, StoreDeps, StoreKind } from '../secret-store.ts'
 import { type AwsSdk, clientSettings, pages, sender } from './aws.ts'
 
 interface Parameter {
@@ -14,11 +14,11 @@ export const parameterStore: StoreKind = {
   scheme: 'awsssm',
   field: 'none',
   example: 'ref+awsssm://PATH',
-  connect: connectParameterStore,
+  connect,
 }
 
-/** AWS Systems Manager Parameter Store, parameters of the type SecureString: `a/b` means `/a/b`. */
-export async function connectParameterStore(): Promise<OpenStore> {
+/** AWS Systems Manager Parameter Store, parameters of the type SecureString. `a/b` means `/a/b`. */
+async function connect({ importSdk }: StoreDeps): Promise<OpenStore> {
   const sdk: AwsSdk<
     'SSMClient',
     'GetParameterHistoryCommand' | 'GetParameterCommand' | 'PutParameterCommand'
@@ -32,7 +32,7 @@ export async function connectParameterStore(): Promise<OpenStore> {
       grant: `ssm:GetParameterHistory and ssm:GetParameter on ${Name}, and kms:Decrypt on its key (to rotate: ssm:PutParameter, kms:Encrypt)`,
     })
 
-    // Without it, a new version would be encrypted with the key of the account and not with its own.
+    // A new version is encrypted with the key of the one before. Otherwise AWS takes the account's default key.
     let keyId: string | undefined
 
     return {
@@ -57,7 +57,10 @@ export async function connectParameterStore(): Promise<OpenStore> {
           signal,
         )
         if (Parameter.Type === 'SecureString') return Parameter.Value
-        throw new SourceError('malformed', `is a ${Parameter.Type}; write it as a SecureString`)
+        throw new SourceError(
+          'malformed',
+          `The parameter is a ${Parameter.Type}. Write it as a SecureString.`,
+        )
       },
       async write(Value, signal) {
         const input = { Name, Value, Type: 'SecureString', KeyId: keyId, Overwrite: true }

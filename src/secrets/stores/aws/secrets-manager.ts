@@ -1,5 +1,5 @@
 import { SourceError } from '../../source-error.ts'
-import { importSdk, type OpenStore, type StoredVersion, type StoreKind } from '../secret-store.ts'
+import type { OpenStore, StoreDeps, StoredVersion, StoreKind } from '../secret-store.ts'
 import { type AwsSdk, clientSettings, pages, sender } from './aws.ts'
 
 interface SecretValue {
@@ -8,15 +8,25 @@ interface SecretValue {
   CreatedDate: Date
 }
 
+interface ListedVersion {
+  VersionId: string
+  CreatedDate: Date
+}
+
+interface VersionPage {
+  Versions?: ListedVersion[]
+  NextToken?: string
+}
+
 export const secretsManager: StoreKind = {
   scheme: 'awssecrets',
   field: 'optional',
   example: 'ref+awssecrets://NAME[#/KEY]',
-  connect: connectSecretsManager,
+  connect,
 }
 
 /** AWS Secrets Manager: the name or the ARN of a secret. */
-export async function connectSecretsManager(): Promise<OpenStore> {
+async function connect({ importSdk }: StoreDeps): Promise<OpenStore> {
   const sdk: AwsSdk<
     'SecretsManagerClient',
     'ListSecretVersionIdsCommand' | 'GetSecretValueCommand' | 'PutSecretValueCommand'
@@ -28,9 +38,9 @@ export async function connectSecretsManager(): Promise<OpenStore> {
       create: `aws secretsmanager create-secret --name ${SecretId} --secret-string …`,
       grant: `secretsmanager:ListSecretVersionIds and GetSecretValue on ${SecretId} (to rotate: PutSecretValue)`,
     })
-    // Dates are those of the values: a list has been seen to date versions by when it was made.
     const values = new Map<string, SecretValue>()
-    async function value(VersionId: string, signal: AbortSignal): Promise<SecretValue> {
+
+    async function readOnce(VersionId: string, signal: AbortSignal): Promise<SecretValue> {
       const known = values.get(VersionId)
       if (known) return known
       const found = await send<SecretValue>(new sdk.GetSecretValueCommand({ SecretId, VersionId }), signal)
@@ -38,44 +48,37 @@ export async function connectSecretsManager(): Promise<OpenStore> {
       return found
     }
 
-    async function dated(
-      id: string,
-      listedAt: Date,
-      signal: AbortSignal,
-    ): Promise<StoredVersion | undefined> {
+    // Takes the date from the value, because some lists date versions by the time of the call.
+    async function describe(listed: ListedVersion, signal: AbortSignal): Promise<StoredVersion | undefined> {
+      const id = listed.VersionId
       try {
-        const { CreatedDate } = await value(id, signal)
+        const { CreatedDate } = await readOnce(id, signal)
         return { id, createdAt: CreatedDate.getTime(), state: 'enabled' }
       } catch (error) {
-        // Listed, and without a value: not written yet, or gone meanwhile.
-        if (error instanceof SourceError && error.fault === 'absent') return undefined
-        if (error instanceof SourceError && error.fault === 'denied')
-          return { id, createdAt: listedAt.getTime(), state: 'enabled' }
+        if (!(error instanceof SourceError)) throw error
+        // A listed version without a value is not written yet, or was deleted in the meantime.
+        if (error.fault === 'absent') return undefined
+        if (error.fault === 'denied') return { id, createdAt: listed.CreatedDate.getTime(), state: 'enabled' }
         throw error
       }
     }
 
     return {
       async list(signal) {
-        // Only two versions have a label. Those that lost it count for as long as they are there.
+        // Only two versions have a label. Older ones count as long as AWS keeps them.
         const listed = await pages(async (NextToken) => {
           const input = { SecretId, IncludeDeprecated: true, MaxResults: 100, NextToken }
-          const page = await send<{
-            Versions?: { VersionId: string; CreatedDate: Date }[]
-            NextToken?: string
-          }>(new sdk.ListSecretVersionIdsCommand(input), signal)
+          const page = await send<VersionPage>(new sdk.ListSecretVersionIdsCommand(input), signal)
           return [page.Versions ?? [], page.NextToken]
         })
         for (const id of values.keys())
           if (!listed.some(({ VersionId }) => VersionId === id)) values.delete(id)
-        const versions = await Promise.all(
-          listed.map(({ VersionId, CreatedDate }) => dated(VersionId, CreatedDate, signal)),
-        )
+        const versions = await Promise.all(listed.map((version) => describe(version, signal)))
         return versions.filter((version) => version !== undefined)
       },
       async read(id, signal) {
-        const { SecretString, SecretBinary } = await value(id, signal)
-        if (SecretBinary) throw new SourceError('malformed', 'is binary; write it as a string')
+        const { SecretString, SecretBinary } = await readOnce(id, signal)
+        if (SecretBinary) throw new SourceError('malformed', 'The secret is binary. Write it as a string.')
         return SecretString ?? ''
       },
       async write(SecretString, signal) {

@@ -1,14 +1,14 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { type Delay, limitTime } from '../../../retry.ts'
 import { SourceError } from '../../source-error.ts'
 import {
-  type Environment,
-  importSdk,
   type OpenStore,
+  type StoreDeps,
   type StoredVersion,
   type StoreKind,
+  wrongReference,
 } from '../secret-store.ts'
 
-// What is used of the SDKs, which only those have who use this store.
+// This project declares what it uses of the SDKs, because they are installed only if somebody uses this store.
 interface Credential {
   getToken(...request: unknown[]): Promise<unknown>
 }
@@ -43,15 +43,15 @@ export const keyVault: StoreKind = {
   scheme: 'azurekeyvault',
   field: 'none',
   example: 'ref+azurekeyvault://VAULT/SECRET',
-  connect: ({ env }) => connectKeyVault(env),
+  connect,
 }
 
-/** Azure Key Vault: `VAULT/SECRET`, with a vault's name, its host name or, for others than Azure's own, HOST:PORT. */
-export async function connectKeyVault(env: Environment): Promise<OpenStore> {
+/** Azure Key Vault: `VAULT/SECRET`. VAULT is the name of a vault, its host name, or HOST:PORT. */
+async function connect({ env, clock, delay, importSdk }: StoreDeps): Promise<OpenStore> {
   const install = '@azure/keyvault-secrets@4.11.2 @azure/identity@4.13.1'
   const secrets: SecretsSdk = await importSdk('@azure/keyvault-secrets', install)
   const identity: IdentitySdk = await importSdk('@azure/identity', install)
-  const credential = login(identity, env)
+  const credential = createCredential(identity, env.AZURE_AUTHORITY_HOST, delay)
   const clients = new Map<string, Client>()
 
   function clientOf(host: string): Client {
@@ -63,7 +63,7 @@ export async function connectKeyVault(env: Environment): Promise<OpenStore> {
 
   return (text) => {
     const [, vault = '', secret = ''] = /^([\w.-]+(?::\d+)?)\/([0-9A-Za-z-]+)$/.exec(text) ?? []
-    if (!secret) throw new SourceError('malformed', 'must be like ref+azurekeyvault://VAULT/SECRET')
+    if (!secret) throw wrongReference(keyVault)
     const place = { host: /[.:]/.test(vault) ? vault : `${vault}.vault.azure.net`, secret }
     const client = clientOf(place.host)
     const explained = (error: unknown) => {
@@ -75,7 +75,7 @@ export async function connectKeyVault(env: Environment): Promise<OpenStore> {
         const listed = client.listPropertiesOfSecretVersions(secret, { abortSignal })
         const versions = await collected(listed).catch(explained)
         if (versions.length === 0) throw absent(place)
-        return versions.map((version) => described(version))
+        return versions.map((version) => described(version, clock()))
       },
       async read(version, abortSignal) {
         const { value = '' } = await client.getSecret(secret, { version, abortSignal }).catch(explained)
@@ -88,25 +88,31 @@ export async function connectKeyVault(env: Environment): Promise<OpenStore> {
   }
 }
 
-// Calls are repeated by their caller, who knows how long they may take.
+// Our caller repeats calls, because it knows how long they may take.
 const noRetries = { retryOptions: { maxRetries: 0 } }
 
-// The SDK withholds tokens from hosts that are no vaults of the cloud it got them for.
+// The SDK sends tokens only to vaults of the cloud that gave them. Other hosts need its check turned off.
 const isAzure = (host: string) =>
   /\.vault\.(azure\.net|azure\.cn|usgovcloudapi\.net|microsoftazure\.de)(:\d+)?$/.test(host)
 
-// An authority other than Microsoft's own is unknown to the service that the SDK would ask about it. The signal of a
-// call does not reach a login, which all calls then wait for: one that hangs is left behind.
-function login({ DefaultAzureCredential }: IdentitySdk, { AZURE_AUTHORITY_HOST }: Environment): Credential {
-  const credential = new DefaultAzureCredential({
-    ...noRetries,
-    ...(AZURE_AUTHORITY_HOST && { disableInstanceDiscovery: true }),
-  })
-  const late = async () => {
-    await delay(2_500, undefined, { ref: false })
+// The signal of a call does not reach a login, and all calls wait for the login. So a login that hangs is left behind.
+const loginMs = 2_500
+
+function createCredential(
+  { DefaultAzureCredential }: IdentitySdk,
+  authority: string | undefined,
+  delay: Delay,
+): Credential {
+  // The SDK asks a service of Microsoft about the authority. That service knows only Microsoft's own.
+  const settings = authority ? { ...noRetries, disableInstanceDiscovery: true } : noRetries
+  const credential = new DefaultAzureCredential(settings)
+  const onLate = () => {
     throw noToken()
   }
-  return { getToken: (...request) => Promise.race([credential.getToken(...request), late()]) }
+  return {
+    getToken: (...request) =>
+      limitTime(() => credential.getToken(...request), { ms: loginMs, onLate, delay }),
+  }
 }
 
 async function collected<T>(items: AsyncIterable<T>): Promise<T[]> {
@@ -115,8 +121,8 @@ async function collected<T>(items: AsyncIterable<T>): Promise<T[]> {
   return all
 }
 
-function described({ version, createdOn, enabled, expiresOn, notBefore }: Properties): StoredVersion {
-  const now = Date.now()
+function described(properties: Properties, now: number): StoredVersion {
+  const { version, createdOn, enabled, expiresOn, notBefore } = properties
   const isDue = (notBefore?.getTime() ?? now) <= now && now < (expiresOn?.getTime() ?? Infinity)
   return {
     id: version,
@@ -136,7 +142,7 @@ interface AzureError {
   errors?: unknown[]
 }
 
-/** What an error of the SDKs means; of its text, which is not this project's, nothing is passed on. */
+/** Translates an error of the SDKs. Shows nothing of its text. */
 export function explainAzure(error: unknown, place: AzurePlace): SourceError {
   if (error instanceof SourceError) return error
   const { name = '', message = '', code = name, statusCode, details } = error as AzureError
@@ -145,7 +151,7 @@ export function explainAzure(error: unknown, place: AzurePlace): SourceError {
   if (statusCode === 400)
     return new SourceError(
       'malformed',
-      'was refused by Azure Key Vault; correct its name in the reference, or its value',
+      'Azure Key Vault refused the request. Correct the name of the secret, or its value.',
     )
   if (statusCode === 401) return refusedLogin('')
   if (statusCode === 403) return explainRefusal(reason, message, place)
@@ -153,11 +159,11 @@ export function explainAzure(error: unknown, place: AzurePlace): SourceError {
   if (statusCode === 409)
     return new SourceError(
       'conflict',
-      `is the name of a deleted secret: az keyvault secret recover (or purge) ${options(place)}`,
+      `A deleted secret has this name. Recover or purge it: az keyvault secret recover (or purge) ${options(place)}`,
     )
   return new SourceError(
     'unreachable',
-    `is in Azure Key Vault, which cannot be reached (${statusCode ?? code}); look after ${place.host}, or correct its name`,
+    `Azure Key Vault is unavailable (${statusCode ?? code}). Check ${place.host}, or correct its name.`,
   )
 }
 
@@ -165,7 +171,10 @@ const options = ({ host, secret }: AzurePlace) =>
   `--vault-name ${isAzure(host) ? host.split('.')[0] : '…'} --name ${secret}`
 
 const absent = (place: AzurePlace) =>
-  new SourceError('absent', `is not in Azure Key Vault: az keyvault secret set ${options(place)} --file …`)
+  new SourceError(
+    'absent',
+    `The secret is not in Azure Key Vault. Create it: az keyvault secret set ${options(place)} --file …`,
+  )
 
 function explainRefusal(reason: string, message: string, { host, secret }: AzurePlace): SourceError {
   const firewall =
@@ -173,17 +182,21 @@ function explainRefusal(reason: string, message: string, { host, secret }: Azure
   if (firewall)
     return new SourceError(
       'denied',
-      `was refused by the firewall of ${host}; grant this server's address or network access`,
+      `The firewall of ${host} refused access. Grant access to this server's address or network.`,
     )
   if (/^Secret/.test(reason) || /(a disabled|an expired|not yet valid)/.test(message))
-    return new SourceError('withdrawn', 'is a version that was disabled or expired meanwhile')
+    return new SourceError(
+      'withdrawn',
+      'The version was disabled or expired in the meantime. Read the secret again.',
+    )
   return new SourceError(
     'denied',
-    `was refused by ${host}: grant the role "Key Vault Secrets User" on ${secret} ("Key Vault Secrets Officer", to rotate), and let the vault's firewall admit this server`,
+    `${host} refused access. Grant the role "Key Vault Secrets User" on ${secret} (to rotate, "Key Vault Secrets Officer"), and let the vault's firewall admit this server.`,
   )
 }
 
-// A chain of credentials fails with the errors of all of them; where one found its service out of reach, this may pass.
+// A chain of credentials fails with the errors of all of them. If one of them found its service unavailable, the fault may
+// pass.
 function explainLogin(error: unknown): SourceError {
   const texts = nested(error).map(({ code, errorCode, message }) => `${code} ${errorCode} ${message}`)
   const outage =
@@ -201,11 +214,11 @@ function nested(error: unknown): AzureError[] {
 const noToken = () =>
   new SourceError(
     'unreachable',
-    'is in Azure Key Vault, but no service answers that gives tokens for it; look after the network, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET where there is no managed identity',
+    'No token service for Azure Key Vault answered. Check the network. Without a managed identity, set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET.',
   )
 
 const refusedLogin = (reason: string) =>
   new SourceError(
     'denied',
-    `is in Azure Key Vault, which was given no valid login${reason && ` (${reason})`}; correct AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or grant this server a managed identity`,
+    `Azure refused the login${reason && ` (${reason})`}. Correct AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or grant this server a managed identity.`,
   )

@@ -1,15 +1,16 @@
 import { isUtf8 } from 'node:buffer'
 import { createRequire } from 'node:module'
-import { SourceError, type SourceFault } from '../../source-error.ts'
+import { SourceError } from '../../source-error.ts'
 import {
   type Environment,
-  importSdk,
   type OpenStore,
+  type StoreDeps,
   type StoredVersion,
   type StoreKind,
+  wrongReference,
 } from '../secret-store.ts'
 
-// What is used of the SDK, which only those have who use this store.
+// This project declares what it uses of the SDK, because it is installed only if somebody uses this store.
 interface Payload {
   data: Uint8Array
   dataCrc32c?: unknown
@@ -41,19 +42,19 @@ export const google: StoreKind = {
   scheme: 'gcpsecrets',
   field: 'optional',
   example: 'ref+gcpsecrets://PROJECT/SECRET[#/KEY]',
-  connect: ({ env }) => connectGoogle(env),
+  connect,
 }
 
 /** Google Secret Manager: `PROJECT/SECRET`. */
-export async function connectGoogle(env: Environment): Promise<OpenStore> {
+async function connect({ env, importSdk }: StoreDeps): Promise<OpenStore> {
   const install = '@google-cloud/secret-manager@6.3.0'
   const sdk: Sdk = await importSdk('@google-cloud/secret-manager', install)
-  // By default, the channel tries an absent server again after up to two minutes only.
+  // By default, the channel waits for up to two minutes before it tries an unavailable server again.
   const settings = { 'grpc.max_reconnect_backoff_ms': 1_000, ...(await emulator(env)) }
   let client: Client | undefined
 
-  // Where a client's own methods start its login, one that fails is an unhandled rejection, which ends the process;
-  // and the client never tries another.
+  // Logs in before the first call. Otherwise the call starts the login, and a refused login is an unhandled rejection, which
+  // ends the process. A client never tries a second login.
   async function loggedIn(): Promise<Client> {
     const candidate = client ?? new sdk.SecretManagerServiceClient(settings)
     client = candidate
@@ -68,12 +69,13 @@ export async function connectGoogle(env: Environment): Promise<OpenStore> {
 
   return (text) => {
     const [, project = '', secret = ''] = /^([\w.:-]+)\/([\w-]+)$/.exec(text) ?? []
-    if (!secret) throw new SourceError('malformed', 'must be like ref+gcpsecrets://PROJECT/SECRET[#/KEY]')
+    if (!secret) throw wrongReference(google)
     const parent = `projects/${project}/secrets/${secret}`
 
     async function ask<T>(call: (client: Client, options: object) => Promise<T>): Promise<T> {
       try {
-        // The SDK writes into the options. It knows no signals, and gives up by itself before they come.
+        // The SDK takes no signals. This limit ends a call before the signal would. The options are new ones each time, because
+        // the SDK writes into them.
         return await call(await loggedIn(), { timeout: 2_500, retry: { retryCodes: [] } })
       } catch (error) {
         throw explainGoogle(error, { project, secret })
@@ -99,10 +101,10 @@ export async function connectGoogle(env: Environment): Promise<OpenStore> {
   }
 }
 
-// It lets everybody in and speaks no TLS, so a production server must not be led to one by a stray variable.
+// An emulator lets everybody in and speaks no TLS. A stray variable must not lead a production server to one.
 async function emulator({ NODE_ENV = 'production', SECRET_MANAGER_EMULATOR_HOST }: Environment) {
   if (!SECRET_MANAGER_EMULATOR_HOST || !['development', 'test'].includes(NODE_ENV)) return {}
-  // A dependency of the SDK's, which pnpm and Yarn hide from everything but the SDK. So look from there.
+  // Look from the SDK, because pnpm and Yarn hide its dependencies from everything else.
   const sdkFile = createRequire(import.meta.url).resolve('@google-cloud/secret-manager')
   const { grpc }: Gax = createRequire(sdkFile)('google-gax')
   const [apiEndpoint, port = 443] = SECRET_MANAGER_EMULATOR_HOST.split(':')
@@ -122,8 +124,11 @@ const described = ({ name, createTime, state }: Version): StoredVersion => ({
 
 export function textIn({ data, dataCrc32c }: Payload): string {
   if (dataCrc32c != null && Number(dataCrc32c) !== crc32c(data))
-    throw new SourceError('unreachable', 'was damaged on its way from Google (CRC-32C); it is read again')
-  if (!isUtf8(data)) throw new SourceError('malformed', 'is binary; write it as text in UTF-8')
+    throw new SourceError(
+      'unreachable',
+      'The value was damaged on its way from Google (CRC-32C). Read it again.',
+    )
+  if (!isUtf8(data)) throw new SourceError('malformed', 'The secret is binary. Write it as text in UTF-8.')
   return Buffer.from(data).toString()
 }
 
@@ -137,56 +142,53 @@ export function crc32c(data: Uint8Array): number {
   return ~crc >>> 0
 }
 
-/** What an error of the SDK means; of its text, which is not this project's, nothing is passed on. */
-export function explainGoogle(error: unknown, place: GooglePlace): SourceError {
+/** Translates an error of the SDK. Shows nothing of its text. */
+export function explainGoogle(error: unknown, { project, secret }: GooglePlace): SourceError {
   const { code, name, message = '' } = error as { code?: unknown; name?: string; message?: string }
+  const where = `${secret} --project=${project}`
   if (isLogin(code, message))
     return new SourceError(
       'denied',
-      'is in Google Secret Manager, where credentials are missing or refused: set GOOGLE_APPLICATION_CREDENTIALS, or grant the workload a service account',
+      'Google Secret Manager got no valid credentials. Set GOOGLE_APPLICATION_CREDENTIALS, or grant the workload a service account.',
     )
-  const [fault, text] = explanation(code, message, place)
+  if (code === 3)
+    return new SourceError(
+      'malformed',
+      'Google Secret Manager does not accept the name. Correct PROJECT/SECRET.',
+    )
+  if (code === 5)
+    return new SourceError(
+      'absent',
+      `The secret is not in Google Secret Manager. Create it: gcloud secrets create ${where} --data-file=- --replication-policy=automatic`,
+    )
+  if (code === 7 && /SERVICE_DISABLED|has not been used/.test(message))
+    return new SourceError(
+      'denied',
+      `The API is disabled. Enable it: gcloud services enable secretmanager.googleapis.com --project=${project}`,
+    )
+  if (code === 7)
+    return new SourceError(
+      'denied',
+      `Google refused access. Grant it: gcloud secrets add-iam-policy-binding ${where} --member=… --role=roles/secretmanager.viewer, and roles/secretmanager.secretAccessor (to rotate, also roles/secretmanager.secretVersionAdder)`,
+    )
+  if (code === 9 && /KMS key|cryptoKeys\//.test(message))
+    return new SourceError('denied', `The key of ${secret} in Cloud KMS is disabled. Enable the key.`)
+  if (code === 9)
+    return new SourceError(
+      'withdrawn',
+      'The version was disabled or destroyed in the meantime. Read the secret again.',
+    )
   return new SourceError(
-    fault,
-    text ??
-      `is in Google Secret Manager, which cannot be reached (${code ?? name}); look after it, and after the network`,
+    'unreachable',
+    `Google Secret Manager is unavailable (${code ?? name}). Check the network and the state of Google Cloud.`,
   )
 }
 
-// A login fails with code 16, within a call with whatever code the text of the token service is given, and before any
-// call with an error of no code or of the file system's.
+// A refused login has code 16. Within a call it has any code, and the text of the token service. Before a call it has no
+// code, or a code of the file system.
 function isLogin(code: unknown, message: string): boolean {
   const outage = /^E(AI_AGAIN|CONN|NOTFOUND|TIMEDOUT|HOST|NET)/
   if (typeof code !== 'number') return !outage.test(String(code))
-  return (
-    code === 16 || /invalid_(grant|client|rapt)|unauthorized_client|retrieve an access token/.test(message)
-  )
-}
-
-function explanation(
-  code: unknown,
-  message: string,
-  { project, secret }: GooglePlace,
-): [SourceFault, string?] {
-  const where = `${secret} --project=${project}`
-  if (code === 3) return ['malformed', 'is no name Google Secret Manager accepts; correct PROJECT/SECRET']
-  if (code === 5)
-    return [
-      'absent',
-      `is not in Google Secret Manager: gcloud secrets create ${where} --data-file=- --replication-policy=automatic`,
-    ]
-  if (code === 7 && /SERVICE_DISABLED|has not been used/.test(message))
-    return [
-      'denied',
-      `was refused by Google: gcloud services enable secretmanager.googleapis.com --project=${project}`,
-    ]
-  if (code === 7)
-    return [
-      'denied',
-      `was refused by Google: gcloud secrets add-iam-policy-binding ${where} --member=… --role=roles/secretmanager.viewer, and roles/secretmanager.secretAccessor (roles/secretmanager.secretVersionAdder too, to rotate)`,
-    ]
-  if (code === 9 && /KMS key|cryptoKeys\//.test(message))
-    return ['denied', `was refused by Google: enable the key in Cloud KMS that ${secret} is encrypted with`]
-  if (code === 9) return ['withdrawn', 'is a version that was disabled or destroyed meanwhile']
-  return ['unreachable']
+  const refusal = /invalid_(grant|client|rapt)|unauthorized_client|retrieve an access token/
+  return code === 16 || refusal.test(message)
 }

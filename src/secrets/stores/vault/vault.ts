@@ -1,56 +1,42 @@
-import { readFileSync } from 'node:fs'
-import { Agent, fetch } from 'undici'
 import { z } from 'zod'
-import { codeOf } from '../../../errors.ts'
 import { SourceError } from '../../source-error.ts'
-import type { Environment, OpenStore, SecretStore, StoreKind } from '../secret-store.ts'
+import {
+  type OpenStore,
+  type SecretStore,
+  type StoreDeps,
+  type StoredVersion,
+  type StoreKind,
+  wrongReference,
+} from '../secret-store.ts'
+import { createVaultCall, type VaultAnswer, type VaultRequest } from './vault-call.ts'
 import { createVaultLogin } from './vault-login.ts'
 
-/** What Vault answered; of a body that is no JSON object nothing. */
-export interface VaultAnswer {
-  status: number
-  body: VaultBody
-}
-
-const vaultBody = z.object({
-  errors: z.array(z.string()).optional(),
-  auth: z.object({ client_token: z.string(), lease_duration: z.number(), renewable: z.boolean() }).nullish(),
-  data: z.record(z.string(), z.unknown()).nullish(),
+const listedVersion = z.object({
+  created_time: z.string(),
+  deletion_time: z.string(),
+  destroyed: z.boolean(),
 })
-export type VaultBody = z.output<typeof vaultBody>
+const metadata = z.object({ versions: z.record(z.string(), listedVersion).nullish() })
+const content = z.object({ data: z.record(z.string(), z.unknown()) })
 
-const metadata = z.object({
-  versions: z
-    .record(
-      z.string(),
-      z.object({ created_time: z.string(), deletion_time: z.string(), destroyed: z.boolean() }),
-    )
-    .nullish(),
-})
-const version = z.object({ data: z.record(z.string(), z.unknown()) })
-
-export interface VaultRequest {
-  method: 'GET' | 'POST'
+interface Place {
+  mount: string
   path: string
-  body?: unknown
-  token?: string
-  signal: AbortSignal
 }
-
-export type CallVault = (request: VaultRequest) => Promise<VaultAnswer>
 
 export const vault: StoreKind = {
   scheme: 'vault',
   field: 'required',
   example: 'ref+vault://MOUNT/PATH#/FIELD',
-  connect: ({ env, clock }) => connectVault(env, clock),
+  connect,
 }
 
 /** HashiCorp Vault and OpenBao, secrets engine KV version 2: `MOUNT/PATH`. */
-export async function connectVault(env: Environment, clock: () => number): Promise<OpenStore> {
-  const call = createCall(env)
-  const login = createVaultLogin(env, call, clock)
+async function connect({ env, clock }: StoreDeps): Promise<OpenStore> {
+  const call = createVaultCall(env)
+  const login = createVaultLogin({ env, call, clock })
 
+  // A token may end before its time. A new login helps then, once.
   async function ask(request: VaultRequest): Promise<VaultAnswer> {
     const token = await login.token(request.signal)
     const answer = await call({ ...request, token })
@@ -58,58 +44,31 @@ export async function connectVault(env: Environment, clock: () => number): Promi
     return call({ ...request, token: await login.token(request.signal) })
   }
 
-  function open(place: string): SecretStore {
-    const [mount = '', ...parts] = place.split('/')
-    const path = parts.join('/')
-    // Dots would lead out of the mount.
-    if (parts.length === 0 || [mount, ...parts].some((part) => /^\.{0,2}$/.test(part)))
-      throw new SourceError('malformed', 'must be like ref+vault://MOUNT/PATH#/FIELD')
-    const url = (kind: 'data' | 'metadata') => [mount, kind, ...parts].map(encodeURIComponent).join('/')
-
-    function demand<Data>({ status, body }: VaultAnswer, shape: z.ZodType<Data>): Data {
-      const data = shape.safeParse(body.data)
-      if (status < 300 && data.success) return data.data
-      if (status === 403)
-        throw new SourceError(
-          'denied',
-          `was refused by Vault: its policy must grant read on ${mount}/metadata/${path} and ${mount}/data/${path} (update too, to rotate), and its token must be a live one`,
-        )
-      if (status === 404 && body.data)
-        throw new SourceError('withdrawn', 'is a version that was deleted meanwhile')
-      if (status === 404)
-        throw new SourceError(
-          'absent',
-          `is not in Vault: bao kv put -mount=${mount} ${path} FIELD=…, on an engine of KV version 2`,
-        )
-      if (body.errors?.some((error) => /check-and-set/.test(error)))
-        throw new SourceError('conflict', 'was written by somebody else meanwhile; look, and run it again')
-      const what =
-        status < 300 ? 'is no secret of an engine of KV version 2' : `was refused by Vault with ${status}`
-      throw new SourceError('malformed', `${what}; correct the reference, or look into Vault's audit log`)
-    }
-
-    // The newest by number, which after a change of clocks need not be the newest by date.
-    let current = 0
+  function open(text: string): SecretStore {
+    const place = parsePlace(text)
+    const url = (kind: 'data' | 'metadata') =>
+      [place.mount, kind, ...place.path.split('/')].map(encodeURIComponent).join('/')
+    // The newest version by number. After the clock was changed, it is not always the newest by date.
+    let newest = 0
 
     return {
       async list(signal) {
         const answer = await ask({ method: 'GET', path: url('metadata'), signal })
-        const versions = demand(answer, metadata).versions ?? {}
-        current = Math.max(0, ...Object.keys(versions).map(Number))
+        const versions = dataIn(answer, metadata, place).versions ?? {}
+        newest = Math.max(0, ...Object.keys(versions).map(Number))
         return Object.entries(versions).map(([id, version]) => ({
           id,
           createdAt: Date.parse(version.created_time),
-          state: version.destroyed ? 'destroyed' : isPast(version.deletion_time) ? 'disabled' : 'enabled',
+          state: stateOf(version, clock()),
         }))
       },
       async read(id, signal) {
-        const path = `${url('data')}?version=${id}`
-        const { data } = demand(await ask({ method: 'GET', path, signal }), version)
-        return JSON.stringify(data)
+        const answer = await ask({ method: 'GET', path: `${url('data')}?version=${id}`, signal })
+        return JSON.stringify(dataIn(answer, content, place).data)
       },
       async write(value, signal) {
-        const body = { data: JSON.parse(value), options: { cas: current } }
-        demand(await ask({ method: 'POST', path: url('data'), body, signal }), z.object())
+        const body = { data: JSON.parse(value), options: { cas: newest } }
+        dataIn(await ask({ method: 'POST', path: url('data'), body, signal }), z.object(), place)
       },
     }
   }
@@ -117,74 +76,49 @@ export async function connectVault(env: Environment, clock: () => number): Promi
   return Object.assign(open, { retryLogin: login.retry })
 }
 
-// Versions can be given an end in advance: until then, they are good.
-const isPast = (time: string) => time !== '' && Date.parse(time) <= Date.now()
-
-function createCall({ VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT }: Environment): CallVault {
-  if (!VAULT_ADDR)
-    throw new SourceError('malformed', 'is in Vault: set VAULT_ADDR, https://vault.example.com:8200')
-  const dispatcher = new Agent(VAULT_CACERT ? { connect: { ca: readCertificates(VAULT_CACERT) } } : {})
-
-  return async function call({ method, path, body, token, signal }) {
-    const headers: Record<string, string> = { 'X-Vault-Request': 'true' }
-    if (token) headers['X-Vault-Token'] = token
-    if (VAULT_NAMESPACE) headers['X-Vault-Namespace'] = VAULT_NAMESPACE
-    const init = { method, headers, signal, dispatcher, redirect: 'manual' as const }
-    const answer = await fetch(`${VAULT_ADDR.replace(/\/$/, '')}/v1/${path}`, {
-      ...init,
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-    })
-      .then(async (response) => ({ status: response.status, body: asJson(await response.text()) }))
-      .catch((error: Error) => {
-        const cause = (error.cause ?? error) as Error
-        const code = codeOf(cause) ?? cause.name
-        throw new SourceError(
-          'unreachable',
-          `is in Vault, which cannot be reached (${code}); ${remedy(code)}`,
-        )
-      })
-    if (answer.body?.errors?.some((error) => /sealed/.test(error)))
-      throw new SourceError('sealed', 'is in Vault, which is sealed: bao operator unseal')
-    if (answer.status >= 500 || answer.status === 429)
-      throw new SourceError('unreachable', `is in Vault, which answers ${answer.status}; look after it`)
-    if (answer.status >= 300 && answer.status < 400)
-      throw new SourceError(
-        'unreachable',
-        `is in Vault, where VAULT_ADDR answers ${answer.status}; set it to the active node`,
-      )
-    // Of a proxy in front of it, or of another server altogether.
-    if (!answer.body)
-      throw new SourceError(
-        'unreachable',
-        `is in Vault, but VAULT_ADDR answers ${answer.status} without JSON; correct it, or look after what answers there`,
-      )
-    return { status: answer.status, body: answer.body }
-  }
+function parsePlace(text: string): Place {
+  const [mount = '', ...path] = text.split('/')
+  // Dots would lead out of the mount.
+  if (path.length > 0 && ![mount, ...path].some((part) => /^\.{0,2}$/.test(part)))
+    return { mount, path: path.join('/') }
+  throw wrongReference(vault)
 }
 
-function remedy(code: string): string {
-  if (/ALTNAME/.test(code)) return 'correct VAULT_ADDR: the certificate there is for another name'
-  if (/EXPIRED|NOT_YET/.test(code)) return 'renew its certificate'
-  if (/CERT|ISSUER|SIGN/.test(code))
-    return 'set VAULT_CACERT to the file of the authority that signed its certificate'
-  return 'look after it, or correct VAULT_ADDR'
+// A version may have a date of deletion in the future. It is good until then.
+function stateOf(version: z.output<typeof listedVersion>, now: number): StoredVersion['state'] {
+  if (version.destroyed) return 'destroyed'
+  const isDeleted = version.deletion_time !== '' && Date.parse(version.deletion_time) <= now
+  return isDeleted ? 'disabled' : 'enabled'
 }
 
-function readCertificates(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
+function dataIn<Data>({ status, body }: VaultAnswer, shape: z.ZodType<Data>, place: Place): Data {
+  const data = shape.safeParse(body.data)
+  if (status < 300 && data.success) return data.data
+  const { mount, path } = place
+  if (status < 300)
     throw new SourceError(
       'malformed',
-      `is in Vault, but VAULT_CACERT cannot be read (${codeOf(error)}); correct it`,
+      'The path is not a secret of an engine of KV version 2. Correct the reference.',
     )
-  }
-}
-
-function asJson(text: string): VaultBody | undefined {
-  try {
-    return vaultBody.safeParse(JSON.parse(text || '{}')).data
-  } catch {
-    return undefined
-  }
+  if (status === 403)
+    throw new SourceError(
+      'denied',
+      `Vault refused access. Grant the token's policy read on ${mount}/metadata/${path} and ${mount}/data/${path} (to rotate, also update), or renew the token.`,
+    )
+  if (status === 404 && body.data)
+    throw new SourceError('withdrawn', 'The version was deleted in the meantime. Read the secret again.')
+  if (status === 404)
+    throw new SourceError(
+      'absent',
+      `The secret is not in Vault. Create it, on an engine of KV version 2: bao kv put -mount=${mount} ${path} FIELD=…`,
+    )
+  if (body.errors?.some((error) => /check-and-set/.test(error)))
+    throw new SourceError(
+      'conflict',
+      'Another process wrote a new version in the meantime. Check that version before you try again.',
+    )
+  throw new SourceError(
+    'malformed',
+    `Vault refused the request (${status}). Correct the reference, or look into Vault's audit log.`,
+  )
 }
