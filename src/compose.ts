@@ -1,7 +1,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import type { RequestListener } from 'node:http'
 import type { Logger } from 'pino'
-import { createApp } from './app.ts'
+import { coreRoutes, createApp } from './app.ts'
 import { createAccessTokens } from './auth/access-token.ts'
 import { createChangePassword } from './auth/change-password.ts'
 import { createDeviceTokens } from './auth/device-token.ts'
@@ -16,15 +16,13 @@ import { createRegister } from './auth/register.ts'
 import { createThrottle } from './auth/throttle.ts'
 import type { Config } from './config/config.ts'
 import { ownOriginRule } from './config/origins.ts'
-import { createAuthHandlers } from './http/auth-routes.ts'
-import { createBearer } from './http/bearer.ts'
-import { demoPage } from './http/demo.ts'
-import { createDemoLesson } from './http/demo-lesson.ts'
-import { createOpenapi } from './http/docs.ts'
-import { readiness } from './http/health.ts'
+import type { Core } from './features/feature.ts'
+import { features, problems } from './features.ts'
+import { withBoundedPipelining, withParsableTarget } from './http/connections.ts'
+import { createRefusalLog } from './http/cross-site.ts'
 import { createMetrics } from './http/metrics.ts'
 import { requestLog } from './http/request-log.ts'
-import { withBoundedPipelining, withParsableTarget } from './http/rules.ts'
+import { type BoundRoute, bind } from './http/route.ts'
 import { createTokenCookie } from './http/token-cookie.ts'
 import { createKeys, type KeyEvent } from './secrets/live-keys.ts'
 import { createAttemptStore } from './store/attempts.ts'
@@ -140,55 +138,64 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     const grants = createGrants({ accessTokens, refreshTokens, deviceTokens })
     const newSessionFor = createNewSessions({ refreshTokens, randomId: newSessionId })
     const secure = config.http.secureCookies
-    const refreshCookie = createTokenCookie('refresh_token', { secure, publicUrl })
-    const deviceCookie = createTokenCookie('device', { secure, publicUrl })
+    const cookies = {
+      refresh: createTokenCookie('refresh_token', { secure, publicUrl }),
+      device: createTokenCookie('device', { secure, publicUrl }),
+    }
+    const isOwnOrigin = ownOriginRule(publicUrl, config.http.localNetwork)
+    const { corsOrigins } = config.http
+    const checks = {
+      isAllowedOrigin: (origin: string) => isOwnOrigin(origin) || corsOrigins.includes(origin),
+      logRefusedOrigin: createRefusalLog(clock),
+      accessTokens,
+      refreshTokens,
+      sessions,
+      cookies,
+    }
     const stores = { users, sessions, audit }
     const tokens = { accessTokens, refreshTokens, deviceTokens }
     const deps = { ...stores, ...tokens, passwords, throttle, ...grants, newSessionFor }
-    const routes = createApp({
+    const forFeatures: Core = {
+      ...checks,
+      config,
       publicUrl,
-      isOwnOrigin: ownOriginRule(publicUrl, config.http.localNetwork),
-      corsOrigins: config.http.corsOrigins,
-      demoPage: config.http.demo ? demoPage(refreshCookie, { lesson: config.development }) : undefined,
-      demoLesson: config.development
-        ? createDemoLesson({
-            refreshCookie,
-            refreshTokens,
-            sessions,
-            graceSeconds: config.sessions.graceSeconds,
-            randomId: randomUUID,
-          })
-        : undefined,
-      docs: config.http.docs,
-      hstsIncludeSubdomains: config.http.hstsIncludeSubdomains,
-      trustProxy: config.http.trustProxy,
-      warnOfUnknownProxy: config.http.warnOfUnknownProxy,
-      clock,
-      requestLog: requestLog(log, { draining: () => draining }),
+      database,
+      users,
+      audit,
+      problems,
+      routes: () => routes.map(({ route }) => route),
+    }
+    const core = bind(coreRoutes, {
+      ...checks,
+      metrics,
       publicKeys: keys.publicKeys,
-      measure: metrics.observe,
-      draining: () => draining,
-      readiness: readiness({
+      register: createRegister(deps),
+      login: createLogin(deps),
+      refresh: createRefresh(deps),
+      logout: createLogout(deps),
+      changePassword: createChangePassword(deps),
+      ready: {
         database: () => databaseState(database),
         clock: compareClocks,
         keys: keys.status,
         draining: () => draining,
-      }),
-      openapi: createOpenapi({ publicUrl, cookieName: refreshCookie.name }),
-      bearer: createBearer(deps),
-      auth: createAuthHandlers({
-        ...deps,
-        metrics,
-        refreshCookie,
-        deviceCookie,
-        register: createRegister(deps),
-        login: createLogin(deps),
-        refresh: createRefresh(deps),
-        logout: createLogout(deps),
-        changePassword: createChangePassword(deps),
-      }),
+      },
     })
-    return withBoundedPipelining(withParsableTarget(routes))
+    const routes: readonly BoundRoute[] = [...core, ...features.flatMap(({ open }) => open(forFeatures))]
+
+    const server = createApp({
+      publicUrl,
+      corsOrigins,
+      hstsIncludeSubdomains: config.http.hstsIncludeSubdomains,
+      trustProxy: config.http.trustProxy,
+      warnOfUnknownProxy: config.http.warnOfUnknownProxy,
+      requestLog: requestLog(log, { draining: () => draining }),
+      measure: metrics.observe,
+      draining: () => draining,
+      routes,
+      problems,
+    })
+    return withBoundedPipelining(withParsableTarget(server))
   }
 
   return {

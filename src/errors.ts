@@ -1,5 +1,5 @@
-/** The closed set of error codes that clients see. `http/problem.ts` says what each means. */
-export type ErrorCode =
+/** The error codes of the core that clients see. `http/problem.ts` says what each means. */
+export type CoreCode =
   | 'invalid_json'
   | 'invalid_request'
   | 'password_rejected'
@@ -22,6 +22,13 @@ export type ErrorCode =
   | 'overloaded'
   | 'unavailable'
   | 'internal_error'
+
+/** The error codes of features. Each feature adds its own: `declare module '../../errors.ts'`. */
+// biome-ignore lint/suspicious/noEmptyInterface: features extend it
+export interface FeatureCodes {}
+
+/** The closed set of error codes that clients see. */
+export type ErrorCode = CoreCode | keyof FeatureCodes
 
 /** One fault of a request: `path` names the member (`''`: the whole body), `message` the rule. Neither echoes input. */
 export interface FieldError {

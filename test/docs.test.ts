@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from '@jest/globals'
-import { openapiDocument } from '../src/http/openapi.ts'
+import { nameOf, routes } from './support/routes.ts'
 
 describe('README.md', () => {
   const readme = () => readFileSync('README.md', 'utf8')
@@ -10,14 +10,11 @@ describe('README.md', () => {
   })
 
   test('names every route in its table, but for the files of the page /docs', () => {
-    const { paths = {} } = openapiDocument({ publicUrl: '', cookieName: '' })
-    const routes = Object.entries(paths).flatMap(([path, item]) =>
-      Object.keys(item).map((method) => `${method.toUpperCase()} ${path.replace('{id}', ':id')}`),
-    )
+    const documented = routes.filter(({ hidden, path }) => !hidden && path !== '/docs/:file')
     const rows = readme().match(/^\| `[A-Z]+ \/.*$/gm) ?? []
 
     const named = rows.flatMap((row) => row.match(/(?<=`)[A-Z]+ \/[^`]*/g))
 
-    expect(named.sort()).toEqual(routes.filter((route) => route !== 'GET /docs/{file}').sort())
+    expect(named.sort()).toEqual(documented.map(nameOf).sort())
   })
 })

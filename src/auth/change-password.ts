@@ -63,3 +63,5 @@ export function createChangePassword(deps: {
     throw new AuthError('wrong_password')
   }
 }
+
+export type ChangePassword = ReturnType<typeof createChangePassword>

@@ -81,3 +81,5 @@ export function createLogin(deps: {
     if (hashed) await ifPossible(users.rehash(account.userId, account.passwordHash, hashed))
   }
 }
+
+export type Login = ReturnType<typeof createLogin>

@@ -13,3 +13,5 @@ export function createLogout(deps: { refreshTokens: RefreshTokens; sessions: Ses
     if (claims) await deps.sessions.end(claims.sessionId, claims.userId, 'logout', from)
   }
 }
+
+export type Logout = ReturnType<typeof createLogout>

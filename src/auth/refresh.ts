@@ -32,3 +32,5 @@ export function createRefresh(deps: { sessions: SessionStore; prepareGrant: Gran
     return ended ? { kind: 'refresh_token_reused', sessionId, userId } : { kind: 'session_ended' }
   }
 }
+
+export type Refresh = ReturnType<typeof createRefresh>

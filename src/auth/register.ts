@@ -34,3 +34,5 @@ export function createRegister(deps: {
     return grant(started)
   }
 }
+
+export type Register = ReturnType<typeof createRegister>

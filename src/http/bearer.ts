@@ -1,8 +1,8 @@
-import type { Request, RequestHandler } from 'express'
-import type { AccessClaims, AccessTokens } from '../auth/access-token.ts'
+import type { Request } from 'express'
+import type { AccessClaims } from '../auth/access-token.ts'
 import { AuthError } from '../errors.ts'
-import type { SessionStore } from '../store/sessions.ts'
 import type { User } from '../store/users.ts'
+import type { Check } from './route.ts'
 
 declare global {
   namespace Express {
@@ -13,35 +13,41 @@ declare global {
   }
 }
 
-/** The two strengths of protection for routes that need a logged-in user (RFC 6750). */
-export function createBearer(deps: { accessTokens: AccessTokens; sessions: SessionStore }) {
-  /** A valid access token: no database. After a logout it is good until it expires. */
-  const requireAccessToken: RequestHandler = async (req, _res, next) => {
-    req.access = await deps.accessTokens.verify(bearerToken(req))
-    next()
-  }
+/** Checks the access token, without the database (RFC 6750). After a logout it is good until it expires. */
+export const accessToken = {
+  problems: ['access_token_missing', 'access_token_invalid', 'access_token_expired', 'unavailable'],
+  credentials: 'accessToken',
+  handler:
+    ({ accessTokens }) =>
+    async (req, _res, next) => {
+      req.access = await accessTokens.verify(bearerToken(req))
+      next()
+    },
+} satisfies Check
 
-  /** After requireAccessToken: its session is live, and so are the account and its rights as of now. */
-  const requireLiveSession: RequestHandler = async (req, _res, next) => {
-    const { sessionId, userId } = accessOf(req)
-    const found = await deps.sessions.find(sessionId, userId)
-    if (!found) throw new AuthError('session_ended')
-    req.user = found.user
-    next()
-  }
+/** After `accessToken`: checks that its session is live, and reads the account as it is now. */
+export const liveSession = {
+  problems: ['session_ended', 'unavailable'],
+  handler:
+    ({ sessions }) =>
+    async (req, _res, next) => {
+      const { sessionId, userId } = accessOf(req)
+      const found = await sessions.find(sessionId, userId)
+      if (!found) throw new AuthError('session_ended')
+      req.user = found.user
+      next()
+    },
+} satisfies Check
 
-  return { requireAccessToken, requireLiveSession }
-}
-
-/** Who a request acts for, on a route behind requireAccessToken. */
+/** Returns the claims of the access token, on a route with the check `accessToken`. */
 export function accessOf(req: Request): AccessClaims {
-  if (!req.access) throw new Error('this route is not behind requireAccessToken')
+  if (!req.access) throw new Error('this route lacks the check accessToken')
   return req.access
 }
 
-/** The user of a request, on a route behind requireLiveSession. */
+/** Returns the user of the session, on a route with the check `liveSession`. */
 export function userOf(req: Request): User {
-  if (!req.user) throw new Error('this route is not behind requireLiveSession')
+  if (!req.user) throw new Error('this route lacks the check liveSession')
   return req.user
 }
 

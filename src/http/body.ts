@@ -1,8 +1,10 @@
 import contentType from 'content-type'
-import type { Request, RequestHandler } from 'express'
+import type { Request } from 'express'
 import { visit } from 'jsonc-parser'
+import rawBody from 'raw-body'
 import { z } from 'zod'
 import { AuthError, type FieldError } from '../errors.ts'
+import type { Check } from './route.ts'
 
 export const maxBodyBytes = 8192
 const maxDepth = 32
@@ -17,8 +19,9 @@ const maxEmailLength = 254 // RFC 5321, erratum 1690
 /** What browsers accept in `<input type="email">` (HTML, 4.10.5.1.5). Takes linear time. */
 const emailPattern = z.regexes.html5Email
 
-// ASCII is asked for before the case is changed: other scripts have letters whose lower case is an ASCII one.
-const email = text
+// Checks for ASCII before it changes the case. Other scripts have letters whose lower case is an ASCII letter.
+/** An e-mail address, trimmed and in lower case. */
+export const email = text
   .refine((value) => /^[\0-\x7f]*$/.test(value), 'must be an e-mail address in ASCII')
   .transform((value) => value.trim().toLowerCase())
   .pipe(
@@ -28,59 +31,51 @@ const email = text
   )
   .meta({ format: 'email', pattern: emailPattern.source, maxLength: maxEmailLength }) // for OpenAPI, as all `meta` here
 
-const password = text.meta({ format: 'password' })
+/** A password. Its rules are checked where it is hashed. */
+export const password = text.meta({ format: 'password' })
 
-export const credentialsBody = z.strictObject({ email, password }).meta({ id: 'Credentials' })
-export const passwordChangeBody = z
-  .strictObject({ currentPassword: password, newPassword: password })
-  .meta({ id: 'PasswordChange' })
-export const emptyBody = z.strictObject({})
+/** Reads, parses and validates a JSON body. Handlers get the result from `bodyOf`. */
+export const jsonBody = (schema: z.ZodType) =>
+  ({
+    problems: ['payload_too_large', 'unsupported_media_type', 'invalid_json', 'invalid_request'],
+    body: schema,
+    handler: () => async (req, _res, next) => {
+      const bytes = await takeBytes(req)
+      req.body = validate(bytes.length > 0 ? parseJson(req, bytes) : undefined, schema)
+      next()
+    },
+  }) satisfies Check
 
-/**
- * Reads, parses and validates the body; handlers find the result in `req.body`, typed by `bodyOf`. Routes without a
- * body take `emptyBody`: none, or `{}`.
- */
-export function readBody(schema: z.ZodType): RequestHandler {
-  return async (req, _res, next) => {
-    const bytes = await takeBytes(req)
-    // Some clients declare a type or an encoding without sending a body. There is nothing to judge then.
-    if (bytes.length > 0) requireJson(req)
-    const value = bytes.length > 0 ? parseJson(bytes) : schema === emptyBody ? {} : undefined
-    if (value === undefined)
-      throw new AuthError('invalid_request', { errors: [{ path: '', message: 'a JSON body is required' }] })
-    const result = schema.safeParse(value)
-    if (!result.success) throw new AuthError('invalid_request', { errors: fieldErrors(result.error) })
-    req.body = result.data
-    next()
-  }
+const emptyBody = z.strictObject({})
+/** Accepts no body, or `{}`. */
+export const noBody = { ...jsonBody(emptyBody.default({})), body: emptyBody } satisfies Check
+
+function validate(value: unknown, schema: z.ZodType): unknown {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const errors =
+    value === undefined ? [{ path: '', message: 'a JSON body is required' }] : fieldErrors(result.error)
+  throw new AuthError('invalid_request', { errors })
 }
 
-// Answers as soon as it is too much, where body-parser would first take all of it.
 async function takeBytes(req: Request): Promise<Buffer> {
-  const chunks: Buffer[] = []
-  let length = 0
-  if (Number(req.headers['content-length']) > maxBodyBytes) throw new AuthError('payload_too_large')
   try {
-    for await (const chunk of req.iterator({ destroyOnReturn: false })) {
-      length += chunk.length
-      if (length > maxBodyBytes) throw new AuthError('payload_too_large')
-      chunks.push(chunk)
-    }
+    return await rawBody(req, { length: req.headers['content-length'] ?? null, limit: maxBodyBytes })
   } catch (error) {
-    if (error instanceof AuthError) throw error
-    throw new AuthError('invalid_json', { cause: error }) // The client has gone in the middle of it.
+    const tooLarge = (error as rawBody.RawBodyError).type === 'entity.too.large'
+    // Otherwise the client closed the connection before it sent everything.
+    throw new AuthError(tooLarge ? 'payload_too_large' : 'invalid_json', { cause: error })
   }
-  return Buffer.concat(chunks)
 }
 
-/** The body that `readBody(schema)` validated. */
+/** Returns the body that the check `jsonBody(schema)` validated. */
 export function bodyOf<T extends z.ZodType>(req: Request, _schema: T): z.output<T> {
   return req.body
 }
 
 function requireJson(req: Request): void {
   if (req.headers['content-encoding'] !== undefined) throw new AuthError('unsupported_media_type')
-  // Pages of other sites can send a body without a type: an untyped Blob. So a missing type is refused too.
+  // Refuse a missing type too: pages of other sites can send an untyped Blob without a preflight.
   const declared = req.headers['content-type'] ?? ''
   let parsed: ReturnType<typeof contentType.parse>
   try {
@@ -93,8 +88,9 @@ function requireJson(req: Request): void {
     throw new AuthError('unsupported_media_type')
 }
 
-// JSON.parse takes the last of two members of one name where another parser takes the first, so doubles are refused.
-function parseJson(bytes: Buffer): unknown {
+// Refuses a name that an object has twice. JSON.parse takes the last of the two, and other parsers take the first.
+function parseJson(req: Request, bytes: Buffer): unknown {
+  requireJson(req)
   try {
     const source = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
     refuseDeepOrDouble(source)

@@ -21,3 +21,19 @@ export const readAddress: RequestHandler = (req, _res, next) => {
   req.address = farthestFirst.map(plainAddress).find((address) => address !== undefined)
   next()
 }
+
+/** Warns once if requests come through a proxy that the server does not know. To the limits, all clients behind it are one. */
+export function warnOfUnknownProxy(): RequestHandler {
+  let warned = false
+  return ({ headers, log }, _res, next) => {
+    const forwarded = headers['x-forwarded-for'] ?? headers.forwarded
+    if (forwarded !== undefined && !warned) {
+      warned = true
+      log.warn(
+        { event: 'unknown_proxy' },
+        'A request came through a proxy, and TRUST_PROXY is not set. So the limits see one client instead of many. Set TRUST_PROXY to the number of proxies. If a client wrote the header, make the proxy drop it.',
+      )
+    }
+    next()
+  }
+}

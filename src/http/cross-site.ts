@@ -1,30 +1,35 @@
-import type { Request, RequestHandler } from 'express'
+import type { Request } from 'express'
 import { AuthError } from '../errors.ts'
+import type { Check } from './route.ts'
 
 /**
- * Refuses unsafe requests that a browser makes for a page of another site, or of an origin that is not allowed.
- * Requests without both headers do not come from a browser.
- * @param isAllowed whether an origin is the server's own or one of CORS_ORIGINS, compared whole
- * @param clock milliseconds, for the rate of log lines
+ * Refuses requests that a browser sends for a page of another site, or of an origin that is not allowed. An origin is
+ * allowed if it is the server's own or one of CORS_ORIGINS. Requests without both headers do not come from a browser.
  */
-export function refuseCrossSite(isAllowed: (origin: string) => boolean, clock: () => number): RequestHandler {
-  const log = createRefusalLog(clock)
-  return (req, _res, next) => {
-    const { origin } = req.headers
-    const crossSite = req.headers['sec-fetch-site'] === 'cross-site'
-    if (crossSite || (origin !== undefined && !isAllowed(origin))) {
-      log(req)
-      throw new AuthError('cross_site_request')
-    }
-    next()
-  }
-}
+export const sameSite = {
+  problems: ['cross_site_request'],
+  handler:
+    ({ isAllowedOrigin, logRefusedOrigin }) =>
+    (req, _res, next) => {
+      const { origin } = req.headers
+      const crossSite = req.headers['sec-fetch-site'] === 'cross-site'
+      if (crossSite || (origin !== undefined && !isAllowedOrigin(origin))) {
+        logRefusedOrigin(req)
+        throw new AuthError('cross_site_request')
+      }
+      next()
+    },
+} satisfies Check
 
 const logEveryMs = 10_000
 const maxLoggedOrigin = 200
 
-// A wrong CORS_ORIGINS has to be found. But a stranger must not be able to fill the log or to write into a terminal.
-function createRefusalLog(clock: () => number) {
+/**
+ * Logs refused origins, at most one line in ten seconds. An operator must be able to find a mistake in CORS_ORIGINS. But
+ * strangers must not be able to fill the log, or to send control characters to a terminal.
+ * @param clock returns milliseconds
+ */
+export function createRefusalLog(clock: () => number) {
   let lastAt = Number.NEGATIVE_INFINITY
   let omitted = 0
   return ({ headers: { origin }, log }: Request) => {

@@ -1,10 +1,19 @@
 import { STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
-import { AuthError, type ErrorCode } from '../errors.ts'
+import { AuthError, type CoreCode, type ErrorCode } from '../errors.ts'
 import { maxBodyBytes } from './body.ts'
 
-/** Every error that clients can see: its status, and what happened and what to do, for people. */
-export const problems: Record<ErrorCode, { status: number; detail: string }> = {
+/** The status of an error. `detail` says what happened and what to do, for people. */
+export interface Problem {
+  status: number
+  detail: string
+}
+
+/** The problems of the core and of its features, by code. */
+export type Problems = Readonly<Record<ErrorCode, Problem>>
+
+/** Every error of the core that clients can see. Features add theirs. */
+export const problems: Record<CoreCode, Problem> = {
   invalid_json: { status: 400, detail: 'The body is not valid JSON in UTF-8.' },
   invalid_request: { status: 400, detail: 'The request breaks the rules named in "errors".' },
   password_rejected: { status: 400, detail: 'The password breaks the rule named in "errors".' },
@@ -42,45 +51,54 @@ export const problems: Record<ErrorCode, { status: number; detail: string }> = {
   internal_error: { status: 500, detail: 'Something went wrong here. The log has the details.' },
 }
 
-/** What every problem document of a code says. */
-export function problemOf(code: ErrorCode) {
-  const { status, detail } = problems[code]
+/** Returns what every problem document of a code says. */
+export function problemOf(code: string, { status, detail }: Problem) {
   return { type: `urn:problem-type:${code}`, title: STATUS_CODES[status], status, code, detail }
 }
 
-/** For a path that no route has. */
+/** Answers requests to paths that no route has. */
 export const notFound: RequestHandler = () => {
   throw new AuthError('not_found')
 }
 
-/** Turns every error into a problem document (RFC 9457). Only the log hears of causes. */
-export const problemHandler: ErrorRequestHandler = (error, req, res, next) => {
-  const { code, errors, detail, retryAfterSeconds } = toAuthError(error)
-  const problem = problemOf(code)
-  if (code === 'internal_error') req.log.error({ err: error }, 'unexpected error')
-  if (code === 'unavailable')
-    req.log.warn({ cause: String(error.cause) }, 'answered 503: the database or the keys are unavailable')
-  if (res.headersSent) return next(error)
-  const challenge = bearerChallenge(code, req)
-  if (challenge) res.set('WWW-Authenticate', challenge)
-  if (problem.status === 503 || problem.status === 429) res.set('Retry-After', String(retryAfterSeconds))
-  if (hasLongBody(req)) res.set('Connection', 'close')
-  res.locals.code = code
-  res
-    .status(problem.status)
-    .type('application/problem+json')
-    .send(
-      JSON.stringify({ ...problem, ...(detail && { detail }), ...(errors && { errors }), requestId: req.id }),
-    )
-}
+/**
+ * Turns every error into a problem document (RFC 9457). Only the log has the causes.
+ * @param problems those of the core and of the features, by code
+ */
+export const problemHandler =
+  (problems: Problems): ErrorRequestHandler =>
+  (error, req, res, next) => {
+    const { code, errors, detail, retryAfterSeconds } = toAuthError(error)
+    const problem = problemOf(code, problems[code])
+    if (code === 'internal_error') req.log.error({ err: error }, 'unexpected error')
+    if (code === 'unavailable')
+      req.log.warn({ cause: String(error.cause) }, 'answered 503: the database or the keys are unavailable')
+    if (res.headersSent) return next(error)
+    const challenge = bearerChallenge(code, req)
+    if (challenge) res.set('WWW-Authenticate', challenge)
+    if (problem.status === 503 || problem.status === 429) res.set('Retry-After', String(retryAfterSeconds))
+    if (hasLongBody(req)) res.set('Connection', 'close')
+    res.locals.code = code
+    res
+      .status(problem.status)
+      .type('application/problem+json')
+      .send(
+        JSON.stringify({
+          ...problem,
+          ...(detail && { detail }),
+          ...(errors && { errors }),
+          requestId: req.id,
+        }),
+      )
+  }
 
-// What is left of it is not read only to keep the connection.
+// Rather than read the rest of it, the server closes the connection.
 function hasLongBody(req: Request): boolean {
   const { 'content-length': length, 'transfer-encoding': encoding } = req.headers
   return !req.complete && (encoding !== undefined || Number(length) > maxBodyBytes)
 }
 
-// RFC 6750, 3: what was wrong is said only where a token was sent.
+// RFC 6750, 3: the challenge names an error only if the request had a token.
 function bearerChallenge(code: ErrorCode, req: Request): string | undefined {
   if (code === 'access_token_missing') return 'Bearer'
   const refused = code.startsWith('access_token_') || (code === 'session_ended' && req.access !== undefined)

@@ -4,7 +4,7 @@ import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from '@jest/globals'
 import type { Request } from 'express'
 import { loadConfig } from '../../src/config/config.ts'
-import { isFromThisMachine } from '../../src/http/demo-lesson.ts'
+import { isFromThisMachine } from '../../src/features/demo/lesson.ts'
 import {
   expectProblem,
   forge,

@@ -7,8 +7,8 @@ import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import fc from 'fast-check'
 import type { ErrorCode } from '../../src/errors.ts'
-import { twoCookiesDetail } from '../../src/http/auth-routes.ts'
 import { problems } from '../../src/http/problem.ts'
+import { twoCookiesDetail } from '../../src/routes/refresh.ts'
 import {
   accessSecret,
   type Client,

@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test } from '@jest/globals'
-import { withTimeToRead } from '../../src/http/rules.ts'
+import { withTimeToRead } from '../../src/http/connections.ts'
 
 const answer = Buffer.alloc(30_000_000)
 

@@ -10,7 +10,7 @@ import helmet from 'helmet'
 /** @param {string} path */
 const built = (path) => import(pathToFileURL(resolve('dist', path)).href)
 /** @type {typeof import('../../../src/http/bearer.ts')} */
-const { createBearer, accessOf } = await built('http/bearer.js')
+const { accessToken: check, accessOf } = await built('http/bearer.js')
 /** @type {typeof import('../../../src/auth/access-token.ts')} */
 const { createAccessTokens } = await built('auth/access-token.js')
 
@@ -29,10 +29,11 @@ const accessTokens = createAccessTokens({
   clock: Date.now,
   randomId: randomUUID,
 })
-const { requireAccessToken } = createBearer({
-  accessTokens,
-  sessions: /** @type {never} */ (undefined), // for live sessions only
-})
+const requireAccessToken = check.handler(
+  /** @type {import('../../../src/http/route.ts').CheckServices} */ (
+    /** @type {unknown} */ ({ accessTokens })
+  ),
+)
 
 /**
  * @param {import('express').RequestHandler[]} handlers

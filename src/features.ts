@@ -1,0 +1,18 @@
+import { demo, lesson } from './features/demo/demo.ts'
+import { docs } from './features/docs/docs.ts'
+import type { Feature } from './features/feature.ts'
+import { problems as coreProblems, type Problems } from './http/problem.ts'
+
+/** Every optional feature. To remove one, delete its line and its folder. */
+export const features: readonly Feature[] = [
+  docs, // the OpenAPI document, and a page to read and try it
+  demo, // the page at / to try the server, in development
+  lesson, // what that page needs to show rotation and reuse
+]
+
+/** The problems of the core and of every feature. */
+export const problems: Problems = Object.assign(
+  {},
+  coreProblems,
+  ...features.map((feature) => feature.problems),
+)

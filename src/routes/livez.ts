@@ -1,0 +1,19 @@
+import { z } from 'zod'
+import { route } from '../http/route.ts'
+
+const liveness = z.object({ status: z.literal('ok') }).meta({ id: 'Liveness' })
+
+/** Says that the process is running, whatever the state of its database. */
+export const livez = route({
+  method: 'get',
+  path: '/livez',
+  name: 'livez',
+  group: 'Server',
+  summary: 'Whether the server runs',
+  checks: [],
+  answers: { 200: { description: 'The process is running.', body: liveness } },
+
+  handler: () => (_req, res) => {
+    res.json({ status: 'ok' })
+  },
+})
