@@ -24,7 +24,9 @@ import { createMetrics } from './http/metrics.ts'
 import { requestLog } from './http/request-log.ts'
 import { type BoundRoute, bind } from './http/route.ts'
 import { createTokenCookie } from './http/token-cookie.ts'
-import { createKeys, type KeyEvent } from './secrets/live-keys.ts'
+import { delay } from './retry.ts'
+import type { KeyEvent } from './secrets/key-events.ts'
+import { createLiveKeys } from './secrets/live-keys.ts'
 import { createAttemptStore } from './store/attempts.ts'
 import { createAuditLog } from './store/audit.ts'
 import { createClockCheck } from './store/clock.ts'
@@ -83,12 +85,13 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   let recorded: Promise<void> = Promise.resolve()
   const warnOfFile = (message: string) => log.warn({ event: 'secret_file_writable' }, message)
   config.fileWarnings.forEach(warnOfFile)
-  const keys = await createKeys({
+  const keys = await createLiveKeys({
     secrets: config.secrets,
     ...config.keys,
     accessTokenSeconds: config.accessTokenSeconds,
     refreshTokenSeconds: config.sessions.idleSeconds,
     clock,
+    delay,
     onEvent: tellOfKeys,
     onWarning: warnOfFile,
   })

@@ -4,56 +4,56 @@ import type { SecretVersion } from './sources.ts'
 
 /** All keys of one purpose. */
 export interface Keyring {
-  /** The key to sign with now; undefined where no key is usable. */
+  /** Returns the key to sign with now; undefined if no key is usable. */
   signingKey(): Key | undefined
-  /** The key of this `kid`, if it may verify now. */
+  /** Returns the key of this `kid` if it may verify now. */
   verificationKey(kid: string): KeyObject | undefined
-  /** The public halves of all keys that verify now or will soon, as JWKs; none of shared secrets. */
+  /** Returns the public keys of all keys that may verify now, as JWKs. Shared secrets have none. */
   publicKeys(): JsonWebKey[]
-  /** Every key there is, with its state now, newest first. */
+  /** Returns every key with its state now, newest first. */
   states(): KeyStatus[]
-  /** When the next key changes its state by time alone; infinite where none will. */
-  nextChange(): number
+  /** Returns when time alone changes the next state, in milliseconds since 1970; undefined if it changes none. */
+  nextChange(): number | undefined
   /**
-   * Replaces all keys by those of `versions`, newest first, and of `previous`, which verify and never sign. A store
-   * without a history gives its one value undated: then what it gave before counts as the older versions.
+   * Replaces all keys. `versions` are newest first. `previous` verify and never sign. A source without a history gives
+   * one undated version: its earlier values then count as the older versions.
    */
   update(versions: SecretVersion[], previous: SecretVersion[]): void
 }
 
-export type KeyState = 'published' | 'signing' | 'verifying' | 'retired'
+/** The state of a key. All but retired keys verify. Times are in milliseconds since 1970. */
+export type KeyState =
+  | { kind: 'published'; signsAt: number }
+  | { kind: 'signing' }
+  /** If `retiresAt` is undefined, the key verifies until its source no longer has it. */
+  | { kind: 'verifying'; retiresAt: number | undefined }
+  | { kind: 'retired' }
 
-/** What may be told of a key. */
+/** What logs, metrics and the audit may say about a key. */
 export interface KeyStatus {
   kid: string
-  state: KeyState
+  state: KeyState['kind']
   source: string
-  /** Its version's id in its store, and when that was made (milliseconds since 1970); missing without a history. */
+  /** The id of its version in its store. Missing without a history, like `createdAt`. */
   version?: string
+  /** When its version was created, in milliseconds since 1970. */
   createdAt?: number
-  /**
-   * Since when the key has existed at least (milliseconds since 1970): by its store, by the last change of its file, else
-   * since this server read it first.
-   */
+  /** The key is at least this old: created, its file modified, or first read by this server, in milliseconds since 1970. */
   since: number
 }
 
-interface DatedKey extends Key {
-  from: Omit<SecretVersion, 'value'>
-  createdAt: number
+interface LoadedKey extends Key {
+  version: Omit<SecretVersion, 'value'>
   /** When this server read it first. */
   readAt: number
 }
 
-interface StagedKey extends DatedKey {
-  signsAt: number
-  retiresAt: number
+/** A key with its place in the rotation. */
+interface PlannedKey extends LoadedKey {
+  /** When servers could read it. Later than the creation time of the version if it appeared late. */
+  createdAt: number
+  state: KeyState
 }
-
-// Stores round times and loads take time, so a new key waits a little longer than one refresh interval.
-const marginMs = 2_000
-// Other services keep the public keys for 30 s, and after an unknown kid ask again no more often than every 30 s.
-const publicKeyMs = 60_000
 
 interface Lives {
   refreshSeconds: number
@@ -62,106 +62,155 @@ interface Lives {
   algorithm: Algorithm
 }
 
-function stagingMsOf({ refreshSeconds, algorithm }: Lives): number {
+// Stores round times and loads take time. So a new key waits a little longer than one refresh interval.
+const marginMs = 2_000
+// Other services keep public keys for 30 s. After an unknown kid they fetch at most every 30 s.
+const publicKeyMs = 60_000
+
+function stagingMs({ refreshSeconds, algorithm }: Lives): number {
   const loadedMs = refreshSeconds * 1000 + marginMs
   return algorithm === 'HS256' ? loadedMs : loadedMs + publicKeyMs
 }
 
-/** Returns how long after the creation of its successor a key may have tokens that are valid, in milliseconds. */
-export const verifyingMs = (lives: Lives) => 2 * stagingMsOf(lives) + lives.tokenSeconds * 1000
+/**
+ * Returns how long a key verifies after the creation of its successor, in milliseconds. Another instance may see the
+ * successor one interval later, and sign that much longer.
+ */
+export const verifyingMs = (lives: Lives) => 2 * stagingMs(lives) + lives.tokenSeconds * 1000
 
 /**
- * A key lives through published -> signing -> verifying -> retired. The newest version signs once every instance
- * can be expected to have loaded it: one refresh interval and a margin after its creation. The one before it
- * verifies until the longest-lived token that it signed has expired.
+ * Plans the states of all versions: published -> signing -> verifying -> retired. The newest version signs once every
+ * instance had time to load it. The one before it verifies until its last token has expired. The oldest version, and
+ * the one that signs already, never wait.
+ * @param current the plan so far
+ * @param versions newest first
  */
-export function createKeyring(options: Lives & { clock: () => number }): Keyring {
-  const { clock, algorithm } = options
-  const stagingMs = stagingMsOf(options)
-  let signing: StagedKey[] = []
-  let byKid = new Map<string, StagedKey>()
+export function planKeys(
+  now: number,
+  current: PlannedKey[],
+  versions: LoadedKey[],
+  lives: Lives,
+): PlannedKey[] {
+  const isReady = ({ state }: PlannedKey) =>
+    state.kind === 'signing' || (state.kind === 'published' && state.signsAt <= now)
+  const signer = current.find(isReady)
 
-  const signingKey = () => signing.find((key) => key.signsAt <= clock())
+  const dated = versions.flatMap((key) => {
+    const { createdAt } = key.version
+    if (createdAt === undefined) return withEarlierValues(key)
+    return { ...key, createdAt: appearance(key.kid, createdAt) }
+  })
+  const timed = dated.map((key, index) => {
+    const isOldest = index === dated.length - 1
+    const successor = dated[index - 1]
+    return {
+      ...key,
+      signsAt: isOldest || key.kid === signer?.kid ? now : key.createdAt + stagingMs(lives),
+      retiresAt: successor && successor.createdAt + verifyingMs(lives),
+    }
+  })
+  const nextSigner = timed.find(({ signsAt }) => signsAt <= now)
+  return timed.map(({ signsAt, retiresAt, ...key }) => ({
+    ...key,
+    state: stateOf(key.kid, signsAt, retiresAt),
+  }))
 
-  function stateOf({ kid, signsAt, retiresAt }: StagedKey): KeyState {
-    if (retiresAt <= clock()) return 'retired'
-    if (kid === signingKey()?.kid) return 'signing'
-    return signsAt > clock() && signsAt < Infinity ? 'published' : 'verifying'
+  // A source without a history: what it had before, unless that never signed. It may have been a mistake.
+  function withEarlierValues(key: LoadedKey) {
+    if (key.kid === current[0]?.kid) return current
+    const earlier = current.filter(
+      (other) => other.kid !== key.kid && (other.state.kind !== 'published' || isReady(other)),
+    )
+    return [{ ...key, createdAt: earlier.length > 0 ? now : 0 }, ...earlier]
+  }
+
+  // A version is as old as its store says, unless servers could not read it until now: it was disabled, created during
+  // an outage, or dated by a slow clock. Then it counts from now on, so that the keys in use go on as usual.
+  function appearance(kid: string, createdAt: number): number {
+    const known = current.find((key) => key.kid === kid && key.version.createdAt === createdAt)
+    if (known) return known.createdAt
+    const isLate = signer !== undefined && createdAt + stagingMs(lives) < now
+    return isLate ? now : createdAt
+  }
+
+  function stateOf(kid: string, signsAt: number, retiresAt: number | undefined): KeyState {
+    if (retiresAt !== undefined && retiresAt <= now) return { kind: 'retired' }
+    if (kid === nextSigner?.kid) return { kind: 'signing' }
+    return signsAt > now ? { kind: 'published', signsAt } : { kind: 'verifying', retiresAt }
+  }
+}
+
+/** Keeps the keys of one purpose, and moves them through their states as time passes. */
+export function createKeyring({ clock, ...lives }: Lives & { clock: () => number }): Keyring {
+  let versions: LoadedKey[] = []
+  let previous: PlannedKey[] = []
+  let planned: PlannedKey[] = []
+  let byKid = new Map<string, PlannedKey>()
+  let changesAt: number | undefined
+
+  function plan() {
+    planned = planKeys(clock(), planned, versions, lives)
+    // If a value came back after another one, its newest version counts.
+    byKid = new Map([...previous, ...planned.toReversed()].map((key) => [key.kid, key]))
+    changesAt = nextChange(planned)
+  }
+
+  function keysNow(): Map<string, PlannedKey> {
+    if (changesAt !== undefined && changesAt <= clock()) plan()
+    return byKid
+  }
+
+  function loadKey({ value, ...version }: SecretVersion): LoadedKey {
+    const key = toKey(value, lives.algorithm)
+    return { ...key, version, readAt: byKid.get(key.kid)?.readAt ?? clock() }
   }
 
   return {
-    signingKey,
+    signingKey() {
+      keysNow()
+      return planned.find(({ state }) => state.kind === 'signing')
+    },
     verificationKey(kid) {
-      const found = byKid.get(kid)
-      return found && clock() < found.retiresAt ? found.verifies : undefined
+      const found = keysNow().get(kid)
+      return found && verifies(found) ? found.verifies : undefined
     },
-    publicKeys() {
-      const now = clock()
-      return [...byKid.values()].flatMap(({ publicKey, retiresAt }) =>
-        publicKey && now < retiresAt ? [publicKey] : [],
-      )
-    },
-    states() {
-      return [...byKid.values()].reverse().map((key) => ({
-        kid: key.kid,
-        state: stateOf(key),
-        source: key.from.source,
-        ...(key.from.id && { version: key.from.id }),
-        ...(key.from.createdAt && { createdAt: key.from.createdAt }),
-        since: key.from.createdAt ?? key.from.modifiedAt ?? key.readAt,
-      }))
-    },
+    publicKeys: () =>
+      [...keysNow().values()].filter(verifies).flatMap(({ publicKey }) => (publicKey ? [publicKey] : [])),
+    states: () => [...keysNow().values()].reverse().map(statusOf),
     nextChange() {
-      const times = signing.flatMap(({ signsAt, retiresAt }) => [signsAt, retiresAt])
-      return Math.min(...times.filter((time) => time > clock()), Infinity)
+      keysNow()
+      return changesAt
     },
-    update(versions, previous) {
-      const signer = signingKey()?.kid
-      const dated = withHistory(versions)
-      signing = dated.map((key, index) => {
-        const successor = dated[index - 1]
-        const oldest = index === dated.length - 1
-        return {
-          ...key,
-          signsAt: oldest || key.kid === signer ? 0 : key.createdAt + stagingMs,
-          // Another instance may have seen the successor one interval later, and signed that much longer.
-          retiresAt: successor ? successor.createdAt + verifyingMs(options) : Infinity,
-        }
-      })
-      const verifying = previous.map(({ value, ...from }) => ({
-        ...readKey(value),
-        from,
+    update(newVersions, newPrevious) {
+      versions = newVersions.map(loadKey)
+      previous = newPrevious.map((version) => ({
+        ...loadKey(version),
         createdAt: 0,
-        signsAt: Infinity,
-        retiresAt: Infinity,
+        state: { kind: 'verifying', retiresAt: undefined },
       }))
-      // Where a value came back after another one, its newest version counts.
-      byKid = new Map([...verifying, ...signing.toReversed()].map((key) => [key.kid, key]))
+      plan()
     },
   }
+}
 
-  function readKey(value: string): Key & { readAt: number } {
-    const key = toKey(value, algorithm)
-    return { ...key, readAt: byKid.get(key.kid)?.readAt ?? clock() }
-  }
+const verifies = ({ state }: PlannedKey) => state.kind !== 'retired'
 
-  function withHistory(versions: SecretVersion[]): DatedKey[] {
-    return versions.flatMap(({ value, ...from }) => {
-      const key = { ...readKey(value), from }
-      if (from.createdAt !== undefined) return { ...key, createdAt: appearance(key.kid, from.createdAt) }
-      if (key.kid === signing[0]?.kid) return signing
-      // One that was replaced before it signed has no tokens, and may have been a mistake.
-      const older = signing.filter(({ kid, signsAt }) => kid !== key.kid && signsAt <= clock())
-      return [{ ...key, createdAt: older.length > 0 ? clock() : 0 }, ...older]
-    })
-  }
+function nextChange(keys: PlannedKey[]): number | undefined {
+  const times = keys.flatMap(({ state }) => {
+    if (state.kind === 'published') return [state.signsAt]
+    return state.kind === 'verifying' && state.retiresAt !== undefined ? [state.retiresAt] : []
+  })
+  return times.length > 0 ? Math.min(...times) : undefined
+}
 
-  // A version is as old as its store says, unless it was not to be seen until now: enabled again, made while the store
-  // was out of reach, or dated by a clock that is behind. The keys at work then go on as if it had been made now.
-  function appearance(kid: string, createdAt: number): number {
-    const known = signing.find((key) => key.kid === kid && key.from.createdAt === createdAt)
-    if (known) return known.createdAt
-    const late = signingKey() !== undefined && createdAt + stagingMs < clock()
-    return late ? clock() : createdAt
+function statusOf({ kid, state, version, readAt }: PlannedKey): KeyStatus {
+  const { source, id, createdAt, modifiedAt } = version
+  return {
+    kid,
+    state: state.kind,
+    source,
+    ...(id && { version: id }),
+    ...(createdAt && { createdAt }),
+    since: createdAt ?? modifiedAt ?? readAt,
   }
 }

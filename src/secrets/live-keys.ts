@@ -1,203 +1,163 @@
 import type { JsonWebKey, KeyObject } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
 import { AuthError } from '../errors.ts'
+import { type Delay, limitTime } from '../retry.ts'
 import { singleFlight } from '../single-flight.ts'
 import type { Algorithm, Key } from './key.ts'
-import { createKeyring, type Keyring, type KeyState, type KeyStatus } from './keyring.ts'
-import { accessSecretOf, type LoadedSecrets, type SecretName, type Secrets } from './load-secrets.ts'
+import { createKeyEvents, type KeyEvent } from './key-events.ts'
+import { createKeyring, type Keyring, type KeyStatus } from './keyring.ts'
+import { accessSecretOf, type LoadedSecrets, type SecretProblem, type Secrets } from './load-secrets.ts'
 
-/** What `/readyz` says of the keys. Only `stale` stops the service: there are none, or the last good ones are too old. */
+/** What `/readyz` says about the keys. Only `stale` stops the service: no key, or the last good keys are too old. */
 export type KeysStatus = 'ok' | 'refused' | 'unreachable' | 'stale'
 
-/** The keys of one kind of token. Both throw AuthError `unavailable` where no key is to be had. */
+/** The keys of one kind of token. Both functions throw AuthError `unavailable` if no key can be used. */
 export interface TokenKeys {
   algorithm: Algorithm
   signingKey(): Key
-  /** The key of a `kid` out of a token not verified yet; undefined where no key has or should have that name. */
+  /** Returns the key of a `kid` from a token that is not verified yet; undefined if no such key exists. */
   verificationKey(kid: string): Promise<KeyObject | undefined>
 }
 
-/** Something that happened to keys, for the log and the audit: never a part of a secret. */
-export interface KeyEvent {
-  event: `key_${KeyState | 'refused'}` | 'keys_loaded' | 'keys_reload_failed'
-  /** The variable that the key or the problem comes from; `reason`: why it was retired, refused or not loaded. */
-  secret?: SecretName
-  kid?: string
-  source?: string
-  version?: string
-  reason?: string
-}
-
-/** What may be told of the keys: by metrics, and on the port for operators. */
+/** What metrics and the port for operators may say about the keys. */
 export interface KeysReport {
   status: KeysStatus
   /** Seconds since all secrets could be read. */
   loadAge: number
-  /** Loads so far in which a secret could not be read, or was refused. */
+  /** How many loads so far could not read a secret, or refused one. */
   failures: number
   access: KeyStatus[]
   refresh: KeyStatus[]
 }
 
-export interface Keys {
+export interface LiveKeys {
   access: TokenKeys
   refresh: TokenKeys
-  /** The public keys that other services verify access tokens by (RFC 7517); none under HS256. */
+  /** Returns the public keys that verify access tokens (RFC 7517); none under HS256. */
   publicKeys(): JsonWebKey[]
   status(): KeysStatus
   report(): KeysReport
-  /**
-   * Loads all secrets again, after a load that is under way, also from stores that refused a login a moment ago. Where
-   * one is not good, the last good keys stay.
-   */
+  /** Loads all secrets after any load that is under way. Stores try a refused login again. Keeps keys that are good. */
   reload(): Promise<void>
   close(): void
 }
 
 const unknownKidPauseMs = 5_000
 const unknownKidWaitMs = 1_000
+// Timers of Node cannot wait longer.
 const longestTimerMs = 2 ** 31 - 2
 
-/**
- * Loads the keys and keeps them fresh until closed. `onEvent` hears of every change, and of a lasting problem once, as
- * `onWarning` does of what should be changed although it works.
- */
-export async function createKeys(options: {
+/** Loads the keys, and loads them again every `refreshSeconds` until closed. Reports changes and lasting problems once. */
+export async function createLiveKeys({
+  secrets,
+  accessAlgorithm,
+  refreshSeconds,
+  maxStaleSeconds,
+  accessTokenSeconds,
+  refreshTokenSeconds,
+  clock,
+  delay,
+  ...events
+}: {
   secrets: Secrets
   accessAlgorithm: Algorithm
   refreshSeconds: number
+  /** How long the last good keys may serve during an outage; 0: without limit. */
   maxStaleSeconds: number
   accessTokenSeconds: number
   refreshTokenSeconds: number
   clock: () => number
+  delay: Delay
   onEvent: (event: KeyEvent) => void
   onWarning: (message: string) => void
-}): Promise<Keys> {
-  const { secrets, refreshSeconds, clock, accessAlgorithm, onEvent, onWarning } = options
-  const ring = (algorithm: Algorithm, tokenSeconds: number) =>
+}): Promise<LiveKeys> {
+  const createRing = (algorithm: Algorithm, tokenSeconds: number) =>
     createKeyring({ refreshSeconds, tokenSeconds, clock, algorithm })
-  const access = ring(accessAlgorithm, options.accessTokenSeconds)
-  const refresh = ring('HS256', options.refreshTokenSeconds)
+  const access = createRing(accessAlgorithm, accessTokenSeconds)
+  const refresh = createRing('HS256', refreshTokenSeconds)
   const rings = [
     [accessSecretOf(accessAlgorithm), access],
     ['JWT_REFRESH_SECRET', refresh],
   ] as const
+  const { reportProblems, reportWarnings, reportStates } = createKeyEvents(events)
   const lastGood: LoadedSecrets['versions'] = {}
-  const seen = new Map<SecretName, KeyStatus[]>()
-  let told: string[] | undefined
-  let warned: string[] = []
-  let failures = 0
-  let reviewing: NodeJS.Timeout | undefined
   let lastLoad: Exclude<KeysStatus, 'stale'> = 'ok'
   let lastGoodAt = clock()
-  let lastUnknownKidAt = Number.NEGATIVE_INFINITY
+  let failures = 0
+  let lastUnknownKidAt: number | undefined
+  let reviewTimer: NodeJS.Timeout | undefined
 
-  function apply({ versions, problems }: LoadedSecrets) {
-    tellOf(problems)
-    warnOf(versions)
+  const load = singleFlight(async (options?: { retryLogins: boolean }) => {
+    const { versions, problems } = await secrets.load(options)
+    reportProblems(problems)
+    reportWarnings(versions)
+    updateRings(versions)
+    noteOutcome(problems)
+    review()
+  })
+
+  // Secrets that are left out could not be read. Their last good versions stay.
+  function updateRings(versions: LoadedSecrets['versions']) {
     Object.assign(lastGood, versions)
     for (const [name, ring] of rings)
       if (lastGood[name]) ring.update(lastGood[name], lastGood[`${name}_PREVIOUS`] ?? [])
-    const unreachable = problems.some(({ kind }) => kind === 'unreachable')
-    lastLoad = unreachable ? 'unreachable' : problems.length > 0 ? 'refused' : 'ok'
-    // Without a previous secret everything goes on, for as long as it takes.
-    const isAged = problems.some(({ name, kind }) => kind === 'unreachable' && !name.endsWith('_PREVIOUS'))
-    if (!isAged) lastGoodAt = clock()
+  }
+
+  function noteOutcome(problems: SecretProblem[]) {
+    const unreachable = problems.filter(({ kind }) => kind === 'unreachable')
+    lastLoad = unreachable.length > 0 ? 'unreachable' : 'ok'
+    if (lastLoad === 'ok' && problems.length > 0) lastLoad = 'refused'
+    // The service does not need a previous secret. So that one may be unreachable without limit.
+    if (unreachable.every(({ name }) => name.endsWith('_PREVIOUS'))) lastGoodAt = clock()
     if (problems.length > 0) failures++
-    review()
   }
 
-  function tellOf(problems: LoadedSecrets['problems']) {
-    const lasting = told
-    told = problems.map(({ name, message }) => `${name}: ${message}`)
-    for (const [index, { name, kind, source, message }] of problems.entries()) {
-      const event = kind === 'refused' ? 'key_refused' : 'keys_reload_failed'
-      if (!lasting?.includes(told[index] as string))
-        onEvent({ event, secret: name, ...(source && { source }), reason: message })
-    }
-    if (told.length === 0 && lasting?.length !== 0) onEvent({ event: 'keys_loaded' })
-  }
-
-  function warnOf(versions: LoadedSecrets['versions']) {
-    const warnings = Object.entries(versions).flatMap(([name, [newest]]) =>
-      newest?.warning ? [`${name}: ${newest.warning}`] : [],
-    )
-    for (const warning of warnings) if (!warned.includes(warning)) onWarning(warning)
-    warned = warnings
-  }
-
-  // Compares the keys with what was told of them last, now and when the next one changes by time.
+  /** Reports changed states, now and when time changes the next one. */
   function review() {
-    clearTimeout(reviewing)
-    for (const [secret, ring] of rings) {
-      const before = seen.get(secret) ?? []
-      const now = ring.states()
-      seen.set(secret, now)
-      for (const key of now) {
-        const last = before.find(({ kid }) => kid === key.kid)?.state
-        if (last === key.state || (!last && key.state === 'retired')) continue
-        tellOfKey(secret, key, key.state === 'retired' ? 'its successor has taken its place' : undefined)
-      }
-      for (const key of before)
-        if (key.state !== 'retired' && !now.some(({ kid }) => kid === key.kid))
-          tellOfKey(secret, { ...key, state: 'retired' }, 'its source has it no more')
-    }
-    const next = Math.min(...rings.map(([, ring]) => ring.nextChange())) - clock()
-    if (next < longestTimerMs) reviewing = setTimeout(review, next + 1).unref()
+    clearTimeout(reviewTimer)
+    for (const [secret, ring] of rings) reportStates(secret, ring.states())
+    const changes = rings.map(([, ring]) => ring.nextChange()).filter((time) => time !== undefined)
+    if (changes.length === 0) return
+    const pause = Math.min(...changes) - clock() + 1
+    reviewTimer = setTimeout(review, Math.min(pause, longestTimerMs)).unref()
   }
 
-  function tellOfKey(secret: SecretName, { state, kid, source, version }: KeyStatus, reason?: string) {
-    onEvent({
-      event: `key_${state}`,
-      secret,
-      kid,
-      source,
-      ...(version && { version }),
-      ...(reason && { reason }),
-    })
-  }
-
-  const load = singleFlight(async (options?: { retryLogins: boolean }) => apply(await secrets.load(options)))
-
-  function tooOld(): boolean {
-    const staleMs = options.maxStaleSeconds * 1000
+  function isTooOld(): boolean {
+    const staleMs = maxStaleSeconds * 1000
     return lastLoad === 'unreachable' && staleMs > 0 && clock() - lastGoodAt > staleMs
   }
 
   function status(): KeysStatus {
-    return tooOld() || rings.some(([, ring]) => !ring.signingKey()) ? 'stale' : lastLoad
+    return isTooOld() || rings.some(([, ring]) => !ring.signingKey()) ? 'stale' : lastLoad
   }
 
-  // Names of keys are free to make up: a flood of them must not become traffic to where the secrets live.
+  // Anybody can make up kids. A flood of them must not become traffic to the stores.
   async function reloadForUnknownKid() {
-    if (!load.running() && clock() - lastUnknownKidAt < unknownKidPauseMs) return
+    const isTooSoon = lastUnknownKidAt !== undefined && clock() - lastUnknownKidAt < unknownKidPauseMs
+    if (isTooSoon && !load.running()) return
     lastUnknownKidAt = clock()
-    await Promise.race([load(), delay(unknownKidWaitMs, undefined, { ref: false })])
+    await limitTime(() => load(), { ms: unknownKidWaitMs, onLate: () => {}, delay })
   }
 
   const tokenKeys = (ring: Keyring, algorithm: Algorithm): TokenKeys => ({
     algorithm,
     signingKey() {
-      const key = tooOld() ? undefined : ring.signingKey()
+      const key = isTooOld() ? undefined : ring.signingKey()
       if (!key) throw new AuthError('unavailable', { cause: 'no usable signing key' })
       return key
     },
     async verificationKey(kid) {
-      if (!tooOld()) {
-        const known = ring.verificationKey(kid)
-        if (known) return known
-      }
+      const known = isTooOld() ? undefined : ring.verificationKey(kid)
+      if (known) return known
       await reloadForUnknownKid()
-      // A key that is out of reach may be a good one: no reason to call its tokens invalid. Nor is there one where no
-      // key is left at all, as then something is wrong here and not with the token.
+      // The key may be a good one that is unavailable. Without any key, the problem is here and not with the token.
       if (load.running() || lastLoad === 'unreachable' || !ring.signingKey())
-        throw new AuthError('unavailable', { cause: 'unknown kid while the secrets are out of reach' })
+        throw new AuthError('unavailable', { cause: 'unknown kid while the secrets are unavailable' })
       return ring.verificationKey(kid)
     },
   })
 
   await load()
-  const timer = setInterval(() => load(), refreshSeconds * 1000).unref()
+  const refreshTimer = setInterval(() => load(), refreshSeconds * 1000).unref()
 
   return {
     access: tokenKeys(access, accessAlgorithm),
@@ -212,12 +172,12 @@ export async function createKeys(options: {
       refresh: refresh.states(),
     }),
     async reload() {
-      await load.running() // It may have begun before what the caller wants to be seen.
+      await load.running() // It may have read a store before the change that the caller wants to load.
       await load({ retryLogins: true })
     },
     close() {
-      clearInterval(timer)
-      clearTimeout(reviewing)
+      clearInterval(refreshTimer)
+      clearTimeout(reviewTimer)
     },
   }
 }

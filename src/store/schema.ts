@@ -10,7 +10,7 @@ import {
   timestamp,
   uuid,
 } from 'drizzle-orm/pg-core'
-import type { KeyEvent } from '../secrets/live-keys.ts'
+import type { KeyEvent } from '../secrets/key-events.ts'
 
 const time = (name: string) => timestamp(name, { withTimezone: true })
 

@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { AuthError } from '../../src/errors.ts'
+import { delay } from '../../src/retry.ts'
 import { newSecret } from '../../src/secrets/cli/generate.ts'
-import { createKeys, type KeyEvent, type Keys, type TokenKeys } from '../../src/secrets/live-keys.ts'
+import type { KeyEvent } from '../../src/secrets/key-events.ts'
+import { createLiveKeys, type LiveKeys, type TokenKeys } from '../../src/secrets/live-keys.ts'
 import { type LoadedSecrets, openSecrets, type Secrets } from '../../src/secrets/load-secrets.ts'
 import { createSources } from '../../src/secrets/sources.ts'
 
@@ -17,7 +19,7 @@ const root = mkdtempSync(join(tmpdir(), 'keys-'))
 afterAll(() => rmSync(root, { recursive: true }))
 
 let now: number
-let open: Keys[]
+let open: LiveKeys[]
 beforeEach(() => {
   now = 1_700_000_000_000
   open = []
@@ -32,7 +34,7 @@ afterEach(() => {
 async function start(secrets: Secrets, settings: { maxStaleSeconds?: number } = {}) {
   const events: KeyEvent[] = []
   const warnings: string[] = []
-  const keys = await createKeys({
+  const keys = await createLiveKeys({
     secrets,
     accessAlgorithm: 'HS256',
     refreshSeconds,
@@ -40,6 +42,7 @@ async function start(secrets: Secrets, settings: { maxStaleSeconds?: number } = 
     accessTokenSeconds,
     refreshTokenSeconds: 604800,
     clock: () => now,
+    delay,
     onEvent: (event) => events.push(event),
     onWarning: (warning) => warnings.push(warning),
     ...settings,
@@ -618,7 +621,7 @@ describe('events', () => {
         secret: 'JWT_ACCESS_SECRET',
         kid,
         source: 'a test',
-        reason: 'its source has it no more',
+        reason: 'its source no longer has it',
       },
     ])
     expect(() => keys.access.signingKey()).toThrow(unavailable)

@@ -3,8 +3,9 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createAccessTokens } from '../../../src/auth/access-token.ts'
 import { loadConfig } from '../../../src/config/config.ts'
+import { delay } from '../../../src/retry.ts'
 import { newSecret } from '../../../src/secrets/cli/generate.ts'
-import { createKeys } from '../../../src/secrets/live-keys.ts'
+import { createLiveKeys } from '../../../src/secrets/live-keys.ts'
 import { vaultStore } from '../stores/vault.ts'
 import { median } from './statistics.ts'
 
@@ -50,12 +51,13 @@ async function verifier(environment: Record<string, string>) {
     PUBLIC_URL: 'http://localhost:3000',
     ...environment,
   })
-  const keys = await createKeys({
+  const keys = await createLiveKeys({
     secrets: config.secrets,
     ...config.keys,
     accessTokenSeconds: 900,
     refreshTokenSeconds: 604_800,
     clock: Date.now,
+    delay,
     onEvent: () => {},
     onWarning: () => {},
   })

@@ -10,7 +10,8 @@ import { pino } from 'pino'
 import { compose } from '../../../src/compose.ts'
 import { loadConfig } from '../../../src/config/config.ts'
 import { ConfigError } from '../../../src/config/config-error.ts'
-import { createKeys } from '../../../src/secrets/live-keys.ts'
+import { delay } from '../../../src/retry.ts'
+import { createLiveKeys } from '../../../src/secrets/live-keys.ts'
 import { createSources } from '../../../src/secrets/sources.ts'
 import { openDatabase } from '../../../src/store/database.ts'
 import { createPostgresDatabase } from '../../support/database.ts'
@@ -642,12 +643,13 @@ describe('E6 what code in the process can look at', () => {
     const services = await compose(config, pino({ level: 'trace' }, { write: (line) => lines.push(line) }), {
       database,
     })
-    const keys = await createKeys({
+    const keys = await createLiveKeys({
       secrets: config.secrets,
       ...config.keys,
       accessTokenSeconds: 900,
       refreshTokenSeconds: 900,
       clock: Date.now,
+      delay,
       onEvent: () => {},
       onWarning: () => {},
     })
