@@ -18,3 +18,17 @@ describe('README.md', () => {
     expect(named.sort()).toEqual(documented.map(nameOf).sort())
   })
 })
+
+describe('docs/reading.md', () => {
+  const [list = ''] = readFileSync('docs/reading.md', 'utf8').split('## Ask yourself')
+  const files = [...list.matchAll(/^\| `([^`]+)` \|/gm)].map(([, file = '']) => file)
+  const linesOf = (file: string) => readFileSync(file, 'utf8').split('\n').length - 1
+
+  test('lists at most 20 files and 1,600 lines, which are there', () => {
+    const lines = files.map(linesOf).reduce((sum, count) => sum + count, 0)
+
+    expect(files.length).toBeGreaterThan(15)
+    expect(files.length).toBeLessThanOrEqual(20)
+    expect(lines).toBeLessThanOrEqual(1600)
+  })
+})
