@@ -407,7 +407,7 @@ inBrowser('fetch', () => {
         }
       }, url)
 
-      expect(failed).toMatch(/^TypeError: .*is no origin: give scheme, host and port, and no path$/)
+      expect(failed).toMatch(/^TypeError: .*is not an origin\. Give scheme, host and port only\.$/)
     },
   )
 

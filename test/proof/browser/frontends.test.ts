@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import type { Browser, Page } from 'playwright-core'
 import { newEmail, password } from '../../support/app.ts'
@@ -76,8 +76,12 @@ inBrowser('docs/frontend.md', () => {
     }
     writeFileSync(join(root, 'vite.config.ts'), config)
     writeFileSync(join(root, 'package.json'), '{"type":"module"}')
-    for (const name of ['auth-client.ts', 'messages.ts'])
-      cpSync(`src/client/${name}`, join(root, `src/${name}`))
+    for (const path of [
+      'dist/client/auth-client.js',
+      'dist/client/auth-client.d.ts',
+      'src/client/messages.ts',
+    ])
+      cpSync(path, join(root, 'src', basename(path)))
     symlinkSync(join(packageFolder, 'node_modules'), join(root, 'node_modules'))
     const vite = spawn(
       process.execPath,

@@ -1,0 +1,90 @@
+import type { User } from './api.ts'
+import type { Clock, Moment } from './clock.ts'
+
+/** An access token, and whose it is. */
+export interface Grant {
+  accessToken: string
+  user: User
+  /** When the tab asked for it. */
+  asked: Moment
+  /** Milliseconds, counted from `asked`. */
+  lifetime: number
+}
+
+/** A login or refresh at a point in time, or without a grant: the end of a login. */
+export interface News {
+  at: number
+  reason: string
+  grant?: Grant | undefined
+}
+
+interface Known {
+  /** When this became true, in milliseconds. 0: nobody has asked yet. */
+  asOf: number
+  /** Counts the changes of user. The answer to a request of an earlier user must not reach a later one. */
+  epoch: number
+  /** When the last logout was asked for. */
+  leftAt: number
+}
+
+/** What a tab knows about who is logged in. */
+export type Login = Known & ({ kind: 'unknown' } | { kind: 'out' } | { kind: 'in'; grant: Grant })
+
+// How far what is known may be ahead of the clock. `stamp` counts on from what is known, so a few milliseconds are normal.
+const aheadMs = 1_000
+
+/**
+ * Keeps what this tab knows. News of logins, refreshes and logouts comes late and in any order. The newest counts.
+ * @param tell tells the other tabs
+ * @param onChange is called when the user has changed, or is known for the first time
+ */
+export function createLogin({
+  clock,
+  tell,
+  onChange,
+}: {
+  clock: Clock
+  tell(news: News): void
+  onChange(reason: string): void
+}) {
+  let login: Login = { kind: 'unknown', asOf: 0, epoch: 0, leftAt: 0 }
+  const grant = () => (login.kind === 'in' ? login.grant : undefined)
+  const user = () => grant()?.user
+
+  /** Applies news if it is newer than what is known. An answer that was asked for before a logout changes nothing. */
+  function apply({ at, reason, grant: next }: News): boolean {
+    if (next ? at <= login.asOf : at < login.asOf) return false
+    const changed = login.kind === 'unknown' || user()?.id !== next?.user.id
+    const known = {
+      asOf: at,
+      epoch: login.epoch + Number(changed),
+      leftAt: reason === 'logout' ? at : login.leftAt,
+    }
+    login = next ? { kind: 'in', grant: next, ...known } : { kind: 'out', ...known }
+    if (changed) onChange(reason)
+    return true
+  }
+
+  return {
+    now: () => login,
+    asOf: () => login.asOf,
+    epoch: () => login.epoch,
+    grant,
+    user,
+    /** Returns the time for what is asked now. It is later than all that is known. */
+    stamp: () => Math.max(clock.now().wall, login.asOf + 1),
+    apply,
+    /** Applies what this tab has found out, and tells the other tabs. */
+    settle(news: News): void {
+      if (apply(news)) tell(news)
+    },
+    /** Applies what another tab tells. */
+    hear(news: News): void {
+      // The clock was set back. Without this line, all news would seem older than what is known.
+      if (login.asOf > clock.now().wall + aheadMs) login = { ...login, asOf: 1 }
+      apply({ ...news, reason: news.grant ? 'elsewhere' : news.reason })
+    },
+  }
+}
+
+export type LoginState = ReturnType<typeof createLogin>
