@@ -18,6 +18,7 @@ export default {
     {
       displayName: 'quick',
       ...suites(''),
+      roots: ['<rootDir>/test', '<rootDir>/src/features'],
       testPathIgnorePatterns: ['/test/proof/([a-z]+/)?[^/]+$'],
       globalSetup: '<rootDir>/test/support/prepare-image.ts',
     },

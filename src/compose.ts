@@ -184,7 +184,10 @@ export async function compose(config: Config, log: Logger, replacements: Replace
         draining: () => draining,
       },
     })
-    const routes: readonly BoundRoute[] = [...core, ...features.flatMap(({ open }) => open(forFeatures))]
+    const routes: readonly BoundRoute[] = [
+      ...core,
+      ...features.filter(({ isOn }) => isOn(config)).flatMap(({ open }) => open(forFeatures)),
+    ]
 
     const server = createApp({
       publicUrl,

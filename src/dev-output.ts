@@ -35,11 +35,6 @@ interface RequestLine {
   responseTime: number
 }
 
-/** The addresses of a server in development, for people. */
-export function banner(url: string, { demo, docs }: { demo: boolean; docs: boolean }): string {
-  const addresses = [
-    ...(demo ? [`Page to try it  ${url}/`] : []),
-    ...(docs ? [`API             ${url}/docs`] : []),
-  ]
-  return `\n${addresses.map((address) => `  ${address}\n`).join('')}\n`
-}
+/** Returns the addresses of the pages of a server, for people. */
+export const banner = (url: string, pages: { title: string; path: string }[]): string =>
+  `\n${pages.map(({ title, path }) => `  ${title.padEnd(16)}${url}${path}\n`).join('')}\n`

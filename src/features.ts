@@ -5,9 +5,9 @@ import { problems as coreProblems, type Problems } from './http/problem.ts'
 
 /** Every optional feature. To remove one, delete its line and its folder. */
 export const features: readonly Feature[] = [
-  docs, // the OpenAPI document, and a page to read and try it
   demo, // the page at / to try the server, in development
   lesson, // what that page needs to show rotation and reuse
+  docs, // the OpenAPI document, and a page to read and try it
 ]
 
 /** The problems of the core and of every feature. */

@@ -10,6 +10,7 @@ import { loadConfig } from './config/config.ts'
 import { ConfigError, exitConfig } from './config/config-error.ts'
 import { takeEnvironment } from './config/environment.ts'
 import { banner, forPeople } from './dev-output.ts'
+import { features } from './features.ts'
 import { withTimeToRead } from './http/connections.ts'
 import { operatorListener } from './http/metrics.ts'
 import { errorInBrief } from './http/request-log.ts'
@@ -77,7 +78,7 @@ async function start(): Promise<void> {
   // Node would open its inspector, which shows every secret to whoever reaches it.
   process.on('SIGUSR1', () => {})
 
-  const config = await loadConfig(takeEnvironment())
+  const config = await loadConfig(takeEnvironment(), { features })
   const log = pino(
     { level: config.logLevel, serializers: { err: errorInBrief } },
     config.development ? await forPeople(output) : output,
@@ -111,7 +112,8 @@ async function start(): Promise<void> {
     },
     'listening',
   )
-  if (config.development) output.write(banner(url, config.http))
+  const pages = features.flatMap(({ isOn, page }) => (page && isOn(config) ? [page] : []))
+  if (config.development) output.write(banner(url, pages))
 
   // On a machine with much memory V8 lets garbage pile up to several times of what is in use. Not before now, as the
   // start would take longer by it.

@@ -186,6 +186,7 @@ test('finds the suites of each project in a clone whose folder has brackets and 
       mkdirSync(dirname(join(clone, 'test', file)), { recursive: true })
       writeFileSync(join(clone, 'test', `${file}.test.ts`), '')
     }
+    mkdirSync(join(clone, 'src/features'), { recursive: true })
     symlinkSync(resolve('node_modules'), join(clone, 'node_modules'))
 
     for (const [project, file] of Object.entries(files)) {

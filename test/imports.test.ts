@@ -11,7 +11,9 @@ import { expectPart } from './support/documents.ts'
  */
 const rooms: Record<string, { imports?: string[]; types?: string[] }> = {
   'dev.ts': { imports: ['main.ts', 'secrets/cli'] },
-  'main.ts': { imports: ['compose.ts', 'config', 'http', 'store', 'dev-output.ts', 'output.ts'] },
+  'main.ts': {
+    imports: ['compose.ts', 'features.ts', 'config', 'http', 'store', 'dev-output.ts', 'output.ts'],
+  },
   'migrate.ts': { imports: ['config', 'store'] },
   'compose.ts': {
     imports: ['app.ts', 'features.ts', 'config', 'http', 'auth', 'store', 'secrets'],
@@ -19,7 +21,7 @@ const rooms: Record<string, { imports?: string[]; types?: string[] }> = {
   },
   'app.ts': { imports: ['routes', 'http'] },
   'features.ts': { imports: ['features', 'http'] },
-  features: { imports: ['http', 'auth', 'store'], types: ['config'] },
+  features: { imports: ['config', 'http', 'auth', 'store'] },
   routes: { imports: ['http', 'auth'], types: ['store', 'secrets'] },
   'secrets/cli': { imports: ['config', 'secrets'] },
   config: { imports: ['secrets'] },
@@ -57,7 +59,7 @@ interface Import {
 }
 
 const files = readdirSync('src', { recursive: true, encoding: 'utf8' })
-  .filter((name) => /(?<!\.d)\.(ts|js)$/.test(name))
+  .filter((name) => /(?<!\.d|\.test)\.(ts|js)$/.test(name))
   .map((name) => `src/${name.replaceAll('\\', '/')}`)
   .sort()
 const imports = files.flatMap(importsOf)

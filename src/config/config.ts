@@ -213,8 +213,6 @@ function httpSettings(values: Settings) {
     trustProxy: values.TRUST_PROXY,
     warnOfUnknownProxy: NODE_ENV === 'production' && values.TRUST_PROXY === undefined,
     localNetwork: NODE_ENV === 'development',
-    demo: values.DEMO ?? NODE_ENV === 'development',
-    docs: values.DOCS,
     hstsIncludeSubdomains: values.HSTS_INCLUDE_SUBDOMAINS,
   }
 }

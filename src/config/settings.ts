@@ -169,12 +169,6 @@ const operation = {
       'Host names that requests to `METRICS_PORT` may use, comma-separated. IP addresses and `localhost` always work. Others get 421.',
     example: 'auth-metrics',
   }),
-  DEMO: boolean.optional().meta({
-    description: 'The demo page at `/`. `false`: 404.',
-    computed: '`true` in development, else `false`',
-    example: 'true',
-  }),
-  DOCS: boolean.default(true).describe('The pages `/docs` and `/openapi.json`. `false`: 404.'),
   HSTS_INCLUDE_SUBDOMAINS: boolean
     .default(false)
     .describe('`true` only if every subdomain of the host of `PUBLIC_URL` serves https.'),

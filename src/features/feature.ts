@@ -1,3 +1,4 @@
+import type { z } from 'zod'
 import type { Config } from '../config/config.ts'
 import type { FeatureCodes } from '../errors.ts'
 import type { Problem, Problems } from '../http/problem.ts'
@@ -23,31 +24,40 @@ type FeatureProblems = Readonly<Partial<Record<keyof FeatureCodes, Problem>>>
 /** A part that a fork may delete: its folder, and its line in `src/features.ts`. */
 export interface Feature {
   name: string
+  /** Settings of its own, by name: see `src/config/settings.ts`. */
+  settings: z.ZodRawShape
   routes: readonly Route[]
   problems: FeatureProblems
-  /** Returns the routes, ready to serve. There are none if a setting switches the feature off. */
+  /** A page for people, which the terminal names in development. */
+  page?: { title: string; path: string }
+  /** Whether the settings switch the feature on. */
+  isOn: (config: Config) => boolean
+  /** Returns the routes, ready to serve. */
   open: (core: Core) => readonly BoundRoute[]
 }
 
 /**
  * Declares a feature.
- * @param declaration `create` builds what the routes need: stores and use cases. It returns undefined if a setting
- * switches the feature off. `problems` has the error codes of the feature.
+ * @param declaration `problems` has the error codes of the feature. `create` builds what the routes need, such as stores
+ * and use cases. Without `isOn` the feature is always on.
  */
-export function feature<Services extends object>(declaration: {
-  name: string
+export function feature<Settings extends z.ZodRawShape, Services extends object>({
+  problems = {},
+  isOn = () => true,
+  create,
+  ...declaration
+}: Pick<Feature, 'name' | 'page'> & {
+  settings: Settings
   routes: readonly Route<Services & Core>[]
   problems?: FeatureProblems
-  create: (core: Core) => Services | undefined
+  isOn?: (settings: z.output<z.ZodObject<Settings>>, config: Config) => boolean
+  create: (core: Core, settings: z.output<z.ZodObject<Settings>>) => Services
 }): Feature {
-  const { name, routes, problems = {}, create } = declaration
+  const settingsIn = ({ features }: Config) => features[declaration.name] as z.output<z.ZodObject<Settings>>
   return {
-    name,
-    routes,
+    ...declaration,
     problems,
-    open(core) {
-      const services = create(core)
-      return services ? bind(routes, { ...core, ...services }) : []
-    },
+    isOn: (config) => isOn(settingsIn(config), config),
+    open: (core) => bind(declaration.routes, { ...core, ...create(core, settingsIn(core.config)) }),
   }
 }

@@ -211,7 +211,6 @@ describe('texts', () => {
       { http: { corsOrigins: ['https://a.example', 'http://localhost:5173'] } },
     ],
     ['COOKIE_SECURE', 'true', { http: { secureCookies: true } }],
-    ['DOCS', 'false', { http: { docs: false } }],
     ['HSTS_INCLUDE_SUBDOMAINS', 'true', { http: { hstsIncludeSubdomains: true } }],
     ['TRUST_PROXY', '1', { http: { trustProxy: 1 } }],
     ['TRUST_PROXY', '10', { http: { trustProxy: 10 } }],
@@ -261,7 +260,7 @@ describe('texts', () => {
        null a.example file:// https://a.example, https://a.example,,https://b.example`,
       ['https://a.example https://b.example'],
     ],
-    ...['COOKIE_SECURE', 'DOCS', 'HSTS_INCLUDE_SUBDOMAINS'].map((name): [string, string, string[]] => [
+    ...['COOKIE_SECURE', 'HSTS_INCLUDE_SUBDOMAINS'].map((name): [string, string, string[]] => [
       name,
       'TRUE 1 yes auto',
       [' true'],

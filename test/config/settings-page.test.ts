@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from '@jest/globals'
 import { loadConfig } from '../../src/config/config.ts'
 import { integer } from '../../src/config/values.ts'
+import { features } from '../../src/features.ts'
 import { placeholder, secretProblem } from '../../src/secrets/policy.ts'
 import { expectPart } from '../support/documents.ts'
 import { envExample, settingsPage } from './settings-page.ts'
@@ -13,8 +14,8 @@ const notes = {
 }
 
 test('docs/settings.md and .env.example say what the settings say', () => {
-  expectPart('docs/settings.md', /^[\s\S]*$/, settingsPage([]))
-  expectPart('.env.example', /^[\s\S]*$/, envExample([]))
+  expectPart('docs/settings.md', /^[\s\S]*$/, settingsPage(features))
+  expectPart('.env.example', /^[\s\S]*$/, envExample(features))
 })
 
 test('the README shows the ten settings that most people set, with their defaults', () => {
@@ -56,7 +57,7 @@ test('.env.example is valid once real secrets replace the placeholders', async (
   const secret = () => randomBytes(48).toString('base64url')
   const env = lines.map(({ name, value, active }) => [name, active ? secret() : value])
 
-  const config = await loadConfig(Object.fromEntries(env))
+  const config = await loadConfig(Object.fromEntries(env), { features })
 
   expect(config.http.publicUrl).toBe('https://auth.example.com')
 })

@@ -11,6 +11,7 @@ import { pino } from 'pino'
 import request from 'supertest'
 import { compose } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config/config.ts'
+import { features } from '../../src/features.ts'
 import type { Metrics } from '../../src/http/metrics.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 import { publicUrl, refreshCookieName, refreshSecret, testEnvironment } from './environment.ts'
@@ -62,7 +63,7 @@ export async function createTestApp(
     },
   })
   let skewMs = 0
-  const config = await loadConfig({ ...testEnvironment, ...environment })
+  const config = await loadConfig({ ...testEnvironment, ...environment }, { features })
   // It outlives the servers on it; a prototype, so that what tests put into its place is felt.
   const database = Object.create(db.database, { close: { value: async () => {} } })
   const start = () =>

@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import type { Request } from 'express'
 import { z } from 'zod'
+import { boolean } from '../../config/values.ts'
 import { AuthError } from '../../errors.ts'
 import { pagePolicy } from '../../http/page-policy.ts'
 import { route } from '../../http/route.ts'
 import { type Core, feature } from '../feature.ts'
 import { read } from './files.ts'
-import { isFromThisMachine, type LessonServices, lessonRoutes } from './lesson.ts'
+import { isFromThisMachine, lessonRoutes, type OwnServices } from './lesson.ts'
 
 const files = ['demo.css', 'demo.js', 'auth-client.js', 'browser-name.js', 'messages.js']
 const contentPolicy = `${pagePolicy}; require-trusted-types-for 'script'; trusted-types 'none'`
@@ -26,10 +27,10 @@ const demoPage = route({
   answers: { 200: { description: 'A page for browsers.', types: ['text/html'], body: z.string() } },
 
   handler:
-    ({ cookies, config }: Core) =>
+    ({ cookies, config: { development } }: Core) =>
     (req, res) => {
       const none = sendsStrictCookies(req) && cookies.refresh.read(req).kind === 'none'
-      const lesson = config.development && isFromThisMachine(req)
+      const lesson = development && isFromThisMachine(req)
       const page = read('demo.html')
         .text.replace('data-login="unknown"', `data-login="${none ? 'none' : 'unknown'}"`)
         .replace('data-lesson="off"', `data-lesson="${lesson ? 'on' : 'off'}"`)
@@ -68,19 +69,31 @@ const demoFile = route({
   },
 })
 
-/** A page to try the server. `DEMO` switches it on or off. By default it is there in development only. */
+/** A page to try the server, which shows rotation and reuse in development. */
 export const demo = feature({
   name: 'demo',
+  settings: {
+    DEMO: boolean.optional().meta({
+      description: 'The demo page at `/`. `false`: 404.',
+      computed: '`true` in development, else `false`',
+      example: 'true',
+    }),
+  },
   routes: [demoPage, demoFile],
-  create: ({ config }) => (config.http.demo ? {} : undefined),
+  page: { title: 'Page to try it', path: '/' },
+  isOn: ({ DEMO }, { development }) => DEMO ?? development,
+  create: () => ({}),
 })
 
-/** What the page needs to show rotation and reuse. Only in development, whatever `DEMO` says. */
+/** The lesson of the page. Only in development, and not if `DEMO` is `false`. */
 export const lesson = feature({
   name: 'lesson',
+  settings: {},
   routes: lessonRoutes,
-  create: ({ config }): Pick<LessonServices, 'copies' | 'graceSeconds' | 'randomId'> | undefined =>
-    config.http.demo && config.development
-      ? { copies: new Map(), graceSeconds: config.sessions.graceSeconds, randomId: randomUUID }
-      : undefined,
+  isOn: (_own, { development, features }) => development && features.demo?.DEMO !== false,
+  create: ({ config }): OwnServices => ({
+    copies: new Map(),
+    graceSeconds: config.sessions.graceSeconds,
+    randomId: randomUUID,
+  }),
 })

@@ -13,12 +13,13 @@ const copiesKept = 10
 const claims = z.looseObject({})
 const hidden = { group: 'Demo', hidden: true }
 
-export interface LessonServices extends CheckServices {
+export interface OwnServices {
   /** Tokens that the thief holds, by the name of the copy. */
   copies: Map<string, string>
   graceSeconds: number
   randomId: () => string
 }
+type LessonServices = CheckServices & OwnServices
 
 /** Hides the lesson from other machines, also from those that come through a proxy or a tunnel. */
 const onThisMachine = {

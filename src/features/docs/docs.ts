@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { boolean } from '../../config/values.ts'
 import { AuthError } from '../../errors.ts'
 import { pagePolicy } from '../../http/page-policy.ts'
 import { route } from '../../http/route.ts'
@@ -71,9 +72,12 @@ const docsFile = route({
   },
 })
 
-/** The OpenAPI document, and Swagger UI to read and try the API. `DOCS=false` switches it off. */
+/** The OpenAPI document, and Swagger UI to read and try the API. */
 export const docs = feature({
   name: 'docs',
+  settings: { DOCS: boolean.default(true).describe('The pages `/docs` and `/openapi.json`. `false`: 404.') },
   routes: [openapi, docsPage, docsFile],
-  create: ({ config }) => (config.http.docs ? {} : undefined),
+  page: { title: 'API', path: '/docs' },
+  isOn: ({ DOCS }) => DOCS,
+  create: () => ({}),
 })

@@ -1,11 +1,8 @@
-import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from '@jest/globals'
 import type { Request } from 'express'
-import { loadConfig } from '../../src/config/config.ts'
-import { isFromThisMachine } from '../../src/features/demo/lesson.ts'
 import {
+  createTestApp,
   expectProblem,
   forge,
   partsOf,
@@ -15,9 +12,9 @@ import {
   rowOf,
   send,
   useTestApp,
-} from '../support/app.ts'
-import { refreshCookieName, testEnvironment } from '../support/environment.ts'
-import { answerMs } from '../support/time-limits.js'
+} from '../../../test/support/app.ts'
+import { refreshCookieName } from '../../../test/support/environment.ts'
+import { isFromThisMachine } from './lesson.ts'
 
 const lessonRoutes = [
   'GET /demo/lesson/session',
@@ -234,63 +231,10 @@ describe('elsewhere than in development', () => {
     ['production', undefined, false],
     ['production', 'true', true],
   ])('NODE_ENV=%s, DEMO=%s: %s', async (environment, DEMO, served) => {
-    const { http } = await loadConfig({
-      ...testEnvironment,
-      NODE_ENV: environment,
-      BCRYPT_COST: '12',
-      ...(DEMO && { DEMO }),
-    })
+    const app = await createTestApp({ NODE_ENV: environment, BCRYPT_COST: '12', ...(DEMO && { DEMO }) })
+    const { status } = await send(app.app, 'GET /')
+    await app.close()
 
-    expect(http.demo).toBe(served)
-  })
-})
-
-describe('the client', () => {
-  const built = readFileSync('dist/client/auth-client.js')
-
-  test('is under 4 KB gzipped, and needs nothing else', () => {
-    const bytes = gzipSync(built, { level: 9 }).length
-    process.stderr.write(`the browser client: ${bytes} bytes gzipped\n`)
-
-    expect(bytes).toBeLessThan(4_000)
-    expect(built.toString()).not.toMatch(/\bimport\b/)
-  })
-
-  test('keeps no process running, on a server that renders pages', () => {
-    const code = `
-      const { createAuthClient } = await import('express-auth-server/client')
-      console.log(createAuthClient({ url: 'https://auth.example.com' }).user())`
-
-    const printed = execFileSync(process.execPath, ['--input-type=module', '-e', code], {
-      encoding: 'utf8',
-      timeout: answerMs,
-    })
-
-    expect(printed.trim()).toBe('undefined')
-  })
-
-  test('can be imported as express-auth-server/client, with its types', () => {
-    const exported = execFileSync(
-      process.execPath,
-      [
-        '--input-type=module',
-        '-e',
-        "console.log(...Object.keys(await import('express-auth-server/client')))",
-      ],
-      { encoding: 'utf8' },
-    )
-
-    expect(exported.trim()).toBe('AuthClientError createAuthClient')
-    const texts =
-      "const { messages } = await import('express-auth-server/client/messages'); console.log(messages.overtaken)"
-    expect(
-      execFileSync(process.execPath, ['--input-type=module', '-e', texts], { encoding: 'utf8' }),
-    ).toMatch(/^You logged in/)
-    const types = readFileSync('dist/client/auth-client.d.ts', 'utf8')
-    expect(types).toMatch(/export declare function createAuthClient\(options: AuthClientOptions\)/)
-    for (const name of 'register login changePassword logout logoutAll refresh fetch user onChange close'.split(
-      ' ',
-    ))
-      expect(types).toMatch(new RegExp(`^ +${name}[:(]`, 'm'))
+    expect(status).toBe(served ? 200 : 404)
   })
 })

@@ -3,7 +3,6 @@ import { Validator } from '@seriousme/openapi-schema-validator'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import formats from 'ajv-formats'
 import type request from 'supertest'
-import { problems } from '../../src/features.ts'
 import {
   type Client,
   createTestApp,
@@ -13,16 +12,25 @@ import {
   otherPassword,
   type Presented,
   password,
+  publicUrl,
   refresh,
+  refreshCookieName,
   refreshTokenOf,
   register,
   send,
   useTestApp,
-} from '../support/app.ts'
-import { withoutDatabase } from '../support/database.ts'
-import { openapi as document, nameOf, routes } from '../support/routes.ts'
+} from '../../../test/support/app.ts'
+import { withoutDatabase } from '../../../test/support/database.ts'
+import { nameOf, routes } from '../../../test/support/routes.ts'
+import { problems } from '../../features.ts'
+import { openapiDocument } from './openapi.ts'
 
 const t = useTestApp()
+
+/** The OpenAPI document as clients get it: without what JSON leaves out. */
+const document = JSON.parse(
+  JSON.stringify(openapiDocument({ publicUrl, cookieName: refreshCookieName, routes, problems })),
+)
 
 interface Answer {
   headers: Record<string, unknown>

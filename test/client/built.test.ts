@@ -1,0 +1,55 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { gzipSync } from 'node:zlib'
+import { describe, expect, test } from '@jest/globals'
+import { answerMs } from '../support/time-limits.js'
+
+describe('the built client', () => {
+  const built = readFileSync('dist/client/auth-client.js')
+
+  test('is under 4 KB gzipped, and needs nothing else', () => {
+    const bytes = gzipSync(built, { level: 9 }).length
+    process.stderr.write(`the browser client: ${bytes} bytes gzipped\n`)
+
+    expect(bytes).toBeLessThan(4_000)
+    expect(built.toString()).not.toMatch(/\bimport\b/)
+  })
+
+  test('keeps no process running, on a server that renders pages', () => {
+    const code = `
+      const { createAuthClient } = await import('express-auth-server/client')
+      console.log(createAuthClient({ url: 'https://auth.example.com' }).user())`
+
+    const printed = execFileSync(process.execPath, ['--input-type=module', '-e', code], {
+      encoding: 'utf8',
+      timeout: answerMs,
+    })
+
+    expect(printed.trim()).toBe('undefined')
+  })
+
+  test('can be imported as express-auth-server/client, with its types', () => {
+    const exported = execFileSync(
+      process.execPath,
+      [
+        '--input-type=module',
+        '-e',
+        "console.log(...Object.keys(await import('express-auth-server/client')))",
+      ],
+      { encoding: 'utf8' },
+    )
+
+    expect(exported.trim()).toBe('AuthClientError createAuthClient')
+    const texts =
+      "const { messages } = await import('express-auth-server/client/messages'); console.log(messages.overtaken)"
+    expect(
+      execFileSync(process.execPath, ['--input-type=module', '-e', texts], { encoding: 'utf8' }),
+    ).toMatch(/^You logged in/)
+    const types = readFileSync('dist/client/auth-client.d.ts', 'utf8')
+    expect(types).toMatch(/export declare function createAuthClient\(options: AuthClientOptions\)/)
+    for (const name of 'register login changePassword logout logoutAll refresh fetch user onChange close'.split(
+      ' ',
+    ))
+      expect(types).toMatch(new RegExp(`^ +${name}[:(]`, 'm'))
+  })
+})
