@@ -47,17 +47,7 @@ const unknownKidWaitMs = 1_000
 const longestTimerMs = 2 ** 31 - 2
 
 /** Loads the keys, and loads them again every `refreshSeconds` until closed. Reports changes and lasting problems once. */
-export async function createLiveKeys({
-  secrets,
-  accessAlgorithm,
-  refreshSeconds,
-  maxStaleSeconds,
-  accessTokenSeconds,
-  refreshTokenSeconds,
-  clock,
-  delay,
-  ...events
-}: {
+export async function createLiveKeys(options: {
   secrets: Secrets
   accessAlgorithm: Algorithm
   refreshSeconds: number
@@ -70,15 +60,16 @@ export async function createLiveKeys({
   onEvent: (event: KeyEvent) => void
   onWarning: (message: string) => void
 }): Promise<LiveKeys> {
+  const { secrets, accessAlgorithm, refreshSeconds, maxStaleSeconds, clock, delay } = options
   const createRing = (algorithm: Algorithm, tokenSeconds: number) =>
     createKeyring({ refreshSeconds, tokenSeconds, clock, algorithm })
-  const access = createRing(accessAlgorithm, accessTokenSeconds)
-  const refresh = createRing('HS256', refreshTokenSeconds)
+  const access = createRing(accessAlgorithm, options.accessTokenSeconds)
+  const refresh = createRing('HS256', options.refreshTokenSeconds)
   const rings = [
     [accessSecretOf(accessAlgorithm), access],
     ['JWT_REFRESH_SECRET', refresh],
   ] as const
-  const { reportProblems, reportWarnings, reportStates } = createKeyEvents(events)
+  const { reportProblems, reportWarnings, reportStates } = createKeyEvents(options)
   const lastGood: LoadedSecrets['versions'] = {}
   let lastLoad: Exclude<KeysStatus, 'stale'> = 'ok'
   let lastGoodAt = clock()

@@ -592,7 +592,9 @@ describe('beside a secret file', () => {
     const { problems } = await failure(withFile('wrapped', wrap(newSecret())))
 
     expect(problems).toEqual([
-      expect.stringMatching(/^JWT_REFRESH_SECRET: (has a line break|begins or ends with white space, a BOM)/),
+      expect.stringMatching(
+        /^JWT_REFRESH_SECRET: (contains a line break|begins or ends with white space, a BOM)/,
+      ),
     ])
   })
 })

@@ -78,36 +78,41 @@ describe('E1 a private key is refused', () => {
   const rsa = (bits: number) => generateKeyPairSync('rsa', { modulusLength: bits }).privateKey
   const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve }).privateKey
   const es256 = newPrivateKey('ES256')
-  const notPem = /^is no private key in PEM/
+  const notPem = /^is not a private key in PEM/
 
   test.each<[what: string, algorithm: 'RS256' | 'ES256', text: string, message: RegExp]>([
     [
       'RSA of 1024 bits',
       'RS256',
       rsa(1024).export(pem({})).toString(),
-      /^is no RSA key of 2048 bits or more/,
+      /^is not an RSA key of 2048 bits or more/,
     ],
     [
       'RSA of 2047 bits',
       'RS256',
       rsa(2047).export(pem({})).toString(),
-      /^is no RSA key of 2048 bits or more/,
+      /^is not an RSA key of 2048 bits or more/,
     ],
-    ['P-384', 'ES256', ec('P-384').export(pem({})).toString(), /^is no EC key on the curve P-256/],
-    ['secp256k1', 'ES256', ec('secp256k1').export(pem({})).toString(), /^is no EC key on the curve P-256/],
-    ['EC for RS256', 'RS256', es256, /^is no RSA key/],
-    ['RSA for ES256', 'ES256', newPrivateKey('RS256'), /^is no EC key/],
+    ['P-384', 'ES256', ec('P-384').export(pem({})).toString(), /^is not an EC key on the curve P-256/],
+    [
+      'secp256k1',
+      'ES256',
+      ec('secp256k1').export(pem({})).toString(),
+      /^is not an EC key on the curve P-256/,
+    ],
+    ['EC for RS256', 'RS256', es256, /^is not an RSA key/],
+    ['RSA for ES256', 'ES256', newPrivateKey('RS256'), /^is not an EC key/],
     [
       'Ed25519',
       'ES256',
       generateKeyPairSync('ed25519').privateKey.export(pem({})).toString(),
-      /^is no EC key/,
+      /^is not an EC key/,
     ],
     [
       'RSA-PSS',
       'RS256',
       generateKeyPairSync('rsa-pss', { modulusLength: 2048 }).privateKey.export(pem({})).toString(),
-      /^is no RSA key/,
+      /^is not an RSA key/,
     ],
     [
       'with a passphrase',
@@ -174,7 +179,7 @@ describe('a published sample key is refused [E1]', () => {
     const pem = key.export({ type: 'pkcs8', format: 'pem' }).toString()
 
     expect(privateKeyProblem(pem, algorithm)).toMatch(
-      /^is a sample key that is publicly known; set one made by/,
+      /^is a sample key that is publicly known\. Set one made by/,
     )
     expect(privateKeyProblem(pem.replaceAll('\n', '\\n'), algorithm)).toMatch(/^is a sample key/)
   })
@@ -189,7 +194,7 @@ test.each([3, 17, 65_535])('RSA with the public exponent %i is refused [E1]', (p
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048, publicExponent })
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
 
-  expect(privateKeyProblem(pem, 'RS256')).toMatch(/^has a public exponent under 65537; /)
+  expect(privateKeyProblem(pem, 'RS256')).toMatch(/^has a public exponent under 65537\. /)
 })
 
 test.each([
@@ -197,5 +202,5 @@ test.each([
   ['something follows', (pem: string) => `${pem}more`],
   ['a second key follows', (pem: string) => `${pem}${newPrivateKey('ES256')}`],
 ])('a private key is refused where %s [E1]', (_what, wrap) => {
-  expect(privateKeyProblem(wrap(newPrivateKey('ES256')), 'ES256')).toMatch(/^is no private key in PEM/)
+  expect(privateKeyProblem(wrap(newPrivateKey('ES256')), 'ES256')).toMatch(/^is not a private key in PEM/)
 })

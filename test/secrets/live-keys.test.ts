@@ -661,6 +661,8 @@ describe('events', () => {
     await keys.reload()
 
     expect(keys.status()).toBe('unreachable')
-    expect(problems()[0]?.reason).toBe('cannot be read: unexpected TypeError of its store')
+    expect(problems()[0]?.reason).toBe(
+      'cannot be read: unexpected TypeError of its store. Check the store and its SDK.',
+    )
   })
 })

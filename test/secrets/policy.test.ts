@@ -10,17 +10,17 @@ const draw = (alphabet: string, length: number) =>
 
 const hex = (bytes: number) => randomBytes(bytes).toString('hex')
 
-/** The rule a text breaks, without how to mend it. */
-const rule = (text: string) => secretProblem(text)?.split(';')[0]
+/** Returns the rule that a text breaks, without how to fix it. */
+const rule = (text: string) => secretProblem(text)?.split('. ')[0]
 
 const tooShort = 'has less than 32 bytes of key material'
 const regular = 'is made of repeats, sequences or words'
 const published = 'is publicly known'
-const wrongKind = 'is a PEM, JWK or SSH key, which must never serve as a shared secret'
+const wrongKind = 'is a PEM, JWK or SSH key, which must never be used as a shared secret'
 const edges = 'begins or ends with white space, a BOM, a quote or an invisible character'
-const invisible = 'has an invisible character or unusual white space in it'
-const assignment = 'begins with the name of a setting, as a line of .env does'
-const lineBreak = 'has a line break or control character in it, as the output of npm run without -s has'
+const invisible = 'contains an invisible character or unusual white space'
+const assignment = 'begins with the name of a setting, like a line of .env'
+const lineBreak = 'contains a line break or a control character, like the output of npm run without -s'
 const decoded = (rule: string) => `${rule} once decoded`
 
 describe('E1 accepts random secrets', () => {
@@ -253,7 +253,7 @@ describe('refuses what surrounds a secret by mistake [E1]', () => {
     [
       'bytes that are no UTF-8',
       Buffer.concat([Buffer.from(secret), Buffer.from([0xe9])]).toString(),
-      'has a character in it that stands for bytes that are no UTF-8 (U+FFFD)',
+      'contains U+FFFD, which stands for bytes that are not UTF-8',
     ],
   ])('%s', (_what, text, expected) => {
     expect(rule(secret)).toBeUndefined()
@@ -476,6 +476,6 @@ test.each([
 ])('E6 the message for %j is a rule and a remedy, with nothing of the value', (text) => {
   const message = secretProblem(text) ?? ''
 
-  expect(message).toMatch(/^\S.*; set one made by: npm run -s secrets -- generate$/)
+  expect(message).toMatch(/^\S.*\. Set one made by: npm run -s secrets -- generate$/)
   expect(message).not.toMatch(/canary|QzK7|09d25e|change/)
 })

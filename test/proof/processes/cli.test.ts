@@ -506,7 +506,7 @@ describe('check', () => {
       { JWT_ACCESS_SECRET: 'ref+vault:x' },
       /is not a reference this server can read/,
     ],
-    ['a key of another kind', { JWT_ALGORITHM: 'RS256', JWT_ACCESS_PRIVATE_KEY: key }, /is no RSA key/],
+    ['a key of another kind', { JWT_ALGORITHM: 'RS256', JWT_ACCESS_PRIVATE_KEY: key }, /is not an RSA key/],
     ['no address of Vault', { JWT_ACCESS_SECRET: 'ref+vault://secret/auth#/A' }, /Set VAULT_ADDR/],
     [
       'a _PREVIOUS_FILE that cannot be read',
