@@ -1,4 +1,4 @@
-# Built with everything, run with what production needs.
+# The first stage builds with all packages. The second stage has only those that production needs.
 FROM node:24.19-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
@@ -13,14 +13,14 @@ WORKDIR /app
 COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules node_modules
 COPY --from=build /app/dist dist
-# docker run … secrets check
+# For `docker run … secrets check`.
 RUN ln -s /app/dist/secrets/cli/cli.js /usr/local/bin/secrets
 RUN install -d -o node -g node -m 0700 /data
 VOLUME /data
-# The user node. By number, or Kubernetes could not tell that it is not root.
+# The user "node". Kubernetes needs the number to see that the user is not root.
 USER 1000:1000
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
   CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT || 3000}/livez`).then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
-# Not through npm, which would keep the signals to itself.
+# Start without npm, because npm does not pass on signals.
 CMD ["node", "dist/main.js"]

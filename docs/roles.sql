@@ -1,11 +1,11 @@
--- Makes a database, the role that owns its tables, and the role that serves. Once, by a superuser, with psql;
--- compose.yaml does so at its first start. `npm run migrate -- --grant auth` grants the rights on the tables.
--- The passwords must be in these two files.
+-- Makes a database, the role that owns its tables, and the role that serves. Run it once with psql, as a superuser.
+-- compose.yaml does so at its first start. Then `npm run migrate -- --grant auth` grants the rights on the tables.
+-- These two files must contain the passwords.
 \set ON_ERROR_STOP on
 \set owner_password `cat /run/secrets/owner_password`
 \set auth_password `cat /run/secrets/auth_password`
 
--- psql takes a missing file as an empty one.
+-- psql reads a missing file as an empty one.
 SELECT '' IN (:'owner_password', :'auth_password') AS is_missing \gset
 \if :is_missing
 DO $$ BEGIN
