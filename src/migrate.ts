@@ -5,10 +5,10 @@ import { loadDatabaseConfig } from './config/config.ts'
 import { ConfigError, exitConfig } from './config/config-error.ts'
 import { takeEnvironment } from './config/environment.ts'
 import { codeOf } from './errors.ts'
-import { openDatabase } from './store/database.ts'
 import { DatabaseUrlError } from './store/database-url.ts'
 import { createHousekeeping } from './store/housekeeping.ts'
 import { grantRights } from './store/migrate.ts'
+import { openDatabase } from './store/open-database.ts'
 
 try {
   const { grant } = parseArgs({ options: { grant: { type: 'string' } } }).values

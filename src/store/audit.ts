@@ -1,4 +1,4 @@
-import { type Database, guarded, type Queries } from './database.ts'
+import type { Database, Queries } from './database.ts'
 import { auditEvents } from './schema.ts'
 
 /** Who sent a request, as far as the network tells. */
@@ -19,7 +19,7 @@ export async function recordEvents(on: Queries, events: AuditEvent[]): Promise<v
 
 /** Events that change nothing else. Throws AuthError `unavailable` where the database is out of reach. */
 export function createAuditLog({ database }: { database: Database }) {
-  return guarded({ record: (event: AuditEvent) => recordEvents(database.queries, [event]) })
+  return { record: (event: AuditEvent) => database.run((queries) => recordEvents(queries, [event])) }
 }
 
 export type AuditLog = ReturnType<typeof createAuditLog>

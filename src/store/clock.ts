@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import type { Database } from './database.ts'
+import { type Database, rowsOf } from './database.ts'
 
 /** `skewed`: this server's clock and the database's differ by more than 30 s. */
 export type ClockStatus = 'ok' | 'skewed'
@@ -39,10 +39,12 @@ export function createClockCheck({
 }
 
 /** Returns the database's time in milliseconds since 1970, or undefined if it does not answer. */
-async function databaseTime({ queries }: Database): Promise<number | undefined> {
+async function databaseTime(database: Database): Promise<number | undefined> {
   try {
-    const result = await queries.execute(sql`SELECT extract(epoch FROM now()) * 1000 AS now`)
-    return Number((result as unknown as { rows: { now: string }[] }).rows[0]?.now)
+    const [row] = await database.run((queries) =>
+      rowsOf<{ now: string }>(queries, sql`SELECT extract(epoch FROM now()) * 1000 AS now`),
+    )
+    return Number(row?.now)
   } catch {
     return undefined
   }

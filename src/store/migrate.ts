@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { is, type SQL, sql } from 'drizzle-orm'
+import { is, sql } from 'drizzle-orm'
 import { getTableConfig, PgTable } from 'drizzle-orm/pg-core'
-import type { Queries } from './database.ts'
+import { type Queries, rowsOf } from './database.ts'
 import * as schema from './schema.ts'
 
 /** The tables are not such that this server can use them. The message says why, and what to do. */
@@ -24,9 +24,13 @@ const rights = new Map<PgTable, Right[]>([
   [schema.auditEvents, ['INSERT']],
 ])
 
-const tables = Object.values<PgTable>(schema)
-  .filter((value) => is(value, PgTable))
-  .map((table) => ({ ...getTableConfig(table), rights: rights.get(table) ?? everyRight }))
+const coreTables = Object.values(schema).filter((value) => is(value, PgTable))
+
+const tablesWith = (tablesOfFeatures: readonly PgTable[]) =>
+  [...coreTables, ...tablesOfFeatures].map((table) => ({
+    ...getTableConfig(table),
+    rights: rights.get(table) ?? everyRight,
+  }))
 
 interface Migration {
   name: string
@@ -46,6 +50,20 @@ function readMigrations(): Migration[] {
     )
     return { name: tag, when, hashes, statements: text.split('--> statement-breakpoint') }
   })
+}
+
+/**
+ * Brings the tables up to date, and checks that this role may use them.
+ * @returns the number of migrations that were applied
+ * @throws SchemaError if this server cannot use the schema
+ */
+export async function prepareTables(
+  queries: Queries,
+  tablesOfFeatures?: readonly PgTable[],
+): Promise<number> {
+  const count = await migrate(queries)
+  await checkSchema(queries, tablesOfFeatures)
+  return count
 }
 
 /**
@@ -83,7 +101,7 @@ export async function migrate(queries: Queries): Promise<number> {
 
 /** Returns the names of the migrations that were applied; undefined where there is no journal. */
 async function readJournal(on: Queries): Promise<Set<string> | undefined> {
-  const [place] = await rows<{ here: string | null; journal: string | null }>(
+  const [place] = await rowsOf<{ here: string | null; journal: string | null }>(
     on,
     sql`SELECT current_schema() AS here, (
       SELECT nspname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
@@ -100,7 +118,7 @@ async function readJournal(on: Queries): Promise<Set<string> | undefined> {
     throw new SchemaError(
       `the tables are in schema "${place.journal}", but search_path begins with "${place.here}". Name one schema only, options=-csearch_path=….`,
     )
-  const names = await rows<{ name: string }>(on, sql`SELECT name FROM ${journal}`)
+  const names = await rowsOf<{ name: string }>(on, sql`SELECT name FROM ${journal}`)
   return new Set(names.map(({ name }) => name))
 }
 
@@ -109,7 +127,7 @@ async function createJournal(tx: Queries, migrations: Migration[]): Promise<Set<
   await tx.execute(
     sql`CREATE TABLE ${journal} (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())`,
   )
-  const [former] = await rows<{ readable: boolean }>(
+  const [former] = await rowsOf<{ readable: boolean }>(
     tx,
     sql`SELECT EXISTS (
       SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
@@ -118,7 +136,7 @@ async function createJournal(tx: Queries, migrations: Migration[]): Promise<Set<
     ) AND to_regclass(quote_ident(current_schema()) || '.sessions') IS NOT NULL AS readable`,
   )
   if (!former?.readable) return new Set()
-  const entries = await rows<{ hash: string; created_at: unknown }>(
+  const entries = await rowsOf<{ hash: string; created_at: unknown }>(
     tx,
     sql`SELECT hash, created_at FROM drizzle.__drizzle_migrations`,
   )
@@ -134,8 +152,8 @@ async function createJournal(tx: Queries, migrations: Migration[]): Promise<Set<
  * Checks that every table and column of `schema.ts` is there, and that this role may use them.
  * @throws SchemaError that names all that is missing
  */
-export async function checkSchema(on: Queries): Promise<void> {
-  const found = await rows<{ name: string; columns: string[]; rights: string[]; role: string }>(
+export async function checkSchema(on: Queries, tablesOfFeatures: readonly PgTable[] = []): Promise<void> {
+  const found = await rowsOf<{ name: string; columns: string[]; rights: string[]; role: string }>(
     on,
     sql`SELECT relname AS name, current_user AS role,
       ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS columns,
@@ -144,7 +162,7 @@ export async function checkSchema(on: Queries): Promise<void> {
   )
   const lacking: string[] = []
   const forbidden: string[] = []
-  for (const { name, columns, rights } of tables) {
+  for (const { name, columns, rights } of tablesWith(tablesOfFeatures)) {
     const table = found.find((candidate) => candidate.name === name)
     const missing = columns.filter((column) => !table?.columns.includes(column.name))
     if (!table) lacking.push(name)
@@ -166,19 +184,18 @@ export async function checkSchema(on: Queries): Promise<void> {
  * Grants `role` what serving needs on the tables of the current schema, and takes away what it does not need. To be
  * called as the owner of the tables, in a transaction.
  */
-export async function grantRights(tx: Queries, role: string): Promise<void> {
+export async function grantRights(
+  tx: Queries,
+  role: string,
+  tablesOfFeatures: readonly PgTable[] = [],
+): Promise<void> {
   const grantee = sql.identifier(role)
-  const [place] = await rows<{ here: string }>(tx, sql`SELECT current_schema() AS here`)
+  const [place] = await rowsOf<{ here: string }>(tx, sql`SELECT current_schema() AS here`)
   await tx.execute(sql`GRANT USAGE ON SCHEMA ${sql.identifier(place?.here ?? '')} TO ${grantee}`)
   await tx.execute(sql`GRANT SELECT ON ${journal} TO ${grantee}`)
-  for (const { name, rights } of tables) {
+  for (const { name, rights } of tablesWith(tablesOfFeatures)) {
     const table = sql.identifier(name)
     await tx.execute(sql`REVOKE ALL ON ${table} FROM ${grantee}`)
     await tx.execute(sql`GRANT ${sql.raw(rights.join(', '))} ON ${table} TO ${grantee}`)
   }
-}
-
-async function rows<T>(on: Queries, statement: SQL): Promise<T[]> {
-  const result = (await on.execute(statement)) as unknown as { rows: T[] }
-  return result.rows
 }

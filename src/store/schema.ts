@@ -105,6 +105,13 @@ export const auditEvents = pgTable(
   (table) => [index('audit_events_at').on(table.at)],
 )
 
+/**
+ * The events of features. A feature adds its own:
+ * `declare module '../../store/schema.ts' { interface FeatureEvents { note_deleted: true } }`
+ */
+// biome-ignore lint/suspicious/noEmptyInterface: features add to it
+export interface FeatureEvents {}
+
 export type AuditedEvent =
   | 'registered'
   | 'login'
@@ -114,6 +121,7 @@ export type AuditedEvent =
   | 'session_ended'
   | 'throttled'
   | KeyEvent['event']
+  | keyof FeatureEvents
 
 /** How a user proved their identity (RFC 8176). */
 export type AuthenticationMethod = 'pwd' | 'otp' | 'hwk' | 'swk' | 'user' | 'mfa'

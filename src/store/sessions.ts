@@ -1,7 +1,7 @@
 import { and, asc, desc, eq, gt, inArray, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import { AuthError } from '../errors.ts'
 import { type Caller, recordEvents } from './audit.ts'
-import { type Database, guarded, type Queries } from './database.ts'
+import type { Database, Queries } from './database.ts'
 import { type AuthenticationMethod, type EndReason, sessions, users } from './schema.ts'
 import { type User, userColumns } from './users.ts'
 
@@ -63,7 +63,6 @@ const seconds = (count: number) => sql`make_interval(secs => ${count})`
 
 /** Sessions in PostgreSQL. All functions throw AuthError `unavailable` where it is out of reach. */
 export function createSessionStore({ database, limits }: { database: Database; limits: SessionLimits }) {
-  const { queries } = database
   const usableUntil = sql`least(${sessions.rotatedAt} + ${seconds(limits.idleSeconds)}, ${sessions.expiresAt})`
   const live = and(isNull(sessions.endedAt), gt(usableUntil, sql`now()`)) as SQL
   const liveWithUser = and(live, isNull(users.disabledAt)) as SQL
@@ -102,7 +101,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
 
   const own = (id: string, userId: string) => and(eq(sessions.id, id), eq(sessions.userId, userId))
 
-  return guarded({
+  return {
     /**
      * Starts a session for a user, and ends the one it replaces and the oldest over the cap.
      * @param epoch the user's epoch when the password was checked
@@ -146,25 +145,27 @@ export function createSessionStore({ database, limits }: { database: Database; l
       { sessionId, userId, generation, expiresAt }: RefreshClaims,
       { ip, userAgent }: Caller,
     ): Promise<SessionState | undefined> {
-      const [rotated] = await queries
-        .update(sessions)
-        .set({
-          generation: sql`${sessions.generation} + 1`,
-          rotatedAt: sql`now()`,
-          ip: ip ?? null,
-          userAgent: userAgent ?? null,
-        })
-        .from(users)
-        .where(
-          and(
-            own(sessionId, userId),
-            eq(sessions.generation, generation),
-            sql`extract(epoch FROM now()) < ${expiresAt}`,
-            eq(users.id, sessions.userId),
-            liveWithUser,
-          ),
-        )
-        .returning(state)
+      const [rotated] = await database.run((queries) =>
+        queries
+          .update(sessions)
+          .set({
+            generation: sql`${sessions.generation} + 1`,
+            rotatedAt: sql`now()`,
+            ip: ip ?? null,
+            userAgent: userAgent ?? null,
+          })
+          .from(users)
+          .where(
+            and(
+              own(sessionId, userId),
+              eq(sessions.generation, generation),
+              sql`extract(epoch FROM now()) < ${expiresAt}`,
+              eq(users.id, sessions.userId),
+              liveWithUser,
+            ),
+          )
+          .returning(state),
+      )
       return rotated
     },
 
@@ -173,16 +174,18 @@ export function createSessionStore({ database, limits }: { database: Database; l
      * @returns with `withinGrace`: whether its last rotation is more recent than the grace window is long
      */
     find(id: string, userId: string): Promise<(SessionState & { withinGrace: boolean }) | undefined> {
-      return findLive(queries, id, userId)
+      return database.run((queries) => findLive(queries, id, userId))
     },
 
     /** The user's live sessions, the one used last first. */
     list(userId: string): Promise<Session[]> {
-      return queries
-        .select(columns)
-        .from(sessions)
-        .where(and(eq(sessions.userId, userId), live))
-        .orderBy(desc(sessions.rotatedAt), asc(sessions.id))
+      return database.run((queries) =>
+        queries
+          .select(columns)
+          .from(sessions)
+          .where(and(eq(sessions.userId, userId), live))
+          .orderBy(desc(sessions.rotatedAt), asc(sessions.id)),
+      )
     },
 
     /** @returns whether this call ended it: false where it is another user's, unknown, or was not live any more */
@@ -224,7 +227,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
         return insertSession(tx, 'login', userId, session)
       })
     },
-  })
+  }
 
   async function findLive(on: Queries, id: string, userId: string) {
     const withinGrace = sql<boolean>`${sessions.rotatedAt} + ${seconds(limits.graceSeconds)} > now()`

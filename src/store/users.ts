@@ -1,5 +1,5 @@
 import { and, eq, sql } from 'drizzle-orm'
-import { type Database, guarded } from './database.ts'
+import type { Database } from './database.ts'
 import { users } from './schema.ts'
 
 /** What clients may know of a user. */
@@ -29,9 +29,9 @@ export const userColumns = {
 }
 
 /** Users in PostgreSQL. All functions throw AuthError `unavailable` where it is out of reach. */
-export function createUserStore({ database: { queries } }: { database: Database }) {
+export function createUserStore({ database }: { database: Database }) {
   async function findCredentials(which: ReturnType<typeof eq>): Promise<Credentials | undefined> {
-    const [user] = await queries.select().from(users).where(which)
+    const [user] = await database.run((queries) => queries.select().from(users).where(which))
     return (
       user && {
         userId: user.id,
@@ -43,25 +43,23 @@ export function createUserStore({ database: { queries } }: { database: Database 
     )
   }
 
-  return guarded({
+  return {
     credentialsByEmail: (email: string) => findCredentials(eq(users.email, email)),
     credentialsById: (id: string) => findCredentials(eq(users.id, id)),
 
     /** The cost of the dearest hash there is, as a power of two; 0 if there is none. Reads one entry of an index. */
     async dearestCost(): Promise<number> {
       const cost = sql<string>`max(substring(${users.passwordHash} FROM 5 FOR 2))`
-      const [row] = await queries.select({ cost }).from(users)
+      const [row] = await database.run((queries) => queries.select({ cost }).from(users))
       return Number(row?.cost ?? 0)
     },
 
     /** Stores a new hash of the same password, unless the password has changed meanwhile. */
     async rehash(userId: string, from: string, to: { passwordHash: string; passwordScheme: number }) {
-      await queries
-        .update(users)
-        .set(to)
-        .where(and(eq(users.id, userId), eq(users.passwordHash, from)))
+      const unchanged = and(eq(users.id, userId), eq(users.passwordHash, from))
+      await database.run((queries) => queries.update(users).set(to).where(unchanged))
     },
-  })
+  }
 }
 
 export type UserStore = ReturnType<typeof createUserStore>

@@ -8,7 +8,7 @@ import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { drizzle as drizzlePostgres } from 'drizzle-orm/node-postgres'
 import { drizzle as drizzlePGlite } from 'drizzle-orm/pglite'
 import pg from 'pg'
-import type { Database, Queries } from '../../src/store/database.ts'
+import { createDatabase, type Queries } from '../../src/store/database.ts'
 import { createHousekeeping } from '../../src/store/housekeeping.ts'
 import { checkSchema, grantRights, migrate } from '../../src/store/migrate.ts'
 import { createPostgresDatabase } from '../support/database.ts'
@@ -272,7 +272,11 @@ describe('migrations', () => {
       await migrate(queries)
       await grantRights(queries, role)
       await run(`INSERT INTO audit_events (event, at) VALUES ('login', now() - interval '2 days')`)
-      const { purge } = createHousekeeping({ database: { queries } as Database, auditDays: 1 })
+      const database = createDatabase({
+        ...{ queries, transaction: (work) => work(queries) },
+        ...{ connections: () => ({}), close: async () => {} },
+      })
+      const { purge } = createHousekeeping({ database, auditDays: 1 })
       const events = () => run('SELECT event FROM audit_events')
 
       expect(await asRole(purge)).toBeUndefined()

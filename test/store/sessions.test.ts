@@ -355,7 +355,7 @@ async function countedBy(work: (store: SessionStore) => Promise<unknown>) {
     }
     const database = {
       ...db.database,
-      queries: tx,
+      run: <T>(run: (on: Queries) => Promise<T>) => run(tx),
       transaction: <T>(run: (on: Queries) => Promise<T>) => run(tx),
     }
     const before = await count()
@@ -626,7 +626,7 @@ describe('users at the cap who replace each other’s sessions take turns and do
   let noting: SessionStore
   beforeAll(() => {
     const transaction = <T>(work: (on: Queries) => Promise<T>) =>
-      db.database.transaction(work).catch(noteFailure)
+      db.database.transaction((tx) => work(tx).catch(noteFailure))
     noting = createSessionStore({ database: { ...db.database, transaction }, limits })
   })
 

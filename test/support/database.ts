@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type SQL, sql } from 'drizzle-orm'
 import pg from 'pg'
-import { type Database, openDatabase, openEmbedded } from '../../src/store/database.ts'
+import { type Database, rowsOf } from '../../src/store/database.ts'
+import { openEmbedded } from '../../src/store/embedded.ts'
+import { openDatabase } from '../../src/store/open-database.ts'
 import { clockSchema, searchPath } from './clock-schema.ts'
 
 /** A database of a test file's own: PostgreSQL where TEST_DATABASE_URL is set, else the embedded one in memory. */
@@ -22,10 +24,7 @@ export const databaseName = process.env.TEST_DATABASE_URL ? 'PostgreSQL' : 'PGli
 export async function createTestDatabase(): Promise<TestDatabase> {
   const server = process.env.TEST_DATABASE_URL
   const { database, drop } = server ? await openOnPostgres(server) : await openInMemory()
-  const rows = async <T>(statement: SQL) => {
-    const result = (await database.queries.execute(statement)) as unknown as { rows: T[] }
-    return result.rows
-  }
+  const rows = <T>(statement: SQL) => database.run((queries) => rowsOf<T>(queries, statement))
   return {
     database,
     rows,
@@ -45,7 +44,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
 
 /** Cuts the stores off their database while something is done. */
 export async function withoutDatabase<T>({ database }: TestDatabase, action: () => Promise<T>): Promise<T> {
-  const { $client } = database.queries as unknown as { $client: Record<string, unknown> }
+  const { $client } = await database.run(async (queries) => queries as typeof queries & { $client: object })
   const refused = async () => {
     throw Object.assign(new Error('connect ECONNREFUSED 127.0.0.1:5432'), { code: 'ECONNREFUSED' })
   }
@@ -53,14 +52,14 @@ export async function withoutDatabase<T>({ database }: TestDatabase, action: () 
   try {
     return await action()
   } finally {
-    for (const name of ['query', 'connect', 'transaction']) delete $client[name]
+    for (const name of ['query', 'connect', 'transaction']) Reflect.deleteProperty($client, name)
   }
 }
 
 async function openInMemory() {
   const image = new Blob([readFileSync(process.env.TEST_DATABASE_IMAGE ?? '')])
-  const database = await openEmbedded('memory://', image)
-  await database.queries.execute(sql.raw(`SET search_path = ${searchPath}`))
+  const database = await openEmbedded({ folder: 'memory://', image })
+  await database.run((queries) => queries.execute(sql.raw(`SET search_path = ${searchPath}`)))
   return { database, drop: async () => {} }
 }
 

@@ -10,7 +10,7 @@ import { sql } from 'drizzle-orm'
 import { pino } from 'pino'
 import { compose } from '../../../src/compose.ts'
 import { loadConfig } from '../../../src/config/config.ts'
-import { openDatabase } from '../../../src/store/database.ts'
+import { openDatabase } from '../../../src/store/open-database.ts'
 import { createPostgresDatabase } from '../../support/database.ts'
 import { testEnvironment } from '../../support/environment.ts'
 import { median } from './statistics.ts'
@@ -49,10 +49,12 @@ async function refuse(email: string, guessed: string): Promise<number> {
 
 for (const email of ['known@example.com', 'disabled@example.com', 'dearer@example.com'])
   await post('/auth/register', { email, password })
-await database.queries.execute(sql`UPDATE users SET disabled_at = now() WHERE email = 'disabled@example.com'`)
+await database.run((on) =>
+  on.execute(sql`UPDATE users SET disabled_at = now() WHERE email = 'disabled@example.com'`),
+)
 const dearerHash = bcrypt.hashSync('a password that nobody tries', 11)
-await database.queries.execute(
-  sql`UPDATE users SET password_hash = ${dearerHash} WHERE email = 'dearer@example.com'`,
+await database.run((on) =>
+  on.execute(sql`UPDATE users SET password_hash = ${dearerHash} WHERE email = 'dearer@example.com'`),
 )
 
 const reasons = {

@@ -81,7 +81,7 @@ describe('start', () => {
     const exit = await runServer({ DATA_DIR: folder })
 
     expect(exit.code).toBe(1)
-    expect(exit.stderr).toMatch(/^DATA_DIR .* is in use by another process: .*\n$/)
+    expect(exit.stderr).toMatch(/^Another process uses DATA_DIR .*\. Stop .*\n$/)
     expect((await send('GET', `${first.url}/readyz`)).status).toBe(200)
     await first.end('SIGTERM')
   })
@@ -115,7 +115,7 @@ describe('start', () => {
       const exit = await runServer({ DATA_DIR: folder })
 
       expect(exit.code).toBe(1)
-      expect(exit.stderr).toMatch(/^DATA_DIR \S+ cannot be used \(\w+\): .*\n$/)
+      expect(exit.stderr).toMatch(/^Cannot use DATA_DIR \S+ \(\w+\)\. .*\n$/)
       expect(exit.stderr).toContain(`DATA_DIR ${folder} `)
     },
   )

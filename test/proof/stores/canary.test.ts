@@ -13,7 +13,7 @@ import { ConfigError } from '../../../src/config/config-error.ts'
 import { delay } from '../../../src/retry.ts'
 import { createLiveKeys } from '../../../src/secrets/live-keys.ts'
 import { createSources } from '../../../src/secrets/sources.ts'
-import { openDatabase } from '../../../src/store/database.ts'
+import { openDatabase } from '../../../src/store/open-database.ts'
 import { createPostgresDatabase } from '../../support/database.ts'
 import { serverEnvironment, temporaryFolder } from '../../support/server.ts'
 import {
