@@ -1,4 +1,4 @@
-import type { LoginState } from './login.ts'
+import type { LoginKeeper } from './login.ts'
 import type { Refresher } from './refresh.ts'
 import { codeOf, overtaken } from './requests.ts'
 
@@ -28,7 +28,7 @@ export function createAuthFetch({
   server: string
   trusted: readonly string[]
   send: typeof fetch
-  login: Pick<LoginState, 'epoch' | 'grant' | 'user'>
+  login: Pick<LoginKeeper, 'epoch' | 'grant' | 'user'>
 } & Pick<Refresher, 'ready' | 'refresh' | 'trouble'>) {
   const tokenNow = () => login.grant()?.accessToken
 

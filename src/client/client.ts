@@ -60,7 +60,7 @@ export function createClient(server: string, trusted: readonly string[], page: P
     return turns.inTurn(async () => {
       const asked = login.stamp()
       const grant = await requests.askForGrant(path, { body, through })
-      if (login.now().leftAt >= asked) {
+      if (login.state().leftAt >= asked) {
         // Without the logout, the next page would find a login that the user has left.
         const undo = () => requests.ask('/auth/logout')
         await undo().catch(undo)

@@ -11,15 +11,16 @@ export interface Grant {
   lifetime: number
 }
 
-/** A login or refresh at a point in time, or without a grant: the end of a login. */
+/** A login or a refresh. Without a grant: the end of a login, or that there is none. */
 export interface News {
+  /** When a login was answered, or everything else was asked for. Milliseconds, by the wall clock that all tabs share. */
   at: number
   reason: string
   grant?: Grant | undefined
 }
 
 interface Known {
-  /** When this became true, in milliseconds. 0: nobody has asked yet. */
+  /** The time of the newest news. 0: nobody has asked yet. */
   asOf: number
   /** Counts the changes of user. The answer to a request of an earlier user must not reach a later one. */
   epoch: number
@@ -27,10 +28,10 @@ interface Known {
   leftAt: number
 }
 
-/** What a tab knows about who is logged in. */
+/** What a tab knows about who is logged in. Each piece of news makes a new object. */
 export type Login = Known & ({ kind: 'unknown' } | { kind: 'out' } | { kind: 'in'; grant: Grant })
 
-// How far what is known may be ahead of the clock. `stamp` counts on from what is known, so a few milliseconds are normal.
+// How far `asOf` may be ahead of the clock. `stamp` may count past the clock, so a few milliseconds are normal.
 const aheadMs = 1_000
 
 /**
@@ -66,7 +67,7 @@ export function createLogin({
   }
 
   return {
-    now: () => login,
+    state: () => login,
     asOf: () => login.asOf,
     epoch: () => login.epoch,
     grant,
@@ -87,4 +88,4 @@ export function createLogin({
   }
 }
 
-export type LoginState = ReturnType<typeof createLogin>
+export type LoginKeeper = ReturnType<typeof createLogin>

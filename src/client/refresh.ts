@@ -1,6 +1,6 @@
 import { AuthClientError, type User } from './api.ts'
 import { type Clock, since } from './clock.ts'
-import type { LoginState } from './login.ts'
+import type { Login, LoginKeeper } from './login.ts'
 import { type Requests, refreshMs } from './requests.ts'
 import type { Tabs } from './tabs.ts'
 import type { Turns } from './turns.ts'
@@ -13,8 +13,8 @@ const endings = ['refresh_token_missing', 'refresh_token_invalid', 'refresh_toke
 
 /** The pause after refreshes that failed. */
 interface Pause {
-  /** What was known then. The pause ends when there is news. */
-  asOf: number
+  /** What the tab knew then. The pause ends when there is news. */
+  known: Login
   error: AuthClientError
   failures: number
   cancel: () => void
@@ -29,7 +29,7 @@ export function createRefresher({
   clock,
   random,
 }: {
-  login: LoginState
+  login: LoginKeeper
   tabs: Pick<Tabs, 'standBack' | 'stepForward'>
   turns: Pick<Turns, 'inTurn'>
   requests: Pick<Requests, 'askForGrant'>
@@ -82,17 +82,17 @@ export function createRefresher({
 
   /** Tries again if there is a login to keep, or nobody knows yet. */
   function tryLater(error: AuthClientError): void {
-    if (closed || login.now().kind === 'out') return
+    if (closed || login.state().kind === 'out') return
     lastPause?.cancel()
     const failures = pause()?.failures ?? 0
     const ms = Math.max(error.retryAfter, Math.min(longestPauseMs, firstPauseMs * 2 ** failures))
     const cancel = clock.after(ms * (1 + random() / 2), () => {
       if (pause()) refresh().catch(() => {})
     })
-    lastPause = { asOf: login.asOf(), error, failures: failures + 1, cancel }
+    lastPause = { known: login.state(), error, failures: failures + 1, cancel }
   }
 
-  const pause = () => (lastPause?.asOf === login.asOf() ? lastPause : undefined)
+  const pause = () => (lastPause?.known === login.state() ? lastPause : undefined)
 
   /** Why the last refresh failed, if the next one has not begun. */
   const trouble = () => (refreshing ? undefined : pause()?.error)
@@ -114,7 +114,7 @@ export function createRefresher({
     trouble,
     /** Waits until there is a token that does not expire soon, if there is a login. */
     async ready(): Promise<void> {
-      if (login.now().kind !== 'unknown' && !isDue()) return
+      if (login.state().kind !== 'unknown' && !isDue()) return
       try {
         const error = trouble()
         if (error) throw error

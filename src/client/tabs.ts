@@ -1,5 +1,5 @@
 import { type Clock, type Moment, since } from './clock.ts'
-import type { Grant, News } from './login.ts'
+import type { Grant, Login, News } from './login.ts'
 import { refreshMs } from './requests.ts'
 
 /** What tabs send each other. A running clock belongs to one tab, so tabs send the age of a token too. */
@@ -21,7 +21,7 @@ const electionMs = 60
 
 /**
  * Connects the tabs of an origin.
- * @param asOf returns the time of the last news
+ * @param state returns what this tab knows
  * @param hear takes the news of other tabs
  */
 export function createTabs({
@@ -29,27 +29,27 @@ export function createTabs({
   name,
   clock,
   random,
-  asOf,
+  state,
   hear,
 }: {
   openChannel: OpenChannel
   name: string
   clock: Clock
   random(): number
-  asOf(): number
+  state(): Login
   hear(news: News): void
 }) {
   const watchers = new Set<() => void>()
   const id = random()
   let channel = openChannel(name, receive)
-  // Another tab that was about to refresh, and what was known then.
-  let rival: { seen: Moment; asOf: number } | undefined
+  // Another tab that was about to refresh, and what this tab knew then.
+  let rival: { seen: Moment; known: Login } | undefined
   // Whether this tab has said that it is about to refresh.
   let announced = false
 
   function receive(message: Message): void {
     if ('asking' in message) {
-      if (!announced || message.asking < id) rival = { seen: clock.now(), asOf: asOf() }
+      if (!announced || message.asking < id) rival = { seen: clock.now(), known: state() }
     } else {
       const { grant, ...news } = message
       hear({ ...news, grant: grant && withRunningTime(grant) })
@@ -76,7 +76,7 @@ export function createTabs({
     })
   }
 
-  const rivalIsRefreshing = () => rival?.asOf === asOf() && since(clock, rival.seen) < refreshMs
+  const rivalIsRefreshing = () => rival?.known === state() && since(clock, rival.seen) < refreshMs
 
   return {
     until,

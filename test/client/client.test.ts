@@ -1,0 +1,177 @@
+// The whole client with made-up clocks, locks and channels. Real ones are in test/proof/browser.
+import { describe, expect, test } from '@jest/globals'
+import { createClient } from '../../src/client/client.ts'
+import { createHandClock } from './hand-clock.ts'
+
+const user = { id: '1', email: 'ada@example.com', role: 'user', emailVerified: true, createdAt: '' }
+
+type Answer = { status: number; body?: object; headers?: Record<string, string> }
+const granted: Answer = { status: 200, body: { accessToken: 'token', expiresIn: 900, user } }
+const refused = (status: number, code: string, headers = {}): Answer => ({ status, body: { code }, headers })
+
+/** A page whose server answers what `answers` says. The last answer repeats. */
+function openPage(...answers: Answer[]) {
+  const clock = createHandClock()
+  const asked: { path: string; at: number }[] = []
+  const reported: unknown[] = []
+  let wake = (_wasFrozen: boolean) => {}
+  const client = createClient('https://auth.example', ['https://auth.example'], {
+    clock,
+    random: () => 0,
+    async send(input) {
+      asked.push({ path: new URL(String(input)).pathname, at: clock.now().running })
+      const { status, body, headers = {} } = (answers.length > 1 ? answers.shift() : answers[0]) as Answer
+      return new Response(body && JSON.stringify(body), {
+        status,
+        headers: { 'Content-Type': 'application/json', ...headers },
+      })
+    },
+    locks: undefined,
+    openChannel: () => undefined,
+    onWake(work) {
+      wake = work
+      return () => {
+        wake = () => {}
+      }
+    },
+    reportError: (error) => void reported.push(error),
+  })
+  return { client, clock, asked, reported, wake: (wasFrozen: boolean) => wake(wasFrozen) }
+}
+
+const secondsOf = (asked: { at: number }[]) => asked.map(({ at }) => Math.round(at / 100) / 10)
+
+describe('after a refresh without a clear answer', () => {
+  test('it tries again after pauses that double, up to 15 seconds', async () => {
+    const { client, clock, asked } = openPage(refused(503, 'unavailable'))
+
+    await expect(client.refresh()).rejects.toMatchObject({ code: 'unavailable', status: 503 })
+    await clock.pass(62_000)
+
+    expect(secondsOf(asked)).toEqual([0, 0.5, 1.5, 3.5, 7.5, 15.5, 30.5, 45.5, 60.5])
+  })
+
+  test('it waits as long as the server asks, one minute at most', async () => {
+    const { client, clock, asked } = openPage(
+      refused(503, 'unavailable', { 'Retry-After': '20' }),
+      refused(503, 'unavailable', { 'Retry-After': '3600' }),
+      granted,
+    )
+
+    await expect(client.refresh()).rejects.toThrow()
+    await clock.pass(100_000)
+
+    expect(secondsOf(asked)).toEqual([0, 20, 80])
+    expect(client.user()).toEqual(user)
+  })
+
+  test('it begins with short pauses again once an answer has come', async () => {
+    const busy = refused(503, 'unavailable')
+    const { client, clock, asked } = openPage(busy, busy, granted, busy, busy, granted)
+
+    await expect(client.refresh()).rejects.toThrow()
+    await clock.pass(10_000)
+    await expect(client.refresh()).rejects.toThrow()
+    await clock.pass(10_000)
+
+    expect(secondsOf(asked)).toEqual([0, 0.5, 1.5, 10, 10.5, 11.5])
+  })
+
+  test('requests fail at once in the pause, and make no refresh of their own', async () => {
+    const { client, asked } = openPage(refused(503, 'unavailable'))
+    await expect(client.refresh()).rejects.toThrow()
+
+    await expect(client.fetch('/users/me')).rejects.toMatchObject({ code: 'unavailable' })
+
+    expect(asked.length).toBe(1)
+  })
+
+  test('it stops after close', async () => {
+    const { client, clock, asked } = openPage(refused(503, 'unavailable'))
+    await expect(client.refresh()).rejects.toThrow()
+
+    client.close()
+    await clock.pass(60_000)
+
+    expect(asked.length).toBe(1)
+  })
+
+  test('it stops if the login has ended', async () => {
+    const { client, clock, asked } = openPage(refused(503, 'unavailable'), refused(401, 'session_ended'))
+    await expect(client.refresh()).rejects.toThrow()
+
+    await clock.pass(60_000)
+
+    expect(asked.length).toBe(2)
+    expect(client.user()).toBeUndefined()
+  })
+})
+
+describe('a token', () => {
+  test('is renewed by the first request in its last 30 seconds, and by no timer', async () => {
+    const { client, clock, asked } = openPage(granted)
+    await client.refresh()
+
+    await clock.pass(869_000)
+    await client.fetch('/users/me')
+    await clock.pass(2_000)
+    await client.fetch('/users/me')
+    await clock.pass(3_600_000)
+
+    expect(asked.map(({ path }) => path)).toEqual([
+      '/auth/refresh',
+      '/users/me',
+      '/auth/refresh',
+      '/users/me',
+    ])
+  })
+
+  test('is renewed when the page wakes, if it is due or the page was frozen', async () => {
+    const { client, clock, asked, wake } = openPage(granted)
+    await client.refresh()
+
+    wake(false)
+    await clock.pass(1)
+    expect(asked.length).toBe(1)
+    wake(true)
+    await clock.pass(1)
+    expect(asked.length).toBe(2)
+    await clock.pass(900_000)
+    wake(false)
+    await clock.pass(1)
+    expect(asked.length).toBe(3)
+  })
+})
+
+describe('listeners', () => {
+  test('hear who is logged in now, even if a listener before them has logged out', async () => {
+    const { client } = openPage(granted, { status: 204 })
+    const heard: [string | undefined, string][] = []
+    client.onChange(({ reason }) => reason === 'login' && void client.logout())
+    client.onChange(({ user, reason }) => heard.push([user?.id, reason]))
+
+    await client.login('ada@example.com', 'my dog is called rex')
+
+    expect(heard).toEqual([
+      [undefined, 'logout'],
+      [undefined, 'login'],
+    ])
+  })
+
+  test('are all called if one throws, and its error is reported', async () => {
+    const { client, reported } = openPage(granted)
+    const heard: string[] = []
+    const error = new Error('of the page')
+    client.onChange(() => {
+      throw error
+    })
+    const stop = client.onChange(({ reason }) => void heard.push(reason))
+
+    await client.refresh()
+    stop()
+    await client.login('ada@example.com', 'my dog is called rex')
+
+    expect(heard).toEqual(['restored'])
+    expect(reported).toEqual([error])
+  })
+})
