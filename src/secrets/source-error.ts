@@ -21,3 +21,11 @@ export class SourceError extends Error {
 
 /** Faults that may pass by themselves. */
 export const isOutage = (fault: SourceFault) => fault === 'unreachable' || fault === 'sealed'
+
+const errorOf = (fault: SourceFault) => (message: string) => new SourceError(fault, message)
+export const absent = errorOf('absent')
+export const conflict = errorOf('conflict')
+export const denied = errorOf('denied')
+export const malformed = errorOf('malformed')
+export const unreachable = errorOf('unreachable')
+export const withdrawn = errorOf('withdrawn')

@@ -505,7 +505,7 @@ test('a file that every user may write is used, with a warning by its setting [E
     VAULT_TOKEN_FILE: token,
   })
 
-  const warning = 'every user can write its file; run chmod o-w on it'
+  const warning = 'Every user can write the file. Run chmod o-w on it.'
   expect(config.fileWarnings).toEqual([`DATABASE_URL: ${warning}`, `VAULT_SECRET_ID: ${warning}`])
 })
 

@@ -299,7 +299,7 @@ describe('E4 a store out of reach', () => {
         event: 'keys_reload_failed',
         secret: 'JWT_REFRESH_SECRET',
         source: expect.stringMatching(/^ref\+file:.*refresh$/),
-        reason: expect.stringMatching(/^its file \/.*refresh is missing; create it, or correct the path$/),
+        reason: expect.stringMatching(/^The file \/.*refresh is missing\. Create it, or correct the path\.$/),
       },
     ])
     expect([signer(keys.access), signer(keys.refresh)]).toEqual([files.access, files.refresh])
@@ -385,7 +385,7 @@ describe('E4 a store out of reach', () => {
     chmodSync(files.path('refresh'), 0o666)
     const { keys, warnings } = await start(files.secrets())
     await keys.reload()
-    expect(warnings).toEqual(['JWT_REFRESH_SECRET: every user can write its file; run chmod o-w on it'])
+    expect(warnings).toEqual(['JWT_REFRESH_SECRET: Every user can write the file. Run chmod o-w on it.'])
 
     chmodSync(files.path('refresh'), 0o600)
     await keys.reload()

@@ -56,7 +56,8 @@ const rotateTexts = (
   name: Rotatable,
   texts: Texts,
   { platform = {}, algorithm = 'HS256', force = true }: Given = {},
-) => rotate(name, { texts, platform, algorithm, force, keepMs, openSource: createSources({}) })
+) =>
+  rotate(name, { texts, platform, algorithm, force, keepMs, clock: Date.now, openSource: createSources({}) })
 
 async function failure(action: Promise<unknown>): Promise<SourceError> {
   const result = await action.catch((error: unknown) => error)
@@ -84,7 +85,7 @@ describe('.env', () => {
     )
     expect(read('.env')).toMatch(changed)
     expect(read('.env')).not.toContain(`JWT_REFRESH_SECRET=${old}`)
-    expect(message).toMatch(/JWT_REFRESH_SECRET_PREVIOUS; restart the server$/)
+    expect(message).toMatch(/JWT_REFRESH_SECRET_PREVIOUS\. Restart the server\.$/)
   })
 
   test.each([
@@ -192,7 +193,9 @@ describe('.env', () => {
 
     expect(read('.env')).toBe(text)
     expect(fault).toBe('malformed')
-    expect(message).toMatch(/set JWT_REFRESH_SECRET_PREVIOUS to what JWT_REFRESH_SECRET is, and .*"generate"/)
+    expect(message).toMatch(
+      /Set JWT_REFRESH_SECRET_PREVIOUS to the value of JWT_REFRESH_SECRET, and .*"generate"/,
+    )
     expect(message).not.toContain(old)
   })
 
@@ -208,7 +211,9 @@ describe('.env', () => {
       rotateTexts('JWT_REFRESH_SECRET', { ...parse(text), ...texts }, { platform }),
     )
 
-    expect(message).toMatch(/JWT_REFRESH_SECRET_PREVIOUS is not, .*; remove it/)
+    expect(message).toMatch(
+      /JWT_REFRESH_SECRET_PREVIOUS is set elsewhere .*\. Remove JWT_REFRESH_SECRET_PREVIOUS/,
+    )
     expect(read('.env')).toBe(text)
   })
 
@@ -310,7 +315,7 @@ describe('files', () => {
     expect(read('refresh')).not.toContain(old)
     expect(read('refresh-before')).toBe(`${old}\n`)
     expect(readdirSync(folder).sort()).toEqual(['refresh', 'refresh-before'])
-    expect(message).toMatch(/load both by themselves$/)
+    expect(message).toMatch(/load both by themselves\.$/)
     for (const value of [old, read('refresh').trim()]) expect(message).not.toContain(value)
   })
 
@@ -480,7 +485,9 @@ describe('files', () => {
       }),
     )
 
-    expect(message).toMatch(/JWT_ACCESS_SECRET_PREVIOUS is not, .*; remove it/)
+    expect(message).toMatch(
+      /JWT_ACCESS_SECRET_PREVIOUS is set elsewhere .*\. Remove JWT_ACCESS_SECRET_PREVIOUS/,
+    )
     expect(snapshot()).toEqual({ access: old })
   })
 
@@ -510,7 +517,9 @@ describe('files', () => {
         JWT_ACCESS_SECRET: `ref+file://${at(name)}`,
         JWT_ACCESS_SECRET_PREVIOUS: `ref+file://${at('previous')}`,
       }),
-    ).rejects.toThrow('nothing was changed, as a file could not be written (ENAMETOOLONG)')
+    ).rejects.toThrow(
+      'Nothing was changed, because a file could not be written (ENAMETOOLONG). Check its folder.',
+    )
 
     expect([read(name), read('previous').trimEnd()]).toEqual([current, previous])
     expect(readdirSync('.').sort()).toEqual([name, 'previous'])

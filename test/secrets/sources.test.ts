@@ -262,15 +262,15 @@ describe('a file', () => {
 
     expect(await read(at('full'))).toHaveLength(16 * 1024)
     expect((await failure(() => read(at('over')))).message).toBe(
-      'its file is over 16 KiB; name the right file',
+      'The file is over 16 KiB. Name the right file.',
     )
   })
 
-  const missing = 'its file PATH is missing; create it, or correct the path'
-  const empty = 'its file is empty; write the secret into it'
-  const irregular = 'its path is not a regular file; name the file itself'
-  const unreadable = 'its file PATH cannot be read (ELOOP); fix its permissions, or correct the path'
-  const notText = 'its file is not UTF-8 text; name the right file'
+  const missing = 'The file PATH is missing. Create it, or correct the path.'
+  const empty = 'The file is empty. Write the secret into it.'
+  const irregular = 'The path is not a regular file. Name the file itself.'
+  const unreadable = 'The file PATH cannot be read (ELOOP). Fix its permissions, or correct the path.'
+  const notText = 'The file is not UTF-8 text. Name the right file.'
   test.each<[what: string, message: string, arrange: (path: string) => void]>([
     ['missing', missing, () => {}],
     ['missing behind its link', missing, (path) => symlinkSync('nowhere', path)],
@@ -282,7 +282,7 @@ describe('a file', () => {
     ['not UTF-8', notText, (path) => writeFileSync(path, Buffer.from('736563726574ff', 'hex'))],
     [
       'UTF-16',
-      'its file is UTF-16; save it as UTF-8',
+      'The file is UTF-16. Save it as UTF-8.',
       (path) => writeFileSync(path, Buffer.from('\ufeffsecret', 'utf16le')),
     ],
   ])('E2 that is %s is a clear error', async (_what, message, arrange) => {
@@ -298,10 +298,10 @@ describe('a file', () => {
   })
 
   test.each<[what: string, warning: RegExp | undefined, fileMode: number, folderMode: number]>([
-    ['everybody may write it', /every user can write its file; run chmod o-w on it/, 0o666, 0o755],
+    ['everybody may write it', /Every user can write the file\. Run chmod o-w on it\./, 0o666, 0o755],
     [
       'everybody may replace it',
-      /every user can replace its file; run chmod o-w on its folder/,
+      /Every user can replace the file\. Run chmod o-w on its folder\./,
       0o600,
       0o777,
     ],

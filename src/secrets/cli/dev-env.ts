@@ -1,5 +1,4 @@
-// Makes `.env` for development: `.env.example` with a fresh secret in the place of each placeholder.
-// One that is there is never touched.
+// Creates `.env` for development: `.env.example` with new secrets instead of placeholders. Never changes an existing `.env`.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { codeOf } from '../../errors.ts'
 import { placeholder } from '../policy.ts'
@@ -11,7 +10,7 @@ const text = example.replace(/^(\w+)=(.+)$/gm, (line, name, value) =>
 )
 try {
   writeFileSync('.env', text, { flag: 'wx', mode: 0o600 })
-  console.log('Made .env with new secrets. It is for this machine only: it stays out of git.')
+  console.log('Made .env with new secrets. They are for this machine only. Git ignores .env.')
 } catch (error) {
   if (codeOf(error) !== 'EEXIST') throw error
 }

@@ -1,18 +1,11 @@
 import { codeOf } from '../../../errors.ts'
-import { SourceError } from '../../source-error.ts'
+import { absent, denied, malformed, type SourceError, unreachable, withdrawn } from '../../source-error.ts'
 
 // This project declares what it uses of the SDKs, because they are installed only if somebody uses these stores.
-interface Client {
+export interface AwsClient {
   send(command: object, options: { abortSignal: AbortSignal }): Promise<unknown>
 }
-/** An SDK of AWS: its client, and the commands that this project uses. */
-export type AwsSdk<ClientName extends string, CommandName extends string> = Record<
-  ClientName,
-  new (
-    settings: object,
-  ) => Client
-> &
-  Record<CommandName, new (input: object) => object>
+export type AwsCommand = new (input: object) => object
 
 // Our caller limits and repeats every call. The SDK alone would take much longer to notice an outage.
 export const clientSettings = {
@@ -40,7 +33,7 @@ interface Remedies {
 }
 
 /** Returns a function that sends commands. Its errors say how to fix them. */
-export function sender(client: Client, remedies: Remedies) {
+export function sender(client: AwsClient, remedies: Remedies) {
   return async function send<Answer>(command: object, abortSignal: AbortSignal): Promise<Answer> {
     try {
       return (await client.send(command, { abortSignal })) as Answer
@@ -54,37 +47,24 @@ export function sender(client: Client, remedies: Remedies) {
 export function explainAws(error: Error, { create, grant }: Remedies): SourceError {
   const { name, message } = error
   if (/^(ResourceNotFoundException|ParameterNotFound)$/.test(name))
-    return new SourceError(
-      'absent',
-      `The secret is not in AWS, in this account and region. Create it: ${create}`,
-    )
+    return absent(`The secret is not in AWS, in this account and region. Create it: ${create}`)
   if (name === 'ParameterVersionNotFound')
-    return new SourceError('withdrawn', 'The version was deleted in the meantime. Read the secret again.')
+    return withdrawn('The version was deleted in the meantime. Read the secret again.')
   if (name === 'InvalidRequestException' && /delet/.test(message))
-    return new SourceError(
-      'withdrawn',
-      'The secret is marked for deletion. Restore it: aws secretsmanager restore-secret',
-    )
+    return withdrawn('The secret is marked for deletion. Restore it: aws secretsmanager restore-secret')
   if (/AccessDenied|NotAuthorized|DecryptionFailure|EncryptionFailure|KMS|InvalidKeyId/.test(name))
-    return new SourceError('denied', `AWS refused access (${name}). Grant ${grant}.`)
+    return denied(`AWS refused access (${name}). Grant ${grant}.`)
   if (refusedCredentials.test(name))
-    return new SourceError(
-      'denied',
+    return denied(
       `AWS does not accept the credentials (${name}). Give this server's role a policy for the secret, or renew AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.`,
     )
   if (/^Region is missing/.test(message))
-    return new SourceError('malformed', 'AWS needs a region. Set AWS_REGION, such as eu-central-1.')
+    return malformed('AWS needs a region. Set AWS_REGION, such as eu-central-1.')
   if (/Validation|InvalidParameter|UnsupportedParameter/.test(name))
-    return new SourceError('malformed', `AWS refused the name of the secret (${name}). Correct the name.`)
+    return malformed(`AWS refused the name of the secret (${name}). Correct the name.`)
   if (/InvalidRequest|LimitExceeded|HierarchyTypeMismatch/.test(name))
-    return new SourceError(
-      'malformed',
-      `AWS refused the request (${name}). Look the error up in the documentation of AWS.`,
-    )
-  return new SourceError(
-    'unreachable',
-    `AWS is unavailable (${codeOf(error) ?? name}). Check the network and the state of AWS.`,
-  )
+    return malformed(`AWS refused the request (${name}). Look the error up in the documentation of AWS.`)
+  return unreachable(`AWS is unavailable (${codeOf(error) ?? name}). Check the network and the state of AWS.`)
 }
 
 const refusedCredentials =

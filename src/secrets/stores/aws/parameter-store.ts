@@ -1,6 +1,13 @@
-import { SourceError } from '../../source-error.ts'
+import { malformed } from '../../source-error.ts'
 import type { OpenStore, StoreDeps, StoreKind } from '../secret-store.ts'
-import { type AwsSdk, clientSettings, pages, sender } from './aws.ts'
+import { type AwsClient, type AwsCommand, clientSettings, pages, sender } from './aws.ts'
+
+interface Sdk {
+  SSMClient: new (settings: object) => AwsClient
+  GetParameterHistoryCommand: AwsCommand
+  GetParameterCommand: AwsCommand
+  PutParameterCommand: AwsCommand
+}
 
 interface Parameter {
   Version: number
@@ -19,10 +26,7 @@ export const parameterStore: StoreKind = {
 
 /** AWS Systems Manager Parameter Store, parameters of the type SecureString. `a/b` means `/a/b`. */
 async function connect({ importSdk }: StoreDeps): Promise<OpenStore> {
-  const sdk: AwsSdk<
-    'SSMClient',
-    'GetParameterHistoryCommand' | 'GetParameterCommand' | 'PutParameterCommand'
-  > = await importSdk('@aws-sdk/client-ssm')
+  const sdk: Sdk = await importSdk('@aws-sdk/client-ssm')
   const client = new sdk.SSMClient(clientSettings)
 
   return (place) => {
@@ -57,10 +61,7 @@ async function connect({ importSdk }: StoreDeps): Promise<OpenStore> {
           signal,
         )
         if (Parameter.Type === 'SecureString') return Parameter.Value
-        throw new SourceError(
-          'malformed',
-          `The parameter is a ${Parameter.Type}. Write it as a SecureString.`,
-        )
+        throw malformed(`The parameter is a ${Parameter.Type}. Write it as a SecureString.`)
       },
       async write(Value, signal) {
         const input = { Name, Value, Type: 'SecureString', KeyId: keyId, Overwrite: true }

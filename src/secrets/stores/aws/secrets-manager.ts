@@ -1,6 +1,13 @@
-import { SourceError } from '../../source-error.ts'
+import { malformed, SourceError } from '../../source-error.ts'
 import type { OpenStore, StoreDeps, StoredVersion, StoreKind } from '../secret-store.ts'
-import { type AwsSdk, clientSettings, pages, sender } from './aws.ts'
+import { type AwsClient, type AwsCommand, clientSettings, pages, sender } from './aws.ts'
+
+interface Sdk {
+  SecretsManagerClient: new (settings: object) => AwsClient
+  ListSecretVersionIdsCommand: AwsCommand
+  GetSecretValueCommand: AwsCommand
+  PutSecretValueCommand: AwsCommand
+}
 
 interface SecretValue {
   SecretString?: string
@@ -27,10 +34,7 @@ export const secretsManager: StoreKind = {
 
 /** AWS Secrets Manager: the name or the ARN of a secret. */
 async function connect({ importSdk }: StoreDeps): Promise<OpenStore> {
-  const sdk: AwsSdk<
-    'SecretsManagerClient',
-    'ListSecretVersionIdsCommand' | 'GetSecretValueCommand' | 'PutSecretValueCommand'
-  > = await importSdk('@aws-sdk/client-secrets-manager')
+  const sdk: Sdk = await importSdk('@aws-sdk/client-secrets-manager')
   const client = new sdk.SecretsManagerClient(clientSettings)
 
   return (SecretId) => {
@@ -78,7 +82,7 @@ async function connect({ importSdk }: StoreDeps): Promise<OpenStore> {
       },
       async read(id, signal) {
         const { SecretString, SecretBinary } = await readOnce(id, signal)
-        if (SecretBinary) throw new SourceError('malformed', 'The secret is binary. Write it as a string.')
+        if (SecretBinary) throw malformed('The secret is binary. Write it as a string.')
         return SecretString ?? ''
       },
       async write(SecretString, signal) {

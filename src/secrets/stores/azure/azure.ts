@@ -1,5 +1,13 @@
 import { type Delay, limitTime } from '../../../retry.ts'
-import { SourceError } from '../../source-error.ts'
+import {
+  absent,
+  conflict,
+  denied,
+  malformed,
+  SourceError,
+  unreachable,
+  withdrawn,
+} from '../../source-error.ts'
 import {
   type OpenStore,
   type StoreDeps,
@@ -74,7 +82,7 @@ async function connect({ env, clock, delay, importSdk }: StoreDeps): Promise<Ope
       async list(abortSignal) {
         const listed = client.listPropertiesOfSecretVersions(secret, { abortSignal })
         const versions = await collected(listed).catch(explained)
-        if (versions.length === 0) throw absent(place)
+        if (versions.length === 0) throw notThere(place)
         return versions.map((version) => described(version, clock()))
       },
       async read(version, abortSignal) {
@@ -149,20 +157,15 @@ export function explainAzure(error: unknown, place: AzurePlace): SourceError {
   if (/^(Aggregate)?Authentication|^CredentialUnavailable/.test(name)) return explainLogin(error)
   const reason = details?.error?.innerError?.code ?? ''
   if (statusCode === 400)
-    return new SourceError(
-      'malformed',
-      'Azure Key Vault refused the request. Correct the name of the secret, or its value.',
-    )
+    return malformed('Azure Key Vault refused the request. Correct the name of the secret, or its value.')
   if (statusCode === 401) return refusedLogin('')
   if (statusCode === 403) return explainRefusal(reason, message, place)
-  if (statusCode === 404) return absent(place)
+  if (statusCode === 404) return notThere(place)
   if (statusCode === 409)
-    return new SourceError(
-      'conflict',
+    return conflict(
       `A deleted secret has this name. Recover or purge it: az keyvault secret recover (or purge) ${options(place)}`,
     )
-  return new SourceError(
-    'unreachable',
+  return unreachable(
     `Azure Key Vault is unavailable (${statusCode ?? code}). Check ${place.host}, or correct its name.`,
   )
 }
@@ -170,27 +173,17 @@ export function explainAzure(error: unknown, place: AzurePlace): SourceError {
 const options = ({ host, secret }: AzurePlace) =>
   `--vault-name ${isAzure(host) ? host.split('.')[0] : '…'} --name ${secret}`
 
-const absent = (place: AzurePlace) =>
-  new SourceError(
-    'absent',
-    `The secret is not in Azure Key Vault. Create it: az keyvault secret set ${options(place)} --file …`,
-  )
+const notThere = (place: AzurePlace) =>
+  absent(`The secret is not in Azure Key Vault. Create it: az keyvault secret set ${options(place)} --file …`)
 
 function explainRefusal(reason: string, message: string, { host, secret }: AzurePlace): SourceError {
   const firewall =
     /^ForbiddenBy(Firewall|Connection)$/.test(reason) || /client address|public network/i.test(message)
   if (firewall)
-    return new SourceError(
-      'denied',
-      `The firewall of ${host} refused access. Grant access to this server's address or network.`,
-    )
+    return denied(`The firewall of ${host} refused access. Grant access to this server's address or network.`)
   if (/^Secret/.test(reason) || /(a disabled|an expired|not yet valid)/.test(message))
-    return new SourceError(
-      'withdrawn',
-      'The version was disabled or expired in the meantime. Read the secret again.',
-    )
-  return new SourceError(
-    'denied',
+    return withdrawn('The version was disabled or expired in the meantime. Read the secret again.')
+  return denied(
     `${host} refused access. Grant the role "Key Vault Secrets User" on ${secret} (to rotate, "Key Vault Secrets Officer"), and let the vault's firewall admit this server.`,
   )
 }
@@ -212,13 +205,11 @@ function nested(error: unknown): AzureError[] {
 }
 
 const noToken = () =>
-  new SourceError(
-    'unreachable',
+  unreachable(
     'No token service for Azure Key Vault answered. Check the network. Without a managed identity, set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET.',
   )
 
 const refusedLogin = (reason: string) =>
-  new SourceError(
-    'denied',
+  denied(
     `Azure refused the login${reason && ` (${reason})`}. Correct AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or grant this server a managed identity.`,
   )

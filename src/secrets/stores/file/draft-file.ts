@@ -1,20 +1,20 @@
 import type { Stats } from 'node:fs'
 import { chown, lstat, open, rename, rm } from 'node:fs/promises'
 import { codeOf } from '../../../errors.ts'
-import { SourceError } from '../../source-error.ts'
+import { malformed } from '../../source-error.ts'
 
-/** The new content of a file, written beside it and not in its place yet. */
+/** The new content of a file, in a file beside it. */
 export interface Draft {
-  /** Puts it in place at once, so that nobody ever reads a half of it. */
+  /** Replaces the file at once, so that nobody reads a half of it. */
   commit(): Promise<void>
   discard(): Promise<void>
 }
 
 /**
  * Drafts the new content of a file, with its mode and group. While the draft exists, another draft of the same file fails
- * with EEXIST. The draft is a new file that replaces the old one, so nothing is written through a link in its place. A
- * link among its parent folders is followed.
- * @param like a file with content as secret: the draft gets its group, and no right that this file does not grant
+ * with EEXIST. Writes through no link, because the draft is a new file that replaces the old one. Follows links among the
+ * parent folders.
+ * @param like a file that is as secret: the draft gets its group, and no right that this file does not grant
  * @throws SourceError if one of the files is a symbolic link or belongs to another user
  */
 export async function draftFile(path: string, content: string, like = path): Promise<Draft> {
@@ -38,9 +38,9 @@ export async function draftFile(path: string, content: string, like = path): Pro
 }
 
 /**
- * Looks at a file that is to be replaced. Somebody else's link or file could hand the old secret to them: it goes on
- * verifying after the rotation.
- * @returns undefined if there is none
+ * Returns the state of a file before its replacement. The link or file of another user could hand the old secret to that
+ * user, and the old secret still verifies after the rotation.
+ * @returns undefined if there is no file
  * @throws SourceError if it is a symbolic link or belongs to another user
  */
 export async function ownFile(path: string): Promise<Stats | undefined> {
@@ -48,15 +48,15 @@ export async function ownFile(path: string): Promise<Stats | undefined> {
     if (codeOf(error) === 'ENOENT') return undefined
     throw error
   })
-  if (stats?.isSymbolicLink()) throw new SourceError('malformed', linked(path))
-  if (stats && !isOwn(stats)) throw new SourceError('malformed', foreign(path))
+  if (stats?.isSymbolicLink()) throw malformed(linked(path))
+  if (stats && !isOwn(stats)) throw malformed(foreign(path))
   return stats
 }
 
-/** Whether a file belongs to the user of this process. Windows has no such numbers. */
+/** Returns whether a file belongs to the user of this process. Windows has no numbers of users. */
 export const isOwn = ({ uid }: Stats) => uid === (process.getuid?.() ?? uid)
 
 export const linked = (path: string) =>
-  `cannot be rotated, because ${path} is a symbolic link; name the file itself, or remove the link`
+  `cannot be rotated, because ${path} is a symbolic link. Name the file itself, or remove the link.`
 export const foreign = (path: string) =>
-  `cannot be rotated, because ${path} belongs to another user; run this as its owner, or remove the file`
+  `cannot be rotated, because ${path} belongs to another user. Run this as its owner, or remove the file.`

@@ -3,20 +3,20 @@ import { constants, type Stats } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { codeOf } from '../../../errors.ts'
-import { SourceError } from '../../source-error.ts'
+import { absent, malformed, SourceError } from '../../source-error.ts'
 import { foreign, isOwn, linked } from './draft-file.ts'
 
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants
 const maxFileBytes = 16 * 1024
 const scheme = 'ref+file://'
 
-/** What a secret file holds. */
+/** The content of a secret file. */
 export interface SecretFile {
-  /** Its text, without one trailing newline. */
+  /** The text, without one trailing newline. */
   value: string
   /** Milliseconds since 1970. */
   modifiedAt: number
-  /** What to change about the file, although it can be used. */
+  /** What to change about the file. The file can be used anyway. */
   warning?: string
 }
 
@@ -34,41 +34,36 @@ export function isUtf16(bytes: Buffer): boolean {
 }
 
 /**
- * Reads the secret in a file. Opens the path at every read, so that an atomic replacement or the swap of a symbolic link
- * is noticed. Throws SourceErrors.
+ * Reads the secret in a file. Opens the path at every read, to notice an atomic replacement or the swap of a symbolic link.
+ * Throws SourceErrors.
  * @param own refuses symbolic links, and files of other users
  */
 export async function readSecretFile(path: string, { own = false } = {}): Promise<SecretFile> {
   const { bytes, stats } = await readRegularFile(path, own).catch((error: unknown) => {
     if (error instanceof SourceError) throw error
     const code = codeOf(error)
-    if (own && code === 'ELOOP') throw new SourceError('malformed', linked(path))
+    if (own && code === 'ELOOP') throw malformed(linked(path))
     throw code === 'ENOENT'
-      ? new SourceError('absent', `its file ${path} is missing; create it, or correct the path`)
-      : new SourceError(
-          'absent',
-          `its file ${path} cannot be read (${code}); fix its permissions, or correct the path`,
-        )
+      ? absent(`The file ${path} is missing. Create it, or correct the path.`)
+      : absent(`The file ${path} cannot be read (${code}). Fix its permissions, or correct the path.`)
   })
-  if (isUtf16(bytes)) throw new SourceError('malformed', 'its file is UTF-16; save it as UTF-8')
-  if (!isUtf8(bytes)) throw new SourceError('malformed', 'its file is not UTF-8 text; name the right file')
+  if (isUtf16(bytes)) throw malformed('The file is UTF-16. Save it as UTF-8.')
+  if (!isUtf8(bytes)) throw malformed('The file is not UTF-8 text. Name the right file.')
   const value = bytes.toString().replace(/\r?\n$/, '')
-  if (value === '') throw new SourceError('malformed', 'its file is empty; write the secret into it')
+  if (value === '') throw malformed('The file is empty. Write the secret into it.')
   const warning = await writableByAll(path, stats)
   return { value, modifiedAt: stats.mtimeMs, ...(warning && { warning }) }
 }
 
-// Without O_NONBLOCK, opening a named pipe would wait for somebody to write to it.
+// Without O_NONBLOCK, opening a named pipe would wait for a writer.
 async function readRegularFile(path: string, own: boolean): Promise<{ bytes: Buffer; stats: Stats }> {
   const file = await open(path, O_RDONLY | O_NONBLOCK | (own ? O_NOFOLLOW : 0))
   try {
     const stats = await file.stat()
-    if (!stats.isFile())
-      throw new SourceError('malformed', 'its path is not a regular file; name the file itself')
-    if (own && !isOwn(stats)) throw new SourceError('malformed', foreign(path))
+    if (!stats.isFile()) throw malformed('The path is not a regular file. Name the file itself.')
+    if (own && !isOwn(stats)) throw malformed(foreign(path))
     const { buffer, bytesRead } = await file.read(Buffer.alloc(maxFileBytes + 1))
-    if (bytesRead > maxFileBytes)
-      throw new SourceError('malformed', 'its file is over 16 KiB; name the right file')
+    if (bytesRead > maxFileBytes) throw malformed('The file is over 16 KiB. Name the right file.')
     return { bytes: buffer.subarray(0, bytesRead), stats }
   } finally {
     await file.close()
@@ -79,16 +74,15 @@ const othersWrite = 0o002
 const sticky = 0o1000
 
 /**
- * Returns a warning if every user can write a file, or replace it in its folder, and so choose what it holds. Windows has
- * no such modes.
- * @param stats those of the open file, if it is open
+ * Returns a warning if every user can write a file, or replace it in its folder. Windows has no such modes.
+ * @param stats the state of the file, if it is open
  */
 export async function writableByAll(path: string, stats?: Stats): Promise<string | undefined> {
   if (process.platform === 'win32') return undefined
   const file = stats ?? (await stat(path).catch(() => undefined))
   if (!file) return undefined
-  if (file.mode & othersWrite) return 'every user can write its file; run chmod o-w on it'
+  if (file.mode & othersWrite) return 'Every user can write the file. Run chmod o-w on it.'
   const folder = await stat(dirname(path)).catch(() => undefined)
   const replaceable = folder && folder.mode & othersWrite && !(folder.mode & sticky)
-  return replaceable ? 'every user can replace its file; run chmod o-w on its folder' : undefined
+  return replaceable ? 'Every user can replace the file. Run chmod o-w on its folder.' : undefined
 }

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { createRequire } from 'node:module'
-import { SourceError } from '../../source-error.ts'
+import { absent, denied, malformed, type SourceError, unreachable, withdrawn } from '../../source-error.ts'
 import {
   type Environment,
   type OpenStore,
@@ -124,11 +124,8 @@ const described = ({ name, createTime, state }: Version): StoredVersion => ({
 
 export function textIn({ data, dataCrc32c }: Payload): string {
   if (dataCrc32c != null && Number(dataCrc32c) !== crc32c(data))
-    throw new SourceError(
-      'unreachable',
-      'The value was damaged on its way from Google (CRC-32C). Read it again.',
-    )
-  if (!isUtf8(data)) throw new SourceError('malformed', 'The secret is binary. Write it as text in UTF-8.')
+    throw unreachable('The value was damaged on its way from Google (CRC-32C). Read it again.')
+  if (!isUtf8(data)) throw malformed('The secret is binary. Write it as text in UTF-8.')
   return Buffer.from(data).toString()
 }
 
@@ -147,39 +144,27 @@ export function explainGoogle(error: unknown, { project, secret }: GooglePlace):
   const { code, name, message = '' } = error as { code?: unknown; name?: string; message?: string }
   const where = `${secret} --project=${project}`
   if (isLogin(code, message))
-    return new SourceError(
-      'denied',
+    return denied(
       'Google Secret Manager got no valid credentials. Set GOOGLE_APPLICATION_CREDENTIALS, or grant the workload a service account.',
     )
-  if (code === 3)
-    return new SourceError(
-      'malformed',
-      'Google Secret Manager does not accept the name. Correct PROJECT/SECRET.',
-    )
+  if (code === 3) return malformed('Google Secret Manager does not accept the name. Correct PROJECT/SECRET.')
   if (code === 5)
-    return new SourceError(
-      'absent',
+    return absent(
       `The secret is not in Google Secret Manager. Create it: gcloud secrets create ${where} --data-file=- --replication-policy=automatic`,
     )
   if (code === 7 && /SERVICE_DISABLED|has not been used/.test(message))
-    return new SourceError(
-      'denied',
+    return denied(
       `The API is disabled. Enable it: gcloud services enable secretmanager.googleapis.com --project=${project}`,
     )
   if (code === 7)
-    return new SourceError(
-      'denied',
+    return denied(
       `Google refused access. Grant it: gcloud secrets add-iam-policy-binding ${where} --member=… --role=roles/secretmanager.viewer, and roles/secretmanager.secretAccessor (to rotate, also roles/secretmanager.secretVersionAdder)`,
     )
   if (code === 9 && /KMS key|cryptoKeys\//.test(message))
-    return new SourceError('denied', `The key of ${secret} in Cloud KMS is disabled. Enable the key.`)
+    return denied(`The key of ${secret} in Cloud KMS is disabled. Enable the key.`)
   if (code === 9)
-    return new SourceError(
-      'withdrawn',
-      'The version was disabled or destroyed in the meantime. Read the secret again.',
-    )
-  return new SourceError(
-    'unreachable',
+    return withdrawn('The version was disabled or destroyed in the meantime. Read the secret again.')
+  return unreachable(
     `Google Secret Manager is unavailable (${code ?? name}). Check the network and the state of Google Cloud.`,
   )
 }

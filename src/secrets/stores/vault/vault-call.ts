@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { Agent, fetch } from 'undici'
 import { z } from 'zod'
 import { codeOf } from '../../../errors.ts'
-import { SourceError } from '../../source-error.ts'
+import { malformed, SourceError, unreachable } from '../../source-error.ts'
 import type { Environment } from '../secret-store.ts'
 
 export interface VaultRequest {
@@ -34,10 +34,7 @@ export type CallVault = (request: VaultRequest) => Promise<VaultAnswer>
  */
 export function createVaultCall({ VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT }: Environment): CallVault {
   if (!VAULT_ADDR)
-    throw new SourceError(
-      'malformed',
-      'Vault needs an address. Set VAULT_ADDR, such as https://vault.example.com:8200.',
-    )
+    throw malformed('Vault needs an address. Set VAULT_ADDR, such as https://vault.example.com:8200.')
   const base = `${VAULT_ADDR.replace(/\/$/, '')}/v1/`
   const dispatcher = new Agent(VAULT_CACERT ? { connect: { ca: readCertificates(VAULT_CACERT) } } : {})
 
@@ -60,17 +57,12 @@ export function createVaultCall({ VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT }: E
     const { status, body } = await send(request)
     if (body?.errors?.some((error) => /sealed/.test(error)))
       throw new SourceError('sealed', 'Vault is sealed. Unseal it: bao operator unseal')
-    if (status >= 500 || status === 429)
-      throw new SourceError('unreachable', `Vault answered ${status}. Check Vault.`)
+    if (status >= 500 || status === 429) throw unreachable(`Vault answered ${status}. Check Vault.`)
     if (status >= 300 && status < 400)
-      throw new SourceError(
-        'unreachable',
-        `VAULT_ADDR answered with a redirect (${status}). Set VAULT_ADDR to the active node.`,
-      )
+      throw unreachable(`VAULT_ADDR answered with a redirect (${status}). Set VAULT_ADDR to the active node.`)
     // A proxy in front of Vault answers in this way, and so does a server that is not Vault.
     if (!body)
-      throw new SourceError(
-        'unreachable',
+      throw unreachable(
         `VAULT_ADDR answered ${status} without JSON. Correct VAULT_ADDR, or check the server there.`,
       )
     return { status, body }
@@ -80,7 +72,7 @@ export function createVaultCall({ VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT }: E
 function unavailable(error: Error): SourceError {
   const cause = (error.cause ?? error) as Error
   const code = codeOf(cause) ?? cause.name
-  return new SourceError('unreachable', `Vault is unavailable (${code}). ${remedy(code)}`)
+  return unreachable(`Vault is unavailable (${code}). ${remedy(code)}`)
 }
 
 function remedy(code: string): string {
@@ -95,10 +87,7 @@ function readCertificates(path: string): string {
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {
-    throw new SourceError(
-      'malformed',
-      `VAULT_CACERT cannot be read (${codeOf(error)}). Correct its path or its permissions.`,
-    )
+    throw malformed(`VAULT_CACERT cannot be read (${codeOf(error)}). Correct its path or its permissions.`)
   }
 }
 

@@ -1,12 +1,11 @@
 import { singleFlight } from '../../../single-flight.ts'
-import { SourceError } from '../../source-error.ts'
+import { denied, malformed, type SourceError } from '../../source-error.ts'
 import { pathIn, readSecretFile } from '../file/file.ts'
 import type { Environment } from '../secret-store.ts'
 import type { CallVault, VaultBody } from './vault-call.ts'
 
-// OpenBao locks a role, for everyone who uses it, at the fifth refused login in 15 minutes. Four minutes make four. A
-// shorter pause would lock the role. Token files alone would need no pause, but not every Vault has an agent that writes
-// them.
+// OpenBao locks a role, for everyone who uses it, at the fifth refused login in 15 minutes. Pauses of four minutes make
+// four. Token files alone would need no pause, but they need an agent that writes them, and not everybody runs one.
 const refusalMs = 4 * 60_000
 // A token that is refused this soon after its login is not the cause. Another login would not help.
 const newLoginMs = 1_000
@@ -78,8 +77,7 @@ export function createVaultLogin({ env, call, clock }: Deps) {
     const request = { role_id: env.VAULT_ROLE_ID, secret_id: credential }
     const { status, body } = await call({ method: 'POST', path: 'auth/approle/login', body: request, signal })
     if (body.auth) return toLease(body.auth, since)
-    const error = new SourceError(
-      'denied',
+    const error = denied(
       `Vault refused the AppRole login (${status}). Issue a new secret id: bao write -f auth/approle/role/ROLE/secret-id`,
     )
     state = { kind: 'refused', credential, error, until: since + refusalMs }
@@ -109,8 +107,7 @@ export function createVaultLogin({ env, call, clock }: Deps) {
 function credentialSetting({ VAULT_TOKEN, VAULT_ROLE_ID, VAULT_SECRET_ID }: Environment): string {
   const setting = VAULT_TOKEN || (VAULT_ROLE_ID && VAULT_SECRET_ID)
   if (setting) return setting
-  throw new SourceError(
-    'malformed',
+  throw malformed(
     'Vault needs credentials. Set VAULT_TOKEN, or VAULT_ROLE_ID and VAULT_SECRET_ID (or their _FILE).',
   )
 }
@@ -126,14 +123,12 @@ function toLease({ client_token, lease_duration, renewable }: NonNullable<VaultB
 async function readCredential(setting: string): Promise<string> {
   const path = pathIn(setting)
   if (setting.startsWith('ref+') && path === undefined)
-    throw new SourceError(
-      'malformed',
+    throw malformed(
       'The credentials of Vault must be a value or ref+file://. Change VAULT_TOKEN or VAULT_SECRET_ID.',
     )
   const value = path === undefined ? setting : (await readSecretFile(path)).value
   if (/[^ -~]/.test(value))
-    throw new SourceError(
-      'malformed',
+    throw malformed(
       'The token or secret id of Vault contains line breaks or special characters. Write it again.',
     )
   return value

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { SourceError } from '../../source-error.ts'
+import { absent, conflict, denied, malformed, withdrawn } from '../../source-error.ts'
 import {
   type OpenStore,
   type SecretStore,
@@ -96,29 +96,22 @@ function dataIn<Data>({ status, body }: VaultAnswer, shape: z.ZodType<Data>, pla
   if (status < 300 && data.success) return data.data
   const { mount, path } = place
   if (status < 300)
-    throw new SourceError(
-      'malformed',
-      'The path is not a secret of an engine of KV version 2. Correct the reference.',
-    )
+    throw malformed('The path is not a secret of an engine of KV version 2. Correct the reference.')
   if (status === 403)
-    throw new SourceError(
-      'denied',
+    throw denied(
       `Vault refused access. Grant the token's policy read on ${mount}/metadata/${path} and ${mount}/data/${path} (to rotate, also update), or renew the token.`,
     )
   if (status === 404 && body.data)
-    throw new SourceError('withdrawn', 'The version was deleted in the meantime. Read the secret again.')
+    throw withdrawn('The version was deleted in the meantime. Read the secret again.')
   if (status === 404)
-    throw new SourceError(
-      'absent',
+    throw absent(
       `The secret is not in Vault. Create it, on an engine of KV version 2: bao kv put -mount=${mount} ${path} FIELD=…`,
     )
   if (body.errors?.some((error) => /check-and-set/.test(error)))
-    throw new SourceError(
-      'conflict',
+    throw conflict(
       'Another process wrote a new version in the meantime. Check that version before you try again.',
     )
-  throw new SourceError(
-    'malformed',
+  throw malformed(
     `Vault refused the request (${status}). Correct the reference, or look into Vault's audit log.`,
   )
 }
