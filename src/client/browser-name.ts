@@ -1,4 +1,4 @@
-// The first that matches counts: most browsers also call themselves what they are not.
+// The first match counts, because most browsers also name other browsers.
 const patterns: [name: string, version: RegExp][] = [
   ['Edge', /\bEdg(?:A|iOS)?\/(\d+)/],
   ['Opera', /\bOPR\/(\d+)/],
@@ -8,7 +8,7 @@ const patterns: [name: string, version: RegExp][] = [
   ['Safari', /\bVersion\/(\d{1,4}(?:\.\d{1,4})?)(?:[. ].*)? Safari\//],
 ]
 
-/** Returns how people call a browser, with its version, from its User-Agent header. `Another client` if it is not known. */
+/** Returns the name and version of a browser from its User-Agent header, or `Another client` if it is not known. */
 export function browserName(userAgent: string | null): string {
   for (const [name, pattern] of patterns) {
     const [, version] = pattern.exec(userAgent ?? '') ?? []

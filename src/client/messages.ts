@@ -1,6 +1,6 @@
-// Messages for people, in English. Copy this file beside the client and translate it, or pass texts of your own.
+// Messages for users, in English. Copy this file next to the client and translate it, or pass your own texts.
 
-/** A message for each code of the server, and for the three of the client. */
+/** A message for each code of the server, and for the three codes of the client. */
 export const messages = {
   invalid_json: 'This page and the server do not understand each other. Reload the page and try again.',
   invalid_request: 'Something you entered is not valid. Check it and try again.',
@@ -14,7 +14,7 @@ export const messages = {
   refresh_token_reused:
     'Someone else may have used your login, so it was ended. Log in again and change your password.',
   session_ended: 'Your login has ended. Log in again.',
-  cross_site_request: 'The server does not accept requests of this website.',
+  cross_site_request: 'The server does not accept requests from this website.',
   wrong_password: 'The current password is wrong.',
   not_found: 'This does not exist any more. Reload the page.',
   method_not_allowed: 'This page is out of date. Reload it and try again.',
@@ -31,7 +31,7 @@ export const messages = {
   overtaken: 'You logged in or out in another tab in the meantime. Try again.',
 }
 
-/** How messages call the fields of a form. The server names the field, and then the rule: `must have 15 characters or more`. */
+/** How messages name the fields of a form. The server's rule follows, such as `must have 15 characters or more`. */
 export const fieldNames = {
   email: 'The e-mail address',
   password: 'The password',
@@ -39,12 +39,12 @@ export const fieldNames = {
   newPassword: 'The new password',
 }
 
-// Codes that are about one field, though the server names no field.
+// Codes that belong to one field, although the server names no field.
 const fieldOfCode: Record<string, string> = { email_taken: 'email', wrong_password: 'currentPassword' }
 
 /**
- * Returns messages for people, by the field of the form that they belong to. `''` is the form as a whole.
- * @param error what a method of the client rejected with; a code that is not in `texts` counts as `internal_error`
+ * Returns messages for users, by the names of the fields that they belong to. `''` stands for the whole form.
+ * @param error the rejection of a method of the client. A code that is not in `texts` counts as `internal_error`
  */
 export function messagesOf(
   error: unknown,

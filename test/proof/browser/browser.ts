@@ -13,7 +13,7 @@ import { createGate, type Gate } from './gate.ts'
 export { engine, keepsSecureCookies } from './engine.ts'
 export { eventually } from './eventually.ts'
 
-/** `describe` where there is a browser. */
+/** `describe` if the browser is on this machine. */
 export const inBrowser = present ? describe : describe.skip
 
 export interface Stage {
@@ -21,11 +21,11 @@ export interface Stage {
   /** A browser profile without cookies, new for each test. */
   context: BrowserContext
   server: ServerProcess
-  /** Between pages and the server. */
+  /** Stands between pages and the server. */
   gate: Gate
-  /** The origin of the pages: another port than the server's, so of the same site. */
+  /** The origin of the pages. It has another port than the server, so it is of the same site. */
   pages: string
-  /** Errors of pages that nobody has handled. */
+  /** Unhandled errors of pages. */
   errors: string[]
 }
 
@@ -39,18 +39,18 @@ export interface Failure {
 declare global {
   var auth: AuthClient
   var changes: Change[]
-  /** Where the page finds the server. */
+  /** The address of the server for the page. */
   var api: string
-  /** What a promise rejects with; undefined where it does not. */
+  /** Returns why a promise rejects, or undefined if it does not. */
   var failure: (promise: Promise<unknown>) => Promise<Failure | undefined>
-  /** Milliseconds that the clocks of this page are ahead. */
+  /** How far the clocks of this page are ahead, in milliseconds. */
   var skew: number
 }
 
-// Firefox reports these beside the errors of scripts.
+// Firefox reports these in addition to the errors of scripts.
 const firefoxNotice = /^(?:Error: )?(?:Cross-Origin Request Blocked|The resource at|Content-Security-Policy)/
 
-/** Starts a server, a gate before it, an origin with the client and a browser, for the tests of a file. */
+/** Starts a server, a gate in front of it, an origin with the client and a browser, for the tests of a file. */
 export function useStage(settings: Record<string, string> = {}): Stage {
   const stage = { errors: [] as string[] } as Stage
   const pages = createServer((req, res) => {
@@ -88,7 +88,7 @@ export function useStage(settings: Record<string, string> = {}): Stage {
   return stage
 }
 
-/** A tab with a client in it, as `globalThis.auth`; `before` runs in the page before anything else. */
+/** Opens a tab with a client, as `globalThis.auth`. `before` runs in the page before everything else. */
 export async function openTab({ context, pages, gate }: Stage, before?: () => void): Promise<Page> {
   const page = await context.newPage()
   await page.addInitScript(preparePage)
@@ -131,7 +131,7 @@ export const logIn = (page: Page, email: string) =>
     [email, password],
   )
 
-/** A new user, and a tab where they have logged in. */
+/** Registers a user, and opens a tab where the user has logged in. */
 export async function openLoggedIn(stage: Stage, before?: () => void): Promise<{ tab: Page; email: string }> {
   const email = await newUser(stage)
   const tab = await openTab(stage, before)
@@ -152,7 +152,7 @@ export const userOf = (page: Page): Promise<User | undefined> => page.evaluate((
 export const emailOf = async (page: Page) => (await userOf(page))?.email
 export const reasonsOf = (page: Page) => page.evaluate(() => globalThis.changes.map(({ reason }) => reason))
 
-/** Asks the server who is logged in, through the client. */
+/** Asks the server who is logged in, with the client. */
 export const me = (page: Page) =>
   page.evaluate(async () => {
     const answer = await globalThis.auth.fetch(`${globalThis.api}/users/me`)

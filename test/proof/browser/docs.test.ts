@@ -1,4 +1,4 @@
-// The page at `/docs`, as the server serves it.
+// The page at `/docs`.
 import { expect, test } from '@jest/globals'
 import { eventually, inBrowser, useStage } from './browser.ts'
 import { engine } from './engine.ts'
@@ -6,7 +6,7 @@ import { engine } from './engine.ts'
 inBrowser('/docs', () => {
   const stage = useStage({})
 
-  test('follows the color scheme of the system, also while it is open', async () => {
+  test('follows the color scheme of the system, also if it changes while the page is open', async () => {
     const page = await stage.context.newPage()
     const faults: string[] = []
     page.on('pageerror', ({ message }) => faults.push(message))
@@ -28,11 +28,11 @@ inBrowser('/docs', () => {
           text: brightness(getComputedStyle(text ?? background).color),
         }
       })
-    // Only the driver of Chromium sets the scheme. In other browsers the page follows the one they have.
+    // Only the driver of Chromium can set the scheme. In other browsers the page follows their own.
     const schemes = engine === 'chromium' ? (['dark', 'light', 'dark'] as const) : [(await looks()).scheme]
     for (const colorScheme of schemes) {
       if (engine === 'chromium') await page.emulateMedia({ colorScheme: colorScheme as 'dark' | 'light' })
-      // The page hears of it a frame later.
+      // The page gets the event a frame later.
       await eventually(async () => {
         const { scheme, background, text } = await looks()
         return scheme === colorScheme && (scheme === 'dark' ? background < 0.2 && text > 0.6 : text < 0.4)

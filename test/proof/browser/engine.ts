@@ -1,4 +1,4 @@
-// Which browser the suites run in: TEST_BROWSER, chromium unless it is set. See docs/CONTRIBUTING.md.
+// The browser of the suites: TEST_BROWSER, or Chromium by default. See docs/CONTRIBUTING.md.
 import { existsSync } from 'node:fs'
 import { type Browser, chromium, firefox } from 'playwright-core'
 import { launchWebKit } from './webkit.ts'
@@ -15,7 +15,7 @@ const engines = {
   },
   firefox: {
     path: process.env.TEST_FIREFOX ?? '/usr/bin/firefox-esr',
-    // A Firefox as Mozilla or Debian ship it, by WebDriver BiDi.
+    // An unpatched Firefox of Mozilla or Debian, driven by WebDriver BiDi.
     launch: (executablePath: string) =>
       firefox.launch({
         executablePath,
@@ -41,7 +41,7 @@ if (!(engine in engines))
   throw new Error(`TEST_BROWSER is ${engine}. Set one of: ${Object.keys(engines).join(', ')}.`)
 const { path, launch } = engines[engine]
 
-/** Whether the browser keeps Secure cookies of http://localhost. */
+/** Whether the browser keeps Secure cookies on http://localhost. */
 export const keepsSecureCookies = engine !== 'webkit'
 
 /** Whether the browser is on this machine. */

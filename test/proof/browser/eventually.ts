@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { answerMs } from '../../support/time-limits.js'
 
-/** Waits for something to become true. */
+/** Waits until `check` returns true. @throws if it does not within `ms` */
 export async function eventually(check: () => Promise<boolean> | boolean, ms = answerMs): Promise<void> {
   const end = Date.now() + ms
   while (!(await check())) {

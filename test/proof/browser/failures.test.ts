@@ -1,4 +1,4 @@
-// What the browser client does when things go wrong: with a gate before a real server.
+// What the browser client does when something fails. A gate in front of a real server makes it fail.
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
@@ -24,7 +24,7 @@ import type { Trick } from './gate.ts'
 
 type Case = [what: string, trick: Trick, code: string]
 
-/** Cases of what the client makes of an answer. It does the same in every browser, so one is enough. */
+/** Cases that are the same in every browser, so one browser is enough. */
 const inChromium = (...cases: Case[]): Case[] => (engine === 'chromium' ? cases : [])
 
 inBrowser('failures', () => {
@@ -32,10 +32,10 @@ inBrowser('failures', () => {
 
   const refreshFails = (tab: Page) => tab.evaluate(() => globalThis.failure(globalThis.auth.refresh()))
 
-  test('the answer of a refresh is lost, the server having rotated: the next try goes on with the session [B3]', async () => {
+  test('if the answer of a refresh is lost, the next try continues the session [B3]', async () => {
     const { tab, email } = await openLoggedIn(stage)
     stage.gate.refreshes.length = 0
-    // Chromium itself asks once more where a connection that it had kept is cut.
+    // Chromium sends a request again by itself if a connection that it had kept open is cut.
     stage.gate.play('/auth/refresh', 'lose', 3)
 
     const failed = await refreshFails(tab)
@@ -50,7 +50,7 @@ inBrowser('failures', () => {
     expect(await reasonsOf(tab)).toEqual(['login'])
   })
 
-  test('the tab is closed in the middle of a refresh: the next tab goes on with the session', async () => {
+  test('if a tab is closed during a refresh, the next tab continues the session', async () => {
     const { tab, email } = await openLoggedIn(stage)
     for (const trick of [300, 'lose'] as const) {
       const closing = await openTab(stage)
@@ -61,7 +61,7 @@ inBrowser('failures', () => {
       await eventually(() => stage.gate.count('/auth/refresh') > before)
       await closing.close()
 
-      // An answer that comes reaches the cookies, though nobody is there any more.
+      // The answer reaches the cookies even after the tab was closed.
       if (trick !== 'lose')
         await eventually(async () => {
           const [cookie] = (await stage.context.cookies()).filter(({ name }) =>
@@ -74,7 +74,7 @@ inBrowser('failures', () => {
     expect(await me(tab)).toEqual({ status: 200, email })
   })
 
-  test('a stolen copy of the cookie is used elsewhere: the next refresh tells why the login is over', async () => {
+  test('after someone else has used a copy of the cookie, the next refresh says why the login has ended', async () => {
     const { tab } = await openLoggedIn(stage)
     const reloaded = await openTab(stage)
     const [cookie] = (await stage.context.cookies()).filter(({ name }) => name.startsWith('refresh_token'))
@@ -97,7 +97,7 @@ inBrowser('failures', () => {
     expect(thief.code).toBe('session_ended')
   })
 
-  test('a session that was ended on another device: the next request is refused, and the page is told', async () => {
+  test('after another device has ended the session, the next request is refused, and the page hears why', async () => {
     const { tab, email } = await openLoggedIn(stage)
     const other = await send('POST', `${stage.server.url}/auth/login`, { body: { email, password } })
     await send('POST', `${stage.server.url}/auth/logout-all`, { accessToken: other.accessToken })
@@ -107,7 +107,7 @@ inBrowser('failures', () => {
     expect(await userOf(tab)).toBeUndefined()
   })
 
-  test('the server is down for 30 s during use: few requests, nobody is logged out, and all go on', async () => {
+  test('if the server is down for 30 s, tabs ask seldom, stay logged in, and continue afterwards', async () => {
     const email = await newUser(stage)
     const tabs = await Promise.all(Array.from({ length: 4 }, () => openTab(stage)))
     await logIn(tabs[0] as Page, email)
@@ -148,7 +148,7 @@ inBrowser('failures', () => {
     expect(new Set((await Promise.all(tabs.map(reasonsOf))).flat())).toEqual(new Set(['login', 'elsewhere']))
   })
 
-  test('a page that loads while the server is down gets its login back by itself', async () => {
+  test('a page that loads while the server is down restores the login by itself', async () => {
     const { tab, email } = await openLoggedIn(stage)
     await tab.close()
     const loading = await openTab(stage)
@@ -169,7 +169,7 @@ inBrowser('failures', () => {
     expect(await reasonsOf(loading)).toEqual(['restored'])
   })
 
-  test('requests at once while there is no new token make one try, and all of them say why', async () => {
+  test('concurrent requests without a token cause one refresh, and all of them say why it failed', async () => {
     const { tab } = await openLoggedIn(stage)
     await passLifetime(tab)
     stage.gate.play('/auth/refresh', {
@@ -189,7 +189,7 @@ inBrowser('failures', () => {
     expect(stage.gate.count('/auth/refresh') - before).toBe(1)
   })
 
-  test('it leaves the server alone for as long as Retry-After says', async () => {
+  test('it waits as long as Retry-After says', async () => {
     const { tab } = await openLoggedIn(stage)
     const body = '{"code":"unavailable"}'
     const headers = { 'Retry-After': '3', 'Access-Control-Expose-Headers': 'Retry-After' }
@@ -263,7 +263,7 @@ inBrowser('failures', () => {
       ],
     ),
   ])(
-    'a refresh that is answered with %s: still logged in, it says why, and asks seldom',
+    'a refresh that is answered with %s says why, keeps the login, and is tried again seldom',
     async (_what, trick, code) => {
       const { tab, email } = await openLoggedIn(stage)
       stage.gate.play('/auth/refresh', trick)
@@ -277,10 +277,10 @@ inBrowser('failures', () => {
       expect(await emailOf(tab)).toBe(email)
       expect(await reasonsOf(tab)).toEqual(['login'])
       expect(stage.gate.count('/auth/refresh') - before).toBeLessThanOrEqual(3)
-      // The token it has is good yet.
+      // The old token is still valid.
       expect(await me(tab)).toEqual({ status: 200, email })
       stage.gate.relent()
-      // A try that is under way may yet have to run out.
+      // A try that is running may still have to time out.
       await eventually(async () => (await boot(tab).catch(() => undefined))?.email === email)
     },
   )
@@ -322,7 +322,7 @@ inBrowser('failures', () => {
     expect(await logIn(tab, email)).toMatchObject({ email })
   })
 
-  test('what the server refuses, it says: a wrong password, an address that is taken, one that is none', async () => {
+  test('a wrong password, an address that is taken and an invalid address are refused with a code, and the login stays', async () => {
     const { tab, email } = await openLoggedIn(stage)
     const tryIt = (how: 'login' | 'register', email: string, password: string) =>
       tab.evaluate(
@@ -342,12 +342,12 @@ inBrowser('failures', () => {
       code: 'invalid_request',
       errors: [{ path: 'email', message: expect.any(String) }],
     })
-    // And the login that there was goes on.
+    // The login before stays.
     expect(await emailOf(tab)).toBe(email)
     expect(await me(tab)).toMatchObject({ status: 200 })
   })
 
-  test('a logout that the server does not hear of is one here, and says that the session goes on', async () => {
+  test('a logout that fails on the server logs out here, and says that it failed', async () => {
     const { tab, email } = await openLoggedIn(stage)
     stage.gate.play(
       '/auth/logout',
@@ -364,7 +364,7 @@ inBrowser('failures', () => {
     expect(await boot(tab)).toBeUndefined()
   })
 
-  test('without storage, BroadcastChannel and locks, as in private modes: a login, a refresh, a logout', async () => {
+  test('login, refresh and logout work without storage, BroadcastChannel and locks, as in private modes', async () => {
     const { tab, email } = await openLoggedIn(stage, () => {
       for (const name of ['localStorage', 'sessionStorage', 'indexedDB'])
         Object.defineProperty(globalThis, name, {
@@ -388,7 +388,7 @@ inBrowser('failures', () => {
     expect(await boot(tab)).toBeUndefined()
   })
 
-  test('a tab that holds the lock and does nothing stops nobody', async () => {
+  test('a tab that never releases the lock does not stop other tabs', async () => {
     const { tab, email } = await openLoggedIn(stage)
     const other = await openTab(stage)
     await other.evaluate(
@@ -400,9 +400,9 @@ inBrowser('failures', () => {
     expect(Date.now() - began).toBeLessThan(8_000)
   })
 
-  test('offline and back: still logged in, asked again as soon as there is a network, and requests wait for that', async () => {
+  test('after being offline, it refreshes as soon as there is a network, and requests wait for that', async () => {
     const { tab, email } = await openLoggedIn(stage)
-    // WebDriver cannot take a browser off the network. So the gate takes no connections, and the page gets the event.
+    // WebDriver cannot take a browser offline. Instead, the gate refuses connections, and the page gets the event.
     const setOffline = async (offline: boolean) => {
       if (engine !== 'webkit') return stage.context.setOffline(offline)
       stage.gate[offline ? 'shut' : 'open']()
@@ -416,7 +416,7 @@ inBrowser('failures', () => {
     )
     await delay(4_000)
     const before = stage.gate.count('/auth/refresh')
-    // So slow that the page asks for something meanwhile: it waits for the refresh that is under way.
+    // So slow that the page sends a request in the meantime. The request waits for this refresh.
     stage.gate.play('/auth/refresh', 500, 1)
     await setOffline(false)
     await eventually(() => stage.gate.count('/auth/refresh') > before, 1_000)
@@ -429,8 +429,8 @@ inBrowser('failures', () => {
   test.each([
     ['both clocks', { wall: true, running: true }],
     ['only the wall clock', { wall: true, running: false }],
-    ['only the running clock, the other having been set back', { wall: false, running: true }],
-  ])('after a sleep in which %s went on, it refreshes before the token is used', async (_what, clocks) => {
+    ['only the running clock, because the wall clock was set back', { wall: false, running: true }],
+  ])('after a sleep in which %s moved on, it refreshes before it uses the token', async (_what, clocks) => {
     const { tab, email } = await openLoggedIn(stage)
     await tab.evaluate(({ wall, running }) => {
       const { now } = Date
@@ -446,7 +446,7 @@ inBrowser('failures', () => {
     expect(stage.gate.count('/auth/refresh') - before).toBe(1)
   })
 
-  test('a page that comes into view refreshes what has run out, and only that', async () => {
+  test('a page that comes into view refreshes if the token has expired, and not before', async () => {
     const { tab } = await openLoggedIn(stage)
     const before = stage.gate.count('/auth/refresh')
     const comeIntoView = () => tab.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
@@ -461,21 +461,21 @@ inBrowser('failures', () => {
     expect(early).toBe(0)
   })
 
-  test('a page out of the back/forward cache finds out that the login has ended meanwhile', async () => {
+  test('a page from the back/forward cache finds out that the login has ended in the meantime', async () => {
     const { tab, email } = await openLoggedIn(stage)
-    await delay(500) // Browsers keep no page that holds a lock.
+    await delay(500) // Browsers do not cache pages that hold a lock.
     await tab.goto(stage.pages.replace('localhost', 'elsewhere.test'))
     const other = await send('POST', `${stage.server.url}/auth/login`, { body: { email, password } })
     await send('POST', `${stage.server.url}/auth/logout-all`, { accessToken: other.accessToken })
 
-    // Playwright waits for a load, of which there is none.
+    // Playwright waits for a load event, but there is none.
     await tab.goBack({ timeout: 1_000 }).catch(() => {})
 
     await eventually(async () => (await userOf(tab)) === undefined)
     expect(await reasonsOf(tab)).toEqual(['login', 'session_ended'])
   })
 
-  test('a listener that throws harms nobody else, and its error is reported', async () => {
+  test('a listener that throws does not stop other listeners, and its error is reported', async () => {
     const tab = await openTab(stage)
     const email = await newUser(stage)
     const told = await tab.evaluate(

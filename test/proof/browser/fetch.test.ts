@@ -1,4 +1,4 @@
-// The client's fetch in Chromium: where the token goes, when it is refreshed, and that all else is as in plain fetch.
+// The client's fetch: where the token goes, when it is refreshed, and that everything else is as in plain fetch.
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -22,7 +22,7 @@ import {
 
 inBrowser('fetch', () => {
   const stage = useStage()
-  /** What another API has been sent, and what it answers with at first. */
+  /** The requests that another API has received, and the codes of its first answers. */
   let seen: {
     host: string | undefined
     method: string | undefined
@@ -79,7 +79,7 @@ inBrowser('fetch', () => {
     refusals = []
   })
 
-  test('the token goes to the server and to listed origins, and to no other', async () => {
+  test('the token goes to the server and to listed origins only', async () => {
     await tab.evaluate(
       async (urls) => {
         for (const url of urls) await globalThis.auth.fetch(url)
@@ -94,10 +94,10 @@ inBrowser('fetch', () => {
     expect(await me(tab)).toEqual({ status: 200, email })
   })
 
-  /** Where a request would go if the page could send the token elsewhere. */
+  /** Where a request would go if the page could send the token to another origin. */
   const strangeUrl = () => apiUrl.replace('localhost', '127.0.0.1')
 
-  test('relative URLs are those of the server, whatever page and base the document has', async () => {
+  test('relative URLs are relative to the server, whatever page and base the document has', async () => {
     const before = stage.gate.count('/users/me')
 
     const emails = await tab.evaluate(async (strange) => {
@@ -116,10 +116,10 @@ inBrowser('fetch', () => {
   })
 
   test.each([
-    ['a base that is injected', 'users/me'],
-    ['a URL object that is changed', '/users/me'],
-    ['options that are changed', '/users/me'],
-  ])('%s while the request waits for a token does not change where the token goes', async (what, path) => {
+    ['an injected base', 'users/me'],
+    ['a changed URL object', '/users/me'],
+    ['changed options', '/users/me'],
+  ])('%s cannot redirect the token while the request waits for it', async (what, path) => {
     await passLifetime(tab)
     stage.gate.refreshes.length = 0
     stage.gate.play('/auth/refresh', 600, 1)
@@ -129,7 +129,7 @@ inBrowser('fetch', () => {
       async ([what, path, strange]) => {
         const url = new URL(String(path), globalThis.api)
         const options: RequestInit = { headers: new Headers({ Accept: 'application/json' }) }
-        const input = what?.startsWith('a URL') ? url : String(path)
+        const input = what?.includes('URL') ? url : String(path)
         const answer = globalThis.auth.fetch(input, options)
         const base = document.createElement('base')
         base.href = `${strange}/`
@@ -147,7 +147,7 @@ inBrowser('fetch', () => {
     expect(seen).toEqual([])
   })
 
-  test('what only looks like a Request, or reads differently each time, is checked as it is sent', async () => {
+  test('an object that looks like a Request, or reads differently each time, is sent as it was checked', async () => {
     await tab.evaluate(
       async ([listed, strange]) => {
         let reads = 0
@@ -181,7 +181,7 @@ inBrowser('fetch', () => {
     expect(seen.slice(1).map(({ authorization }) => authorization)).toEqual(answered ? [undefined] : [])
   })
 
-  test('a Request of another window is one', async () => {
+  test('a Request of another window counts as a Request', async () => {
     await tab.evaluate(async (url) => {
       const frame = document.createElement('iframe')
       document.body.append(frame)
@@ -197,7 +197,7 @@ inBrowser('fetch', () => {
     ])
   })
 
-  test('an Authorization header of the page stays as it is', async () => {
+  test('an Authorization header that the page sets is not changed', async () => {
     await tab.evaluate(
       (url) => globalThis.auth.fetch(url, { headers: { Authorization: 'Basic eA==' } }).then(() => {}),
       apiUrl,
@@ -207,7 +207,7 @@ inBrowser('fetch', () => {
   })
 
   test.each(['access_token_expired', 'access_token_invalid'])(
-    'after a 401 %s it refreshes, and sends the request once more',
+    'after a 401 %s it refreshes, and sends the request again',
     async (code) => {
       refusals = [code]
       const before = stage.gate.count('/auth/refresh')
@@ -227,7 +227,7 @@ inBrowser('fetch', () => {
     },
   )
 
-  test('a second 401 is the answer: there is no loop', async () => {
+  test('after a second 401 it returns that answer', async () => {
     refusals = ['access_token_expired', 'access_token_expired', 'access_token_expired']
     const before = stage.gate.count('/auth/refresh')
 
@@ -242,7 +242,7 @@ inBrowser('fetch', () => {
     expect(await emailOf(tab)).toBe(email)
   })
 
-  test('a 401 that no new token mends is the answer, and nothing is refreshed', async () => {
+  test('a 401 that no new token can fix is returned without a refresh', async () => {
     refusals = ['wrong_password']
     const before = stage.gate.count('/auth/refresh')
 
@@ -279,7 +279,7 @@ inBrowser('fetch', () => {
     expect(bodies[0]).toBe(bodies[1])
   })
 
-  test('the body of a Request is sent once; the next request has the new token', async () => {
+  test('the body of a Request is sent once only, and the next request has the new token', async () => {
     refusals = ['access_token_expired']
 
     const statuses = await tab.evaluate(async (url) => {
@@ -293,7 +293,7 @@ inBrowser('fetch', () => {
     expect(seen[0]?.authorization).not.toBe(seen[1]?.authorization)
   })
 
-  test('a Request without a body, its headers and its method', async () => {
+  test('a Request without a body is sent again with its headers and its method', async () => {
     refusals = ['access_token_expired']
 
     const status = await tab.evaluate(
@@ -308,7 +308,7 @@ inBrowser('fetch', () => {
     expect(seen.map(({ method }) => method)).toEqual(['DELETE', 'DELETE'])
   })
 
-  test('an answer is a stream, as it comes', async () => {
+  test('an answer can be read as a stream', async () => {
     const [first, all] = await tab.evaluate(async (url) => {
       const answer = await globalThis.auth.fetch(`${url}/slow`)
       const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader()
@@ -322,7 +322,7 @@ inBrowser('fetch', () => {
     expect([first, all]).toEqual(['first ', 'last'])
   })
 
-  test('a stream to be sent is treated as plain fetch treats it', async () => {
+  test('a stream as a body is treated as plain fetch treats it', async () => {
     const [plain, ours] = await tab.evaluate(async (url) => {
       const streaming = () =>
         ({ method: 'POST', duplex: 'half', body: new Blob(['a=1']).stream() }) as RequestInit
@@ -340,7 +340,7 @@ inBrowser('fetch', () => {
   test.each([
     ['before the request', 0],
     ['while it waits for a new token', 100],
-  ])('AbortSignal: %s', async (_when, ms) => {
+  ])('an AbortSignal ends a request %s', async (_when, ms) => {
     await passLifetime(tab)
     stage.gate.play('/auth/refresh', 3_000, 1)
 
@@ -357,11 +357,11 @@ inBrowser('fetch', () => {
     expect(failed?.name).toBe(ms ? 'TimeoutError' : 'AbortError')
     expect(took).toBeLessThan(1_000)
     expect(seen).toEqual([])
-    // The refresh goes on for the others.
+    // The refresh continues for other requests.
     expect((await boot(tab))?.email).toBe(email)
   })
 
-  test('AbortSignal: while it waits for a new token after a 401', async () => {
+  test('an AbortSignal ends a request while it waits for a new token after a 401', async () => {
     refusals = ['access_token_expired']
     stage.gate.play('/auth/refresh', 1_500, 1)
 
@@ -374,7 +374,7 @@ inBrowser('fetch', () => {
     expect(seen).toHaveLength(1)
   })
 
-  test('AbortSignal of a Request, while the answer comes', async () => {
+  test('the AbortSignal of a Request ends the answer', async () => {
     const failed = await tab.evaluate(async (url) => {
       const { signal } = Object.assign(globalThis, { control: new AbortController() }).control
       const answer = await globalThis.auth.fetch(new Request(`${url}/slow`, { signal }))
@@ -385,7 +385,7 @@ inBrowser('fetch', () => {
     expect(failed?.name).toBe('AbortError')
   })
 
-  test('what is no URL fails as in plain fetch, and a server that is not there too', async () => {
+  test('an invalid URL and an unreachable server fail as in plain fetch', async () => {
     const failures = await tab.evaluate(async () => [
       await globalThis.failure(globalThis.auth.fetch('http://[')),
       await globalThis.failure(globalThis.auth.fetch('http://localhost:1/')),
@@ -395,7 +395,7 @@ inBrowser('fetch', () => {
   })
 
   test.each(['http://localhost:3000/auth', '/api', 'nothing://'])(
-    'the url %s is refused: it is no origin',
+    'the url %s is refused because it is not an origin',
     async (url) => {
       const failed = await tab.evaluate(async (url) => {
         const { createAuthClient } = await import('/auth-client.js' as string)
@@ -411,7 +411,7 @@ inBrowser('fetch', () => {
     },
   )
 
-  test('requests at once with a token that has run out make one refresh', async () => {
+  test('concurrent requests with an expired token cause one refresh', async () => {
     await passLifetime(tab)
     const before = stage.gate.count('/auth/refresh')
 
@@ -424,13 +424,13 @@ inBrowser('fetch', () => {
     expect(new Set(seen.map(({ authorization }) => authorization)).size).toBe(1)
   })
 
-  test('the first request of a page asks who is logged in, where nobody has asked yet', async () => {
+  test('the first request of a page refreshes if the page has not refreshed yet', async () => {
     const later = await openTab(stage)
 
     expect(await me(later)).toEqual({ status: 200, email })
   })
 
-  test('after close it hears of no other tab, and starts nothing by itself', async () => {
+  test('after close it hears nothing of other tabs, and starts nothing by itself', async () => {
     const other = await openTab(stage)
     await boot(other)
     await other.evaluate(() => globalThis.auth.close())
@@ -446,7 +446,7 @@ inBrowser('fetch', () => {
 inBrowser('tokens that live for three seconds', () => {
   const stage = useStage({ ACCESS_TOKEN_SECONDS: '3' })
 
-  test('are renewed before they end, and where a clock that stands still hides their age, afterwards', async () => {
+  test('are renewed before they expire, or afterwards if a clock that stands still hides their age', async () => {
     const { tab } = await openLoggedIn(stage)
     const answers: number[] = []
     const until = Date.now() + 8_000

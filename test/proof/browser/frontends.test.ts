@@ -1,4 +1,4 @@
-// The recipes of docs/frontend.md, as they stand there, built and served by Vite on a port of its own, in a browser.
+// The recipes of docs/frontend.md, built and served by Vite, in a browser.
 import { spawn } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -12,7 +12,7 @@ import { eventually, inBrowser } from './browser.ts'
 import { launchBrowser } from './engine.ts'
 import { createGate, type Gate } from './gate.ts'
 
-/** What the recipes are tried with. */
+/** The versions with which the recipes are tested. */
 const packages = {
   '@sveltejs/vite-plugin-svelte': '7.3.1',
   '@vitejs/plugin-vue': '6.0.11',
@@ -25,7 +25,7 @@ const packages = {
 }
 const packageFolder = resolve('node_modules/.frontends')
 
-/** Every block of the page that begins with the path of a file. */
+/** All code blocks of the page that begin with the path of a file. */
 const blocks = [
   ...readFileSync('docs/frontend.md', 'utf8').matchAll(/```\w+\n(?:\/\/|<!--) (\S+?)(?: -->)?\n(.*?)```/gs),
 ].map(([, path = '', code = '']) => ({ path, code }))
@@ -33,7 +33,7 @@ const blocks = [
 const page = (script: string, id = 'app') =>
   `<!doctype html><title>recipe</title><div id="${id}"></div><script type="module">${script}</script>`
 
-/** Pages around the recipes: those of a framework mount themselves, the others are called by tests. */
+/** Pages around the recipes. Those of a framework mount themselves. Tests call the others. */
 const pages: Record<string, string> = {
   'react.html': page("import './src/main.tsx'", 'root'),
   'vue.html': page("import './src/main-vue.ts'"),
@@ -57,11 +57,11 @@ async function freePort(): Promise<number> {
 
 inBrowser('docs/frontend.md', () => {
   let server: ServerProcess
-  /** Between the pages of `direct` and the server. */
+  /** Stands between the pages of `direct` and the server. */
   let gate: Gate
   let browser: Browser
   const servers: ReturnType<typeof spawn>[] = []
-  /** Where the pages are: those that name the server, and those whose dev server passes requests on. */
+  /** The origin of pages that name the server, and of pages whose dev server forwards requests. */
   let direct: string
   let proxied: string
 
@@ -108,7 +108,7 @@ inBrowser('docs/frontend.md', () => {
     return url
   }
 
-  // What Vite prepares is for one configuration, and `node_modules` is the same for both.
+  // Each configuration has its own cache, because both share `node_modules`.
   const more = "oxc: { jsx: { runtime: 'automatic' } }, cacheDir: '.vite',"
   const plugins = `
     import { svelte } from '@sveltejs/vite-plugin-svelte'
@@ -156,7 +156,7 @@ inBrowser('docs/frontend.md', () => {
     ['Vue', () => `${direct}/vue.html`],
     ['Svelte', () => `${direct}/svelte.html`],
     ['React behind the proxy of Vite', () => `${proxied}/react.html`],
-  ])('%s: log in, reload, a second tab, log out', async (_what, url) => {
+  ])('%s: login, reload, a second tab and logout work', async (_what, url) => {
     const email = await register()
     const context = await browser.newContext()
     const page = await context.newPage()
@@ -184,7 +184,7 @@ inBrowser('docs/frontend.md', () => {
   })
 
   test.each(['react', 'vue', 'svelte'])(
-    '%s: registration, with a message for people at the field; why a login has ended',
+    '%s: registration shows messages at their fields, and the page says why a login has ended',
     async (framework) => {
       const email = newEmail()
       const context = await browser.newContext()
@@ -232,7 +232,7 @@ inBrowser('docs/frontend.md', () => {
   )
 
   test.each(['react', 'vue', 'svelte'])(
-    '%s: in an outage the page says so, and goes on by itself when the server is back',
+    '%s: the page says that there is an outage, and continues by itself afterwards',
     async (framework) => {
       const context = await browser.newContext()
       const page = await context.newPage()
@@ -247,7 +247,7 @@ inBrowser('docs/frontend.md', () => {
     },
   )
 
-  test('axios by the fetch of the client: the token is sent, renewed, and a refusal is an error of axios', async () => {
+  test('axios with the fetch of the client sends and renews the token, and rejects with an AxiosError', async () => {
     const email = await register()
     const page = await (await browser.newContext()).newPage()
     await page.goto(`${direct}/axios.html`)
@@ -277,7 +277,7 @@ inBrowser('docs/frontend.md', () => {
     ['fetch', 'tokens.html', 'authFetch'],
     ['axios with interceptors', 'interceptors.html', 'api'],
   ])(
-    'without the client, %s: after the token has expired, ten requests make one refresh',
+    'without the client, %s: ten requests with an expired token cause one refresh',
     async (_what, file, name) => {
       const email = await register()
       const context = await browser.newContext()

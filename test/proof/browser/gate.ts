@@ -4,37 +4,37 @@ import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { generationOf } from '../../support/server.ts'
 
-/** What the gate does with the next answers to a path, in the place of passing them on. */
+/** What the gate does instead of forwarding requests and answers. */
 export type Trick =
-  /** The server has done it, and the connection is cut. */
+  /** Forwards the request, and cuts the connection before the answer. */
   | 'lose'
-  /** Nothing is passed on, and nothing answered. */
+  /** Forwards nothing, and does not answer. */
   | 'hang'
-  /** The server has done it; the answer comes so many milliseconds later. */
+  /** Forwards the answer so many milliseconds later. */
   | number
-  /** This answer, without the server. */
+  /** Answers this, without the server. */
   | { status: number; type: string; body: string; headers?: Record<string, string> }
 
-/** A way to the server over HTTP, that counts, holds back, loses and makes up answers. */
+/** A proxy in front of the server. It counts, delays, loses and invents answers. */
 export interface Gate {
   url: string
-  /** Status and generation of every refresh that has been answered. */
+  /** Status and generation of every refresh that the server has answered. */
   refreshes: { status: number; generation: number | undefined }[]
-  /** Every answer that has been passed on. */
+  /** Every answer that was forwarded. */
   answers: { method: string; url: string; status: number; body: string }[]
-  /** How many requests to a path have come. */
+  /** Returns the number of requests to a path. */
   count(path: string): number
-  /** Plays a trick on the next so many requests to a path: all, where no number is given. */
+  /** Plays a trick on the next requests to a path. Without a number, on all of them. */
   play(path: string, trick: Trick, times?: number): void
   /** Ends all tricks. */
   relent(): void
-  /** Resets connections, and takes no more of them. */
+  /** Resets connections, and accepts no new ones. */
   shut(): void
   open(): void
   close(): void
 }
 
-/** @param server where requests go, asked for at each request: the server may have to know the gate first */
+/** @param server returns where requests go. Called at each request, because the gate starts before the server */
 export async function createGate(server: () => string): Promise<Gate> {
   const refreshes: Gate['refreshes'] = []
   const answers: Gate['answers'] = []
@@ -69,7 +69,7 @@ export async function createGate(server: () => string): Promise<Gate> {
       headers: req.headers,
     })
     req.pipe(onward)
-    // What the browser gives up, the server still does.
+    // The server finishes a request even if the browser gives up.
     onward.on('error', () => res.destroy())
     onward.on('response', async (answer): Promise<void> => {
       if (path === '/auth/refresh' && method === 'POST') {

@@ -1,6 +1,6 @@
 import { engine, present } from './engine.ts'
 
-/** Says once that the browser is missing. With CI=true that is a failure. */
+/** Says once that the browser is missing. Throws if CI is set. */
 export default function requireBrowser(): void {
   if (present) return
   const missing = `${engine} is not installed, so its suites are skipped. docs/CONTRIBUTING.md says how to install it.`

@@ -1,4 +1,4 @@
-// Who may speak with the server from a browser: its own pages, listed origins of the same site, and nobody else.
+// Which pages may use the server: its own, and those of listed origins of the same site.
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -19,7 +19,7 @@ import {
   useStage,
 } from './browser.ts'
 
-// The driver of WebKit maps no names to this machine, so there is no foreign site.
+// The driver of WebKit cannot map names to this machine, so it has no foreign site.
 const foreignSites = engine === 'webkit' ? () => {} : inBrowser
 foreignSites('sites', () => {
   const stage = useStage()
@@ -37,11 +37,11 @@ foreignSites('sites', () => {
     foreign?.closeAllConnections()
   })
 
-  /** The refresh cookie of the profile: its value changes with every rotation. */
+  /** Returns the value of the refresh cookie. Every rotation changes it. */
   const refreshCookie = async () =>
     (await stage.context.cookies(stage.gate.url)).find(({ name }) => name.startsWith('refresh_token'))?.value
 
-  /** A page of a foreign site, in the profile of somebody who is logged in. */
+  /** Opens a page of a foreign site in a browser where a user is logged in. */
   async function visitForeign(): Promise<{ tab: Page; page: Page; email: string }> {
     const { tab, email } = await openLoggedIn(stage)
     const page = await stage.context.newPage()
@@ -57,7 +57,7 @@ foreignSites('sites', () => {
   }
 
   test.each(['/auth/refresh', '/auth/logout', '/auth/login', '/auth/sessions', '/users/me'])(
-    'C3 a foreign site can neither do nor read anything by fetch: %s',
+    'a foreign site can neither do nor read anything with fetch: %s [C3]',
     async (path) => {
       const { tab, page, email } = await visitForeign()
       const cookie = await refreshCookie()
@@ -92,21 +92,21 @@ foreignSites('sites', () => {
       )
 
       expect(results).toEqual(['TypeError', 'TypeError', 'TypeError'])
-      // It is the server that refuses, and what it answers the page cannot read.
+      // The server has refused the requests, and the page cannot read the answers.
       expect(stage.gate.count(path)).toBeGreaterThan(before)
       await expectUnharmed(tab, email, cookie)
     },
   )
 
   test.each(['/auth/refresh', '/auth/logout', '/auth/login'])(
-    'C3 nor by a form, in its own tab: %s',
+    'a foreign site cannot do anything with a form in its own tab: %s [C3]',
     async (path) => {
       const { tab, page, email } = await visitForeign()
       const cookie = await refreshCookie()
 
       const { answers } = stage.gate
       answers.length = 0
-      // The page is left.
+      // The browser leaves the page.
       await page
         .evaluate(
           ([url, email, password]) => {
@@ -130,7 +130,7 @@ foreignSites('sites', () => {
     },
   )
 
-  test('C3 nor by an image, a script, a frame or a navigation', async () => {
+  test('a foreign site cannot do anything with an image, a script, a frame or a navigation [C3]', async () => {
     const { tab, page, email } = await visitForeign()
     const cookie = await refreshCookie()
     const url = `${stage.gate.url}/auth/refresh`
@@ -170,7 +170,7 @@ foreignSites('sites', () => {
     await expectUnharmed(tab, email, cookie)
   })
 
-  test('C3 the client on a page of a foreign site finds nobody, and says why', async () => {
+  test('the client on a page of a foreign site does not find the login, and says why [C3]', async () => {
     const { tab, email } = await visitForeign()
     const cookie = await refreshCookie()
     const page = await stage.context.newPage()
@@ -187,7 +187,7 @@ foreignSites('sites', () => {
     await expectUnharmed(tab, email, cookie)
   })
 
-  test('another origin of the same site works where it is listed', async () => {
+  test('a page of another origin of the same site works if the origin is listed', async () => {
     const { email } = await openLoggedIn(stage)
 
     expect(new URL(stage.pages).port).not.toBe(new URL(stage.gate.url).port)
@@ -198,7 +198,7 @@ foreignSites('sites', () => {
 inBrowser('cookies', () => {
   const stage = useStage({ COOKIE_SECURE: String(keepsSecureCookies) })
 
-  test('C1 the browser keeps cookies that no script sees, with __Host- where secure; a reload restores the login', async () => {
+  test('the browser keeps cookies that no script can read, with __Host- if they are secure, and a reload restores the login [C1]', async () => {
     const { tab, email } = await openLoggedIn(stage)
     const reloaded = await openTab(stage)
 

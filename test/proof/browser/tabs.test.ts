@@ -29,12 +29,12 @@ inBrowser('a login and its tabs', () => {
     const email = await newUser(stage)
     const tabs = await Promise.all(Array.from({ length: count }, () => openTab(stage, before)))
     await logIn(tabs[0] as Page, email)
-    // One after the other: at the first load there is no news to share.
+    // One after the other, because tabs share no news before the first load.
     for (const tab of tabs) if (!(await userOf(tab))) await boot(tab)
     return tabs
   }
 
-  test('a reload restores the login, and so does a new tab', async () => {
+  test('a reload and a new tab restore the login', async () => {
     const { tab, email } = await openLoggedIn(stage)
 
     const reloaded = await openTab(stage)
@@ -48,7 +48,7 @@ inBrowser('a login and its tabs', () => {
     expect(await me(later)).toEqual({ status: 200, email })
   })
 
-  test('where nobody is logged in, the boot says so, and nothing changes', async () => {
+  test('if nobody is logged in, the first refresh says so', async () => {
     const tab = await openTab(stage)
 
     expect(await boot(tab)).toBeUndefined()
@@ -56,7 +56,7 @@ inBrowser('a login and its tabs', () => {
     expect(await me(tab)).toMatchObject({ status: 401 })
   })
 
-  /** All tabs call the server within 40 ms, so many times, after their clocks have passed the end of their tokens. */
+  /** Lets the tokens of all tabs expire, then lets all tabs call the server within 40 ms. Repeats this. */
   async function wakeUp(tabs: Page[], rounds: number): Promise<number[]> {
     const rotations: number[] = []
     const email = await emailOf(tabs[0] as Page)
@@ -81,7 +81,7 @@ inBrowser('a login and its tabs', () => {
     return rotations
   }
 
-  test('ten tabs wake within 40 ms with expired tokens, again and again: one rotation each time, nobody is logged out [B3]', async () => {
+  test('ten tabs that wake within 40 ms with expired tokens cause one rotation, and nobody is logged out [B3]', async () => {
     const tabs = await openTabs(10)
 
     const rotations = await wakeUp(tabs, wakeRounds)
@@ -90,7 +90,7 @@ inBrowser('a login and its tabs', () => {
     expect(await Promise.all(tabs.map(reasonsOf))).toEqual(tabs.map(() => [expect.any(String)]))
   })
 
-  test('likewise without Web Locks', async () => {
+  test('ten tabs that wake without Web Locks cause one rotation too', async () => {
     const tabs = await openTabs(10, () => Object.defineProperty(navigator, 'locks', { value: undefined }))
 
     const rotations = await wakeUp(tabs, wakeRounds)
@@ -99,7 +99,7 @@ inBrowser('a login and its tabs', () => {
     expect(await Promise.all(tabs.map(reasonsOf))).toEqual(tabs.map(() => [expect.any(String)]))
   })
 
-  test('without BroadcastChannel each tab rotates once at most, and nobody is logged out', async () => {
+  test('without BroadcastChannel each tab causes one rotation at most, and nobody is logged out', async () => {
     const tabs = await openTabs(10, () =>
       Object.defineProperty(globalThis, 'BroadcastChannel', { value: undefined }),
     )
@@ -110,11 +110,11 @@ inBrowser('a login and its tabs', () => {
     expect(await Promise.all(tabs.map(reasonsOf))).toEqual(tabs.map(() => [expect.any(String)]))
   })
 
-  test('logout in one tab shows in nine others within a second, and each of them is refused afterwards', async () => {
+  test('a logout in one tab reaches nine others within a second, and none of them can refresh afterwards', async () => {
     const tabs = await openTabs(10)
     const [first, ...others] = tabs as [Page, ...Page[]]
 
-    // By the pages' clocks, which are one: what this test takes to ask ten tabs is not counted.
+    // By the clock of the pages, so that the time for asking ten tabs does not count.
     const heard = others.map((tab) =>
       tab.evaluate(
         () =>
@@ -140,7 +140,7 @@ inBrowser('a login and its tabs', () => {
     expect(await Promise.all(others.map(boot))).toEqual(others.map(() => undefined))
   })
 
-  test('a refresh that is under way at a logout, in this tab and in another, does not bring the login back [B6]', async () => {
+  test('a refresh that is running at a logout, in this tab or in another, does not restore the login [B6]', async () => {
     const [first, second] = (await openTabs(2)) as [Page, Page]
     for (const tab of [first, second]) {
       const email = await newUser(stage)
@@ -158,9 +158,9 @@ inBrowser('a login and its tabs', () => {
     }
   })
 
-  test('nor does one that another tab begins after the logout, as it has not heard of it yet', async () => {
+  test('a refresh of a tab that has not heard of a logout yet does not restore the login', async () => {
     const [first, second] = (await openTabs(2)) as [Page, Page]
-    // In the place of news that is on its way for so long: what this tab begins now seems to be later than the logout.
+    // The same as news that takes 500 ms: what this tab begins now seems to be later than the logout.
     await second.evaluate(() => {
       globalThis.skew += 500
     })
@@ -178,7 +178,7 @@ inBrowser('a login and its tabs', () => {
     )
   })
 
-  test('a login that a logout overtakes is none, on the server either', async () => {
+  test('a login that a logout overtakes fails, and its session ends on the server too', async () => {
     const email = await newUser(stage)
     const tab = await openTab(stage)
     stage.gate.play('/auth/login', 300, 1)
@@ -195,7 +195,7 @@ inBrowser('a login and its tabs', () => {
     expect(await boot(await openTab(stage))).toBeUndefined()
   })
 
-  test('another user logs in in one tab: all others change, and none shows a mix', async () => {
+  test('when another user logs in in one tab, all tabs change, and none mixes the two users', async () => {
     const tabs = await openTabs(5)
     const [first, ...others] = tabs as [Page, ...Page[]]
     const before = String(await emailOf(first))
@@ -207,15 +207,15 @@ inBrowser('a login and its tabs', () => {
           const seen: [string | undefined, string | undefined][] = []
           Object.assign(globalThis, { seen, running: true })
           const poll = async () => {
-            // Requests for one URL wait for each other in Chromium's cache, of all tabs.
+            // Chromium's cache lets requests of all tabs for one URL wait for each other.
             const url = `${globalThis.api}/users/me?${Math.random()}`
             const answer = await globalThis.auth.fetch(url).catch((error) => error)
-            // What a page would render: who is logged in now, and what the server has told about them.
+            // What a page would show: who is logged in now, and what the server says about them.
             if (answer.code !== 'overtaken')
               seen.push([globalThis.auth.user()?.email, (await answer.json()).email])
             if (Reflect.get(globalThis, 'running')) void poll()
           }
-          // One at a time: a browser has six connections to a server, for all tabs together.
+          // One at a time, because all tabs together have six connections to a server.
           void poll()
         }),
       ),
@@ -240,7 +240,7 @@ inBrowser('a login and its tabs', () => {
     }
   })
 
-  test('what one user has asked for is not done as another, who has logged in meanwhile', async () => {
+  test('a request of one user is not sent as another user who has logged in in the meantime', async () => {
     const withoutLocks = () => Object.defineProperty(navigator, 'locks', { value: undefined })
     const [tab, other] = (await openTabs(2, withoutLocks)) as [Page, Page]
     const second = await newUser(stage)
@@ -261,7 +261,7 @@ inBrowser('a login and its tabs', () => {
     await eventually(async () => (await emailOf(tab)) === second)
   })
 
-  test('a login in one tab waits for the refresh of another, whose late answer would put the old cookie back', async () => {
+  test('a login waits for the refresh of another tab, because a late answer would restore the old cookie', async () => {
     const [tab, other] = (await openTabs(2)) as [Page, Page]
     const second = await newUser(stage)
     stage.gate.refreshes.length = 0
@@ -276,7 +276,7 @@ inBrowser('a login and its tabs', () => {
     expect((await boot(await openTab(stage)))?.email).toBe(second)
   })
 
-  test('a login in one tab waits for the slow logout of another, whose answer would clear the new cookie', async () => {
+  test('a login waits for the slow logout of another tab, because a late answer would clear the new cookie', async () => {
     const [tab, other] = (await openTabs(2)) as [Page, Page]
     const second = await newUser(stage)
     stage.gate.play('/auth/logout', 800, 1)
@@ -290,7 +290,7 @@ inBrowser('a login and its tabs', () => {
     await eventually(async () => (await emailOf(tab)) === second)
   })
 
-  test('what waits for a token when its user logs out is not sent at all', async () => {
+  test('a request that waits for a token is not sent if the user logs out', async () => {
     const [tab] = (await openTabs(1)) as [Page]
     const before = stage.gate.count('/auth/sessions')
     stage.gate.refreshes.length = 0
@@ -306,7 +306,7 @@ inBrowser('a login and its tabs', () => {
     expect(stage.gate.count('/auth/sessions')).toBe(before)
   })
 
-  test('after the clock was set back by an hour tabs still follow each other', async () => {
+  test('tabs follow each other after the clock was set back by an hour', async () => {
     const [tab, other] = (await openTabs(2)) as [Page, Page]
     const [first, second] = [await newUser(stage), await newUser(stage)]
     await tab.evaluate(() => {
@@ -332,7 +332,7 @@ inBrowser('a login and its tabs', () => {
       [current, newPassword],
     )
 
-  test('a password change ends all older sessions; this tab and the others go on with the new one', async () => {
+  test('a password change ends all older sessions, and all tabs continue with the new one', async () => {
     const [tab, other] = (await openTabs(2)) as [Page, Page]
     const email = String(await emailOf(tab))
     const copy = (await stage.context.cookies()).find(({ name }) => name.startsWith('refresh_token'))?.value
@@ -359,7 +359,7 @@ inBrowser('a login and its tabs', () => {
 
     const changed = changePassword(tab)
     await eventually(() => stage.gate.count('/auth/password') > before)
-    // The server has changed it, and no tab knows yet.
+    // The server has changed the password, and no tab knows yet.
     await eventually(async () => {
       const { code } = await send('POST', `${stage.server.url}/auth/login`, { body: { email, password } })
       return code === 'invalid_credentials'
@@ -371,7 +371,7 @@ inBrowser('a login and its tabs', () => {
     expect(await reasonsOf(other)).toEqual([expect.any(String)])
   })
 
-  test('a password change says what the server refuses, and the login stays', async () => {
+  test('a password change that the server refuses says why, and the login stays', async () => {
     const [tab] = (await openTabs(1)) as [Page]
     const email = String(await emailOf(tab))
 
@@ -383,7 +383,7 @@ inBrowser('a login and its tabs', () => {
     expect(await me(tab)).toEqual({ status: 200, email })
   })
 
-  test('a password change is sent again with a new token where the server asks for one, and not as another user', async () => {
+  test('a password change is sent again with a new token if the server asks for one, but not as another user', async () => {
     const [tab] = (await openTabs(1)) as [Page]
     const body = '{"code":"access_token_invalid"}'
     stage.gate.play('/auth/password', { status: 401, type: 'application/problem+json', body }, 1)
@@ -408,7 +408,7 @@ inBrowser('a login and its tabs', () => {
     expect(stage.gate.count('/auth/password') - before).toBe(2)
   })
 
-  test('logoutAll ends the sessions of other devices too; where it fails nobody has been logged out', async () => {
+  test('logoutAll ends the sessions of other devices too, and logs nobody out if it fails', async () => {
     const [tab] = (await openTabs(1)) as [Page]
     const email = String(await emailOf(tab))
     const other = await send('POST', `${stage.server.url}/auth/login`, {

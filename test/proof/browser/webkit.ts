@@ -1,5 +1,5 @@
-// Drives WebKitGTK (Debian: webkit2gtk-driver, xvfb) by W3C WebDriver, through the part of Playwright's API that these
-// suites use. Playwright drives no WebKit but its own build.
+// Drives WebKitGTK (Debian: webkit2gtk-driver, xvfb) by W3C WebDriver, with the part of Playwright's API that these
+// suites use. Playwright can drive only its own build of WebKit.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { Readable } from 'node:stream'
@@ -86,12 +86,12 @@ function createContext(call: Call, session: string) {
       lastOrigin = new URL(url).origin
     },
     async newPage() {
-      // The first window stays open: WebDriver opens windows from an open one only.
+      // Keep the first window open, because WebDriver can open windows only from an open one.
       first ??= await inTurn(() => call('GET', `${session}/window`))
       const opened = await inWindow(first)('POST', '/window/new', { type: 'window' })
       return createPage(context, inWindow(Reflect.get(Object(opened), 'handle')))
     },
-    /** WebDriver has the cookies of a document only. */
+    /** Opens the URL first, because WebDriver has only the cookies of the current document. */
     async cookies(url = lastOrigin) {
       const page = await context.newPage()
       await page.goto(`${new URL(url).origin}/livez`)
@@ -114,7 +114,7 @@ function createPage(context: ReturnType<typeof createContext>, command: Call) {
     for (const script of inits) await run(script)
   }
 
-  /** Asks for the result again and again: a command that waits would keep all other windows waiting. */
+  /** Polls for the result, because all other windows wait for a command that waits. */
   async function evaluate(work: unknown, arg?: unknown): Promise<unknown> {
     if (typeof work === 'string') return void (await run(work))
     const id = `call${calls++}`
@@ -196,7 +196,7 @@ function createPage(context: ReturnType<typeof createContext>, command: Call) {
   const page = {
     command,
     evaluate,
-    /** Runs after the load: WebDriver has nothing earlier. That is enough where a test imports the client itself. */
+    /** Runs after the load, because WebDriver has nothing earlier. That is enough if a test imports the client itself. */
     async addInitScript(script: unknown) {
       inits.push(typeof script === 'function' ? `(${script})()` : String(script))
     },
@@ -242,7 +242,7 @@ interface Step extends Filter {
 
 const roles: Record<string, string> = { alert: '[role=alert]' }
 
-/** Runs in the page: the elements that a locator stands for. */
+/** Runs in the page. Returns the elements of a locator. */
 function select(steps: Step[]): Element[] {
   const says = (text: string | null, part: string, exact?: boolean) =>
     exact ? text?.trim() === part : Boolean(text?.toLowerCase().includes(part.toLowerCase()))
