@@ -1,6 +1,9 @@
 // The page to try the server. It shows what a page of yours would do, and more of the token than a page should.
 import { AuthClientError, createAuthClient, type User } from './auth-client.ts'
 import { browserName } from './browser-name.ts'
+import { createLesson } from './demo-lesson.ts'
+import { element, text } from './demo-page.ts'
+import { claimsOf, showAccessClaims } from './demo-tokens.ts'
 import { messages, messagesOf } from './messages.ts'
 
 const reasons: Record<string, string> = {
@@ -12,13 +15,28 @@ const reasons: Record<string, string> = {
   refresh_token_reused: messages.refresh_token_reused,
 }
 
-const element = (id: string) => document.getElementById(id) as HTMLElement
 const status = element('status')
 const error = element('error')
 const countdown = element('countdown')
 const logoutButton = element('logout')
 
 // Every request of the client passes here, so that the page can show it. A foreign script in the page could do that too.
+async function observed(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+  const sent = new Headers(init?.headers).get('Authorization')
+  if (sent) showToken(sent)
+  const answer = await logged(input, init)
+  const { accessToken, expiresIn } = await contentOf(answer)
+  if (accessToken) showToken(accessToken, Date.now() + expiresIn * 1000)
+  if (init?.method === 'POST') void look()
+  return answer
+}
+
+const contentOf = (answer: Response) =>
+  answer
+    .clone()
+    .json()
+    .catch(() => ({}))
+
 async function logged(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
   const { pathname } = new URL(input instanceof Request ? input.url : input, location.href)
   const entry = document.createElement('li')
@@ -26,17 +44,12 @@ async function logged(input: RequestInfo | URL, init?: RequestInit): Promise<Res
   const line = `${new Date().toLocaleTimeString()} ${init?.method ?? 'GET'} ${pathname}${token ? ' with the token' : ''}`
   entry.textContent = `${line} …`
   element('log').prepend(entry)
-  if (token) showClaims(token)
   try {
     const answer = await fetch(input, init)
-    const content = await answer
-      .clone()
-      .json()
-      .catch(() => ({}))
-    const nobody = content.code === 'refresh_token_missing'
-    entry.textContent = `${line} → ${answer.status} ${content.code ?? ''}${nobody ? ': nobody is logged in' : ''}`
+    const { code } = await contentOf(answer)
+    const nobody = code === 'refresh_token_missing'
+    entry.textContent = `${line} → ${answer.status} ${code ?? ''}${nobody ? ': nobody is logged in' : ''}`
     entry.classList.toggle('refused', !answer.ok && !nobody)
-    if (content.accessToken) showClaims(content.accessToken, Date.now() + content.expiresIn * 1000)
     return answer
   } catch (failure) {
     entry.textContent = `${line} → no answer`
@@ -45,20 +58,22 @@ async function logged(input: RequestInfo | URL, init?: RequestInit): Promise<Res
   }
 }
 
-const auth = createAuthClient({ url: '/', fetch: logged })
+const auth = createAuthClient({ url: '/', fetch: observed })
+const lesson = createLesson({ auth, send: logged })
+const hasLesson = document.documentElement.dataset.lesson === 'on'
+
+async function look(): Promise<void> {
+  // A case looks by itself, after each of its steps.
+  if (hasLesson && !lesson.isRunning()) await lesson.look().catch(() => {})
+}
+addEventListener('focus', look) // Another tab may have refreshed.
 
 let expiresAt = 0
-let shown = ''
-function showClaims(token: string, end?: number): void {
-  const [, payload = ''] = token.split('.')
-  if (payload === shown) return
-  shown = payload
-  const claims = JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/')))
+function showToken(token: string, end?: number): void {
+  const claims = claimsOf(token)
   expiresAt = end ?? claims.exp * 1000
   count()
-  element('claims').replaceChildren(
-    ...Object.entries(claims).flatMap(([name, value]) => [text('dt', name), text('dd', String(value))]),
-  )
+  showAccessClaims(claims)
 }
 
 function count(): void {
@@ -68,29 +83,23 @@ function count(): void {
 }
 setInterval(count, 500)
 
-function text(tag: string, content: string): HTMLElement {
-  const made = document.createElement(tag)
-  made.textContent = content
-  return made
-}
-
+const start = hasLesson ? 'lesson-title' : 'token-title'
 let known = false
 function show(user: User | undefined, reason: string): void {
   status.textContent = user
     ? `Logged in as ${user.email}. ${reasons[reason] ?? ''}`
     : (reasons[reason] ?? 'Nobody is logged in.')
-  for (const id of ['token', 'sessions', 'password', 'logout']) element(id).hidden = !user
+  for (const id of ['account', 'logout']) element(id).hidden = !user
   element('entrance').hidden = user !== undefined
   for (const form of document.forms) clearMessages(form)
-  // The element with the focus may be hidden now. Move the focus to where the page goes on.
-  if (known && document.hasFocus()) element(user ? 'token-title' : 'entrance-title').focus()
+  // The element with the focus may be hidden now. Move the focus to where the page goes on. A case keeps the focus.
+  if (known && document.hasFocus() && !lesson.isRunning()) element(user ? start : 'entrance-title').focus()
   known = true
   if (user) {
     const username = element('change').querySelector('input') as HTMLInputElement
     username.defaultValue = user.email // For password managers.
     void attempt(listSessions)
   } else {
-    shown = ''
     element('claims').replaceChildren()
     element('list').replaceChildren()
   }
@@ -118,7 +127,7 @@ async function listSessions(): Promise<void> {
 
 function sessionItem({ id, current, createdAt, userAgent }: Session): HTMLElement {
   const item = document.createElement('li')
-  const since = new Date(createdAt).toLocaleString()
+  const since = new Date(createdAt).toLocaleString([], { dateStyle: 'short', timeStyle: 'short' })
   item.append(text('span', `${browserName(userAgent)}${current ? ' (this one)' : ''}, since ${since}`))
   const end = text('button', 'End')
   end.className = 'quiet'
@@ -210,6 +219,12 @@ element('change').onsubmit = (event) => {
     await listSessions()
   })
 }
+for (const id of ['lesson', 'rotation']) element(id).hidden = !hasLesson
+element('just-refresh').onclick = () => attempt(lesson.justRefresh)
+element('lose').onclick = () => attempt(lesson.loseTheAnswer)
+element('two-tabs').onclick = () => attempt(lesson.refreshInTwoTabs)
+element('steal').onclick = () =>
+  attempt(() => lesson.stealTheCookie((element('first') as HTMLSelectElement).value === 'thief'))
 element('refresh').onclick = () => attempt(auth.refresh)
 element('me').onclick = () => attempt(() => call('GET', '/users/me'))
 element('show').onclick = () => attempt(listSessions)
@@ -226,5 +241,6 @@ element('logout-all').onclick = () => attempt(auth.logoutAll)
 auth.onChange(({ user, reason }) => show(user, reason))
 // Each load loses the token, and the cookie brings it back. Do not ask if the server saw no cookie: browsers report the
 // refusal as an error in the console.
+void look()
 if (document.documentElement.dataset.login === 'none') show(undefined, '')
 else void attempt(auth.refresh)

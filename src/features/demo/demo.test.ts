@@ -41,6 +41,10 @@ describe('the page to try the server', () => {
   test.each([
     ['demo.css', 'text/css'],
     ['demo.js', 'text/javascript'],
+    ['demo-lesson.js', 'text/javascript'],
+    ['demo-page.js', 'text/javascript'],
+    ['demo-sequence.js', 'text/javascript'],
+    ['demo-tokens.js', 'text/javascript'],
     ['auth-client.js', 'text/javascript'],
     ['browser-name.js', 'text/javascript'],
     ['messages.js', 'text/javascript'],

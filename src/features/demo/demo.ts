@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { Request } from 'express'
 import { z } from 'zod'
 import { boolean } from '../../config/values.ts'
@@ -9,7 +9,17 @@ import { type Core, feature } from '../feature.ts'
 import { read } from './files.ts'
 import { isFromThisMachine, lessonRoutes, type OwnServices } from './lesson.ts'
 
-const files = ['demo.css', 'demo.js', 'auth-client.js', 'browser-name.js', 'messages.js']
+const files = [
+  'demo.css',
+  'demo.js',
+  'demo-lesson.js',
+  'demo-page.js',
+  'demo-sequence.js',
+  'demo-tokens.js',
+  'auth-client.js',
+  'browser-name.js',
+  'messages.js',
+]
 const contentPolicy = `${pagePolicy}; require-trusted-types-for 'script'; trusted-types 'none'`
 
 /**
@@ -94,6 +104,6 @@ export const lesson = feature({
   create: ({ config }): OwnServices => ({
     copies: new Map(),
     graceSeconds: config.sessions.graceSeconds,
-    randomId: randomUUID,
+    randomId: () => randomBytes(6).toString('base64url'),
   }),
 })

@@ -4,8 +4,16 @@ import { join } from 'node:path'
 import { expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
 import { newEmail, password } from '../../support/app.ts'
-import { temporaryFolder } from '../../support/server.ts'
-import { engine, eventually, inBrowser, keepsSecureCookies, newUser, useStage } from './browser.ts'
+import { send, temporaryFolder } from '../../support/server.ts'
+import {
+  engine,
+  eventually,
+  inBrowser,
+  keepsSecureCookies,
+  newUser,
+  type Stage,
+  useStage,
+} from './browser.ts'
 
 const axe = readFileSync('node_modules/axe-core/axe.min.js', 'utf8')
 
@@ -45,31 +53,40 @@ async function placesOf(secrets: string[]): Promise<string[]> {
 
 const cookieName = keepsSecureCookies ? '__Host-refresh_token' : 'refresh_token_'
 
+const cookiesAreSecure = { COOKIE_SECURE: String(keepsSecureCookies) }
+
+async function open({ context, gate }: Stage): Promise<Page> {
+  const page = await context.newPage()
+  await page.goto(gate.url)
+  return page
+}
+const status = (page: Page) => page.textContent('#status')
+const says = (page: Page, place: string, text: string) =>
+  eventually(async () => Boolean((await page.textContent(place))?.includes(text)))
+const shows = (page: Page, text: string) => says(page, '#status', text)
+const passwordField = (page: Page) => page.getByLabel('Password, 15 characters or more', { exact: true })
+const press = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).click()
+
+async function enter(page: Page, email: string, button = 'Log in'): Promise<void> {
+  await page.getByLabel('E-mail address').fill(email)
+  await passwordField(page).fill(password)
+  await press(page, button)
+  await shows(page, `Logged in as ${email}`)
+}
+
+/** Returns the serious findings of axe, as the page is now. */
+async function accessibilityFindings(page: Page): Promise<string[]> {
+  await page.evaluate(axe)
+  const { violations } = await page.evaluate(() => Reflect.get(globalThis, 'axe').run({ preload: false }))
+  return violations.map(({ id, impact }: { id: string; impact: string }) => `${impact}: ${id}`)
+}
+
 inBrowser('the page to try the server', () => {
-  const stage = useStage({ COOKIE_SECURE: String(keepsSecureCookies) })
-
-  async function open(): Promise<Page> {
-    const page = await stage.context.newPage()
-    await page.goto(stage.gate.url)
-    return page
-  }
-  const status = (page: Page) => page.textContent('#status')
-  const says = (page: Page, place: string, text: string) =>
-    eventually(async () => Boolean((await page.textContent(place))?.includes(text)))
-  const shows = (page: Page, text: string) => says(page, '#status', text)
-  const passwordField = (page: Page) => page.getByLabel('Password, 15 characters or more', { exact: true })
-  const press = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).click()
-
-  async function enter(page: Page, email: string, button = 'Log in'): Promise<void> {
-    await page.getByLabel('E-mail address').fill(email)
-    await passwordField(page).fill(password)
-    await press(page, button)
-    await shows(page, `Logged in as ${email}`)
-  }
+  const stage = useStage(cookiesAreSecure)
 
   test('register, claims and countdown, refresh, a protected route, sessions, log out', async () => {
     const email = newEmail()
-    const page = await open()
+    const page = await open(stage)
     await shows(page, 'Nobody is logged in')
     const emptyLog = await page.evaluate(
       () => getComputedStyle(document.querySelector('#log') as Element, '::before').content,
@@ -102,7 +119,7 @@ inBrowser('the page to try the server', () => {
 
   test('a first visit, and one after a logout, asks the server for nothing that it would refuse', async () => {
     const before = stage.gate.count('/auth/refresh')
-    const page = await open()
+    const page = await open(stage)
     await shows(page, 'Nobody is logged in')
     await enter(page, await newUser(stage))
     await press(page, 'Log out')
@@ -116,7 +133,7 @@ inBrowser('the page to try the server', () => {
 
   test('a visitor whom another site sends here is still logged in, though browsers hold the cookie back', async () => {
     const email = await newUser(stage)
-    const page = await open()
+    const page = await open(stage)
     await enter(page, email)
 
     await page.goto(stage.pages.replace('localhost', '127.0.0.1'))
@@ -128,7 +145,7 @@ inBrowser('the page to try the server', () => {
 
   test('a reload restores the login; the token is in no storage, cookie of scripts, global, URL or element [C1]', async () => {
     const email = await newUser(stage)
-    const page = await open()
+    const page = await open(stage)
     const { answers } = stage.gate
     answers.length = 0
     await enter(page, email)
@@ -154,9 +171,9 @@ inBrowser('the page to try the server', () => {
 
   test('a second tab is logged in too; it follows a logout, and the login of somebody else', async () => {
     const [first, second] = [await newUser(stage), await newUser(stage)]
-    const page = await open()
+    const page = await open(stage)
     await enter(page, first)
-    const other = await open()
+    const other = await open(stage)
     await shows(other, `Logged in as ${first}`)
 
     await press(page, 'Log out')
@@ -167,7 +184,7 @@ inBrowser('the page to try the server', () => {
 
   test('two sessions are listed; one of them is ended here, and then all of them', async () => {
     const email = await newUser(stage) // Which has a session of its own.
-    const page = await open()
+    const page = await open(stage)
     await enter(page, email)
     await eventually(async () => (await page.locator('#list li').count()) === 2)
 
@@ -178,7 +195,7 @@ inBrowser('the page to try the server', () => {
   })
 
   test('ending the session of this page logs out, and says why', async () => {
-    const page = await open()
+    const page = await open(stage)
     await enter(page, await newUser(stage))
 
     await page.locator('#list li', { hasText: 'this one' }).getByRole('button').click()
@@ -188,7 +205,7 @@ inBrowser('the page to try the server', () => {
   })
 
   test('a wrong password is said aloud at the form', async () => {
-    const page = await open()
+    const page = await open(stage)
     await page.getByLabel('E-mail address').fill(await newUser(stage))
     await passwordField(page).fill('not the password')
     await press(page, 'Log in')
@@ -199,7 +216,7 @@ inBrowser('the page to try the server', () => {
 
   test('what is wrong with a field is said below it, in words for people, and the field has the focus', async () => {
     const taken = await newUser(stage)
-    const page = await open()
+    const page = await open(stage)
     const tryIt = async (email: string, password: string, field: string, text: string) => {
       // Playwright cannot select the text of an e-mail field in Firefox, so it would add to what is there.
       await page.evaluate(() => document.forms.item(0)?.reset())
@@ -222,9 +239,10 @@ inBrowser('the page to try the server', () => {
 
   test('the password is changed: refusals are at their field, and this browser stays logged in', async () => {
     const email = await newUser(stage)
-    const page = await open()
+    const page = await open(stage)
     await enter(page, email)
     await eventually(async () => (await page.locator('#list li').count()) === 2)
+    await page.getByText('Change the password').first().click()
     const change = async (current: string, next: string) => {
       await page.getByLabel('Current password').fill(current)
       await page.getByLabel('New password').fill(next)
@@ -246,7 +264,7 @@ inBrowser('the page to try the server', () => {
 
   test('a server that is gone is said aloud too, and nobody is logged out', async () => {
     const email = await newUser(stage)
-    const page = await open()
+    const page = await open(stage)
     await enter(page, email)
 
     stage.gate.shut()
@@ -259,7 +277,7 @@ inBrowser('the page to try the server', () => {
   })
 
   test('a logout that the server does not hear of can be tried again', async () => {
-    const page = await open()
+    const page = await open(stage)
     await enter(page, await newUser(stage))
 
     stage.gate.shut()
@@ -276,7 +294,7 @@ inBrowser('the page to try the server', () => {
 
   test('all of it by the keyboard', async () => {
     const email = newEmail()
-    const page = await open()
+    const page = await open(stage)
     await shows(page, 'Nobody is logged in')
 
     await page.keyboard.press('Tab')
@@ -302,11 +320,11 @@ inBrowser('the page to try the server', () => {
     expect(focused).toEqual([
       'Refresh',
       'Call GET /users/me',
+      'Its claims',
       'End',
       'List again',
       'Log out on every device',
-      'currentPassword',
-      'newPassword',
+      'What is a session?',
       'Change the password',
     ])
   })
@@ -323,16 +341,8 @@ inBrowser('the page to try the server', () => {
       await page.setViewportSize({ width: 1280, height: 900 })
       await page.goto(stage.gate.url)
       const email = await newUser(stage)
-      const findings: unknown[] = []
-      const judge = async () => {
-        await page.evaluate(axe)
-        const { violations } = await page.evaluate(() =>
-          Reflect.get(globalThis, 'axe').run({ preload: false }),
-        )
-        findings.push(
-          ...violations.map(({ id, impact }: { id: string; impact: string }) => `${impact}: ${id}`),
-        )
-      }
+      const findings: string[] = []
+      const judge = async () => findings.push(...(await accessibilityFindings(page)))
       /** The rectangles of the two columns, or of the two parts of the only one. */
       const layout = () =>
         page.evaluate(() => {
@@ -352,7 +362,7 @@ inBrowser('the page to try the server', () => {
       const narrow = await layout()
       const end = await page.evaluate(() => {
         scrollTo(0, document.documentElement.scrollHeight)
-        const [panel, help] = ['#requests', '#beside .lesson'].map((part) =>
+        const [panel, help] = ['#requests', '#beside .help'].map((part) =>
           document.querySelector(part)?.getBoundingClientRect(),
         )
         return { panel, help, innerHeight }
@@ -368,19 +378,246 @@ inBrowser('the page to try the server', () => {
       expect(complaints).toEqual([])
     },
   )
+})
 
-  if (engine === 'chromium')
-    test('its pictures are in the README, light and dark, as large as the page and under 200 KB', async () => {
+inBrowser('the lesson of the page', () => {
+  const graceSeconds = 2
+  const stage = useStage({
+    NODE_ENV: 'development',
+    BCRYPT_COST: '10',
+    REFRESH_GRACE_SECONDS: String(graceSeconds),
+    ...cookiesAreSecure,
+  })
+
+  async function openLoggedIn(): Promise<{ page: Page; email: string }> {
+    const page = await open(stage)
+    const email = newEmail()
+    await enter(page, email, 'Register')
+    await says(page, '#cookie-token', 'token 1')
+    stage.gate.refreshes.length = 0
+    return { page, email }
+  }
+
+  /** Waits until the case is over. Returns its drawing: the texts of each step, as they are read aloud. */
+  async function drawingOf(page: Page): Promise<string[]> {
+    await page.locator('#sequence .conclusion').waitFor()
+    return page.locator('#sequence li').allTextContents()
+  }
+
+  /** What the server knows of the session of this browser. */
+  const sessionOf = (page: Page): Promise<{ generation: number } | null> =>
+    page.evaluate(async () => (await (await fetch('/demo/lesson/session')).json()).session)
+
+  /** How many sessions a user has, besides the one that asks. */
+  async function sessionsLeft(email: string): Promise<number> {
+    const { url } = stage.server
+    const { accessToken } = await send('POST', `${url}/auth/login`, { body: { email, password } })
+    const { body } = await send('GET', `${url}/auth/sessions`, { accessToken })
+    return (body.sessions as unknown[]).length - 1
+  }
+
+  async function expectNoToken(page: Page): Promise<void> {
+    expect(await page.content()).not.toContain('eyJ')
+    expect(stage.server.output.join()).not.toContain('eyJ')
+  }
+
+  test('a refresh: the generation moves, and the claims of both tokens are side by side', async () => {
+    const { page } = await openLoggedIn()
+
+    await press(page, 'Just refresh')
+    const [step, conclusion] = await drawingOf(page)
+
+    expect(step).toMatch(/^You to Server: token 1.*1 → 2.*Server to You: token 2.*You send token 1\. /)
+    expect(conclusion).toContain('This is rotation')
+    expect(await page.textContent('#cookie-token')).toBe('token 2')
+    expect(await page.textContent('#generation')).toBe('token 2')
+    const rows = await page.locator('#comparison tr').allTextContents()
+    expect(rows).toContain('gen12')
+    expect(await page.locator('#comparison mark').first().textContent()).toBe('2')
+    expect(await sessionOf(page)).toMatchObject({ generation: 2 })
+    expect(stage.gate.refreshes).toEqual([{ status: 200, generation: 2 }])
+    await expectNoToken(page)
+  })
+
+  test('the grace window opens with a refresh, ticks, and closes', async () => {
+    const { page } = await openLoggedIn()
+    expect(await page.textContent('#grace-left')).toBe('closed')
+
+    await press(page, 'Refresh')
+
+    await says(page, '#grace-left', 'open, 2 s left')
+    await says(page, '#grace-left', 'open, 1 s left')
+    await says(page, '#grace-left', 'closed')
+  })
+
+  test('a lost answer: the second try gets the same token, and the login stays', async () => {
+    const { page, email } = await openLoggedIn()
+
+    await press(page, 'Lose the answer')
+    const [lost, again, conclusion] = await drawingOf(page)
+
+    expect(lost).toMatch(/token 1.*1 → 2.*Server to You: token 2 lost.*You still have token 1\.$/)
+    expect(again).toMatch(/token 1.*stays 2.*token 2.*the same token 2 once more\.$/)
+    expect(conclusion).toContain('You stay logged in')
+    expect(await sessionOf(page)).toMatchObject({ generation: 2 })
+    expect(stage.gate.refreshes).toEqual([{ status: 200, generation: 2 }])
+    expect(await status(page)).toContain(`Logged in as ${email}`)
+    await expectNoToken(page)
+  })
+
+  test('two tabs at once: one rotation, and both get the same token', async () => {
+    const { page, email } = await openLoggedIn()
+
+    await press(page, 'Refresh in two tabs at once')
+    const [requests, answers, conclusion] = await drawingOf(page)
+
+    expect(requests).toMatch(/^Tab 1 to Server: token 1Tab 2 to Server: token 1/)
+    expect(answers).toMatch(/^1 → 2, onceServer to Tab 1: token 2Server to Tab 2: token 2/)
+    expect(conclusion).toContain('Nobody is logged out')
+    expect(await sessionOf(page)).toMatchObject({ generation: 2 })
+    expect(stage.gate.refreshes).toEqual(Array(2).fill({ status: 200, generation: 2 }))
+    expect(await status(page)).toContain(`Logged in as ${email}`)
+    await expectNoToken(page)
+  })
+
+  test('a stolen cookie, the thief first: the owner’s refresh is reuse, and the session ends for both', async () => {
+    const { page, email } = await openLoggedIn()
+
+    await press(page, 'Steal the cookie')
+    const drawing = await drawingOf(page)
+
+    expect(drawing).toEqual([
+      expect.stringMatching(/^You to Thief: token 1 copied/),
+      expect.stringMatching(/^Thief to Server: token 1.*1 → 2.*Server to Thief: token 2/),
+      expect.stringMatching(/^2 s later/),
+      expect.stringMatching(
+        /^You to Server: token 1.*used before!.*Server to You: refused.*ends the session\.$/,
+      ),
+      expect.stringMatching(/^Thief to Server: token 2.*session ended.*Server to Thief: refused/),
+      expect.stringMatching(/^This is reuse detection\./),
+    ])
+    await shows(page, 'Someone else may have used your login')
+    expect(stage.gate.refreshes).toEqual([{ status: 401, generation: undefined }])
+    expect(await sessionsLeft(email)).toBe(0)
+    await expectNoToken(page)
+    await page.getByRole('link', { name: 'Go to the login' }).click()
+    await enter(page, email)
+  })
+
+  test('a stolen cookie, the owner first: the thief’s refresh is reuse, and the session ends for both', async () => {
+    const { page, email } = await openLoggedIn()
+    await page.getByLabel('First:').selectOption('you')
+
+    await press(page, 'Steal the cookie')
+    const drawing = await drawingOf(page)
+
+    expect(drawing).toEqual([
+      expect.stringMatching(/^You to Thief: token 1 copied/),
+      expect.stringMatching(/^You to Server: token 1.*1 → 2.*Server to You: token 2/),
+      expect.stringMatching(/^2 s later/),
+      expect.stringMatching(/^Thief to Server: token 1.*used before!.*Server to Thief: refused/),
+      expect.stringMatching(/^You to Server: token 2.*session ended.*Server to You: refused/),
+      expect.stringMatching(/^This is reuse detection\./),
+    ])
+    await shows(page, 'Your login has ended')
+    expect(await sessionsLeft(email)).toBe(0)
+    await expectNoToken(page)
+  })
+
+  test('a thief within the grace window gets the same token, and is noticed at the next refresh', async () => {
+    const { page, email } = await openLoggedIn()
+
+    await press(page, 'Steal the cookie')
+    await press(page, 'Do not wait')
+    const drawing = await drawingOf(page)
+
+    expect(drawing.slice(2, 7)).toEqual([
+      expect.stringMatching(/^at once/),
+      expect.stringMatching(/^You to Server: token 1.*stays 2.*Server to You: token 2/),
+      expect.stringMatching(/^Now you and the thief both have token 2\./),
+      expect.stringMatching(/^Thief to Server: token 2.*2 → 3/),
+      expect.stringMatching(/^2 s later/),
+    ])
+    expect(drawing.at(-1)).toMatch(/^This is reuse detection\./)
+    expect(await sessionsLeft(email)).toBe(0)
+  })
+
+  test('needs a login, and says so', async () => {
+    const page = await open(stage)
+
+    await press(page, 'Steal the cookie')
+
+    expect(await drawingOf(page)).toEqual([expect.stringContaining('Log in first')])
+  })
+
+  test('stops when the server does not answer, and says so', async () => {
+    const { page, email } = await openLoggedIn()
+
+    stage.gate.shut()
+    await press(page, 'Just refresh')
+    const drawing = await drawingOf(page)
+
+    expect(drawing).toEqual([expect.stringContaining('The case stopped')])
+    await says(page, '#error', 'cannot be reached')
+    expect(await status(page)).toContain(`Logged in as ${email}`)
+  })
+
+  // Only Playwright's own protocol sets the colours of a page.
+  test.each(engine === 'chromium' ? (['light', 'dark'] as const) : (['light'] as const))(
+    'no serious accessibility finding while a case runs and after it, on a phone too: %s',
+    async (colorScheme) => {
+      const { page } = await openLoggedIn()
+      if (engine === 'chromium') await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+      const findings: string[] = []
+      await page.setViewportSize({ width: 1280, height: 900 })
+
+      await press(page, 'Steal the cookie')
+      await page.getByRole('button', { name: 'Do not wait' }).waitFor()
+      findings.push(...(await accessibilityFindings(page)))
+      await drawingOf(page)
+      await page.setViewportSize({ width: 360, height: 640 })
+      findings.push(...(await accessibilityFindings(page)))
+
+      expect(findings).toEqual([])
+      expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360)
+    },
+  )
+
+  test('fits into one screen: a case from its button to its end', async () => {
+    const { page } = await openLoggedIn()
+    await page.setViewportSize({ width: 1280, height: 900 })
+
+    await press(page, 'Steal the cookie')
+    await drawingOf(page)
+
+    const [height, left] = await page.evaluate(() => {
+      const lesson = document.querySelector('#lesson') as HTMLElement
+      return [lesson.getBoundingClientRect().bottom + scrollY, innerHeight]
+    })
+    expect(height).toBeLessThanOrEqual(left ?? 0)
+  })
+})
+
+if (engine === 'chromium')
+  inBrowser('the README', () => {
+    const stage = useStage({ NODE_ENV: 'development', BCRYPT_COST: '10' })
+
+    test('has pictures of the page, light and dark, as large as the page and under 200 KB', async () => {
       const folder = process.env.SCREENSHOTS === 'update' ? 'docs' : temporaryFolder()
-      const page = await open()
-      await page.setViewportSize({ width: 1000, height: 980 })
+      const page = await open(stage)
+      await page.setViewportSize({ width: 1200, height: 900 })
       await enter(page, 'ada@example.com', 'Register')
-      await eventually(async () => (await page.locator('#list li').count()) === 1)
 
       for (const colorScheme of ['light', 'dark'] as const) {
         const kept = `docs/demo-${colorScheme}.png`
-        await page.emulateMedia({ colorScheme })
+        await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+        await page.getByLabel('First:').selectOption('you')
+        await press(page, 'Steal the cookie')
+        // The thief is refused, and the page does not know it yet.
+        await page.locator('#sequence .refused').first().waitFor()
         const fresh = await page.screenshot({ path: join(folder, `demo-${colorScheme}.png`) })
+        await page.locator('#sequence .conclusion').waitFor()
+        await enter(page, 'ada@example.com')
 
         const size = (png: Buffer) => [png.readUInt32BE(16), png.readUInt32BE(20)]
         expect(size(readFileSync(kept))).toEqual(size(fresh))
@@ -388,7 +625,7 @@ inBrowser('the page to try the server', () => {
         expect(readFileSync('README.md', 'utf8')).toContain(kept)
       }
     })
-})
+  })
 
 if (engine === 'webkit')
   inBrowser('the page to try the server, with Secure cookies on http', () => {
