@@ -21,11 +21,11 @@ const titles = readdirSync('test', { recursive: true, encoding: 'utf8' })
   .sort()
   .flatMap((file) => titlesOf(file).map((title) => ({ file, rows: rowsOf(title) })))
 
-test('the checklist has every row, once and in order', () => {
+test('the checklist has every row once, in order', () => {
   expect(rows.map(({ row }) => row)).toEqual(expected)
 })
 
-test('the code that it names is there', () => {
+test('the checklist names only code that exists', () => {
   const missing = rows.flatMap(({ row, code }) =>
     namesIn(code)
       .filter(({ file, name }) => !existsSync(file) || (name && !isWord(read(file), name)))
@@ -63,7 +63,7 @@ test('the checklist names the files with the tests of each row', () => {
     )
 })
 
-test('every file that a page of the documentation names or links to is there', () => {
+test('every page of the documentation names and links to files that exist', () => {
   // That page names files that are to be made.
   const pages = readdirSync('docs', { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.md') && name !== 'growing.md')

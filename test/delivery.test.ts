@@ -43,7 +43,7 @@ test.each([
   ['Dockerfile', imageSettings],
   ['compose.yaml', composeSettings],
   ['docs/kubernetes.yaml', kubernetesSettings],
-])('%s sets what is a setting, and nothing else', (_file, set) => {
+])('%s sets only settings that exist', (_file, set) => {
   const known = [...Object.keys(settings.shape), ...referenceNames.map((name) => `${name}_FILE`)]
 
   expect(Object.keys(set).filter((name) => !known.includes(name))).toEqual([])
@@ -73,7 +73,7 @@ describe('compose.yaml', () => {
     expect(command).toContain(workflow.jobs.image.steps[1].run.trim())
   })
 
-  test('gives each service the secrets that it names, and no others', () => {
+  test('gives each service only the secrets that it names', () => {
     const namedIn = (text: string) => [...text.matchAll(/\/run\/secrets\/(\w+)/g)].map(([, name]) => name)
     const { server, migrate, postgres } = compose.services
     const named = {
@@ -86,7 +86,7 @@ describe('compose.yaml', () => {
     expect(Object.keys(compose.secrets).sort()).toEqual(Object.values(named).flat().sort())
   })
 
-  test('serves by a role that owns no table, once the owner has migrated', () => {
+  test('starts the server after the owner has migrated, with a role that owns no table', () => {
     const { server, migrate } = compose.services
 
     expect(server.depends_on).toEqual({ migrate: { condition: 'service_completed_successfully' } })
@@ -97,10 +97,10 @@ describe('compose.yaml', () => {
   })
 })
 
-describe('probes', () => {
+describe('the probes of the image and of Kubernetes', () => {
   const t = useTestApp()
 
-  test('ask for routes that answer', async () => {
+  test('ask for routes that exist', async () => {
     const probes = ['startupProbe', 'livenessProbe', 'readinessProbe'].map(
       (probe) => container[probe].httpGet.path,
     )
@@ -110,7 +110,7 @@ describe('probes', () => {
   })
 })
 
-test('lets pods of the Kubernetes example reach DNS and PostgreSQL only', () => {
+test('the Kubernetes example lets pods reach only DNS and PostgreSQL', () => {
   const { policyTypes, egress } = ofKind('NetworkPolicy').spec
 
   expect(policyTypes).toEqual(['Ingress', 'Egress'])
@@ -121,7 +121,7 @@ test('lets pods of the Kubernetes example reach DNS and PostgreSQL only', () => 
   for (const { to } of egress) expect(to).not.toHaveLength(0)
 })
 
-test('what Kubernetes routes to the outside is the port of the server, not the one of the metrics', () => {
+test('the Kubernetes example exposes the port of the server, and not the port of the metrics', () => {
   const ports = Object.fromEntries(
     container.ports.map(({ name, containerPort }: Record<string, unknown>) => [name, containerPort]),
   )
@@ -132,7 +132,7 @@ test('what Kubernetes routes to the outside is the port of the server, not the o
   ])
 })
 
-test('one version of Node in every stage of the image, tested in CI, and the oldest one that is supported too', () => {
+test('all stages of the image have the newest version of Node in CI, and CI also tests the oldest supported version', () => {
   const images = new Set([...dockerfile.matchAll(/^FROM node:([\d.]+)-/gm)].map(([, version]) => version))
   const { engines } = JSON.parse(read('package.json'))
   const tested: string[] = workflow.jobs.test.strategy.matrix.node
@@ -151,7 +151,7 @@ test('compose.yaml, CI, docs/deployment.md and docs/CONTRIBUTING.md name one ver
   expect(read('docs/deployment.md')).toContain(`Tested on PostgreSQL 15 and ${version}`)
 })
 
-test.each(['start', 'migrate'])('npm run %s without a build says what to run', (name) => {
+test.each(['start', 'migrate'])('npm run %s without a build says which command to run', (name) => {
   const folder = mkdtempSync(join(tmpdir(), 'auth-unbuilt-'))
   try {
     cpSync('package.json', join(folder, 'package.json'))
@@ -164,7 +164,7 @@ test.each(['start', 'migrate'])('npm run %s without a build says what to run', (
   }
 })
 
-test('finds the suites of each project in a clone whose folder has brackets and other signs in its name', () => {
+test('Jest finds the suites of each project if the folder of the clone has special characters in its name', () => {
   const outside = mkdtempSync(join(tmpdir(), 'auth-clone-'))
   const clone = join(outside, 'test/proof/stores/auth (1) [x] a!b {c,d} +(e)')
   const files = {

@@ -5,11 +5,11 @@ import { nameOf, routes } from './support/routes.ts'
 describe('README.md', () => {
   const readme = () => readFileSync('README.md', 'utf8')
 
-  test('B10 concedes what rotation cannot stop', () => {
+  test('concedes what rotation cannot stop [B10]', () => {
     expect(readme()).toMatch(/script that runs in your page acts as the user/)
   })
 
-  test('names every route in its table, but for the files of the page /docs', () => {
+  test('names every route in its table, except the files of /docs', () => {
     const documented = routes.filter(({ hidden, path }) => !hidden && path !== '/docs/:file')
     const rows = readme().match(/^\| `[A-Z]+ \/.*$/gm) ?? []
 
@@ -24,7 +24,7 @@ describe('docs/reading.md', () => {
   const files = [...list.matchAll(/^\| `([^`]+)` \|/gm)].map(([, file = '']) => file)
   const linesOf = (file: string) => readFileSync(file, 'utf8').split('\n').length - 1
 
-  test('lists at most 20 files and 1,600 lines, which are there', () => {
+  test('lists files that exist: at most 20, with 1,600 lines', () => {
     const lines = files.map(linesOf).reduce((sum, count) => sum + count, 0)
 
     expect(files.length).toBeGreaterThan(15)
