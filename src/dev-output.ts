@@ -3,8 +3,8 @@ import type { MessageFormatFunc } from 'pino-pretty'
 import type { Output } from './output.ts'
 
 /**
- * Makes an output write log lines for people instead of JSON. pino-pretty is installed for development only: the output
- * stays as it is where there is none.
+ * Returns an output that writes log lines for people instead of JSON. Returns `output` itself if pino-pretty is not
+ * installed, because it is a dependency of development only.
  */
 export async function forPeople(output: Output): Promise<Output> {
   const pretty = await import('pino-pretty').catch(() => undefined)
@@ -22,7 +22,7 @@ export async function forPeople(output: Output): Promise<Output> {
 const messageFormat: MessageFormatFunc = (line, messageKey) => {
   const { req, res, code, responseTime } = line as Partial<RequestLine>
   if (!req || !res) return String(line[messageKey])
-  // A terminal obeys control characters, also those of a client.
+  // A terminal obeys control characters, even those that a client sent.
   const path = req.path.replace(/[^!-~]/g, '?')
   const aborted = line[messageKey] === 'request aborted' && 'aborted by the client'
   return [req.method, path, res.statusCode, code, aborted, `${responseTime} ms`].filter(Boolean).join(' ')

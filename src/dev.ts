@@ -1,4 +1,4 @@
-// What `npm run dev` starts: the server of main.ts, with development's settings and secrets of its own.
+// `npm run dev` starts this. It makes .env with secrets, then starts the server in development.
 import './secrets/cli/dev-env.ts'
 
 process.env.NODE_ENV ||= 'development'

@@ -1,4 +1,4 @@
-// What `npm run migrate` starts, as the role that owns the tables: migrates, grants another role the rights for serving,
+// `npm run migrate` starts this, as the role that owns the tables. It migrates, grants another role the rights to serve,
 // and deletes the audit events that are older than AUDIT_DAYS.
 import { parseArgs } from 'node:util'
 import { loadDatabaseConfig } from './config/config.ts'
@@ -21,7 +21,7 @@ try {
   })
   if (grant) {
     await database.transaction((tx) => grantRights(tx, grant))
-    report(`Granted the rights for serving to ${grant}.`)
+    report(`Granted ${grant} the rights to serve.`)
   }
   await createHousekeeping({ database, auditDays }).purge()
   await database.close()
@@ -29,7 +29,9 @@ try {
   const { cause } = error as Error
   const problem = cause instanceof Error ? cause : (error as Error)
   const isUnknownRole = codeOf(problem) === '42704' // undefined_object
-  const text = isUnknownRole ? `--grant: ${problem.message}. Create it: docs/roles.sql` : problem.message
+  const text = isUnknownRole
+    ? `--grant: ${problem.message}. Create it as docs/roles.sql does.`
+    : problem.message
   process.stderr.write(`${text}\n`)
   process.exitCode = error instanceof ConfigError || error instanceof DatabaseUrlError ? exitConfig : 1
 }

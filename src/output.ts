@@ -2,22 +2,22 @@ import { fstatSync, writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
 import { codeOf } from './errors.ts'
 
-// What may wait for a reader that is slow, in characters.
+// How many characters may wait for a slow reader.
 const maxPending = 1_048_576
 
-/** Standard output or standard error, written to without ever waiting, throwing or trying without end. */
+/** Standard output or standard error. Writing never waits, never throws, and never retries forever. */
 export interface Output {
-  /** Writes a line with its line break, or drops it if it cannot be written. */
+  /** Writes a line, which ends with its line break. Drops it if it cannot be written. */
   write(line: string): void
-  /** The number of lines dropped so far. */
+  /** Returns the number of lines dropped so far. */
   dropped(): number
-  /** Calls `done` when no line is waiting any more: at once, if none is. */
+  /** Calls `done` as soon as no line is waiting. */
   flush(done: () => void): unknown
 }
 
 /**
- * Opens standard output (1) or standard error (2). Decision 016 says why this is not left to the logger.
- * @param onFirstDrop called once, with the reason why a line had to be dropped
+ * Opens standard output (1) or standard error (2). Decision 016 says why the logger does not do this.
+ * @param onFirstDrop called once, with the reason, when the first line is dropped
  */
 export function openOutput(fd: 1 | 2, onFirstDrop: (reason: string) => void = () => {}): Output {
   let dropped = 0
@@ -33,10 +33,10 @@ export function openOutput(fd: 1 | 2, onFirstDrop: (reason: string) => void = ()
   }
 }
 
-// A file, or a device such as /dev/null: everything that does not wait for a reader.
+// Returns whether an output is a file or a device such as /dev/null. These never wait for a reader.
 const isFile = (fd: number) => !isatty(fd) && !fstatSync(fd).isFIFO() && !fstatSync(fd).isSocket()
 
-// Each line is tried once. A disk that was full gets the later lines again as soon as there is room.
+// Tries each line once. A full disk gets later lines as soon as it has room again.
 function writesToFile(fd: number, drop: (reason: string) => void) {
   let torn = false
   return (line: string) => {
@@ -53,13 +53,13 @@ function writesToFile(fd: number, drop: (reason: string) => void) {
 }
 
 function writesToStream(stream: NodeJS.WriteStream, drop: (reason: string) => void) {
-  // Without a listener, the error of a reader that has ended would end the process.
+  // Without a listener, the process would end with its reader.
   stream.on('error', () => {})
-  // Node sets pipes and sockets to non-blocking itself, terminals not: one that is stopped (Ctrl-S) would stop the server.
+  // Node makes pipes and sockets non-blocking, but not terminals. A stopped one (Ctrl-S) would stop the server.
   const { _handle } = stream as { _handle?: { setBlocking?(blocking: boolean): void } }
   if (stream.isTTY) _handle?.setBlocking?.(false)
   return (line: string) => {
-    if (stream.writableLength > maxPending) return drop('its reader has stopped reading')
+    if (stream.writableLength > maxPending) return drop('its reader stopped reading')
     stream.write(line, (error) => {
       if (error) drop(String(codeOf(error)))
     })

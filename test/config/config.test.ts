@@ -73,7 +73,6 @@ describe('defaults', () => {
       audience: undefined,
       corsOrigins: [],
       secureCookies: true,
-      docs: true,
       hstsIncludeSubdomains: false,
       trustProxy: undefined,
     },

@@ -63,7 +63,7 @@ export function envExample(features: readonly FeatureSettings[]): string {
 
 function groupsWith(features: readonly FeatureSettings[]): Group[] {
   const ofFeatures = features.flatMap(({ name, settings }) =>
-    settings ? [{ title: `Feature: ${name}`, shape: settings }] : [],
+    settings && Object.keys(settings).length > 0 ? [{ title: `Feature: ${name}`, shape: settings }] : [],
   )
   return [...groups, ...ofFeatures].map(({ shape, ...group }) => ({ ...group, settings: shownOf(shape) }))
 }

@@ -9,8 +9,8 @@ import { send, serverEnvironment, startServer, temporaryFolder } from '../../sup
 
 const body = { email: 'ada@example.com', password: 'my dog is called rex' }
 const note = (reason: string) =>
-  `The log cannot be written (${reason}). The server goes on and drops log lines.\n`
-const unread = note('its reader has stopped reading')
+  `The log cannot be written (${reason}). The server continues and drops log lines.\n`
+const unread = note('its reader stopped reading')
 
 // Process groups and processes that may be left when a test fails.
 const started: number[] = []

@@ -390,7 +390,7 @@ describeOnOwnServers('two roles, as compose.yaml has them', () => {
   test('the owner migrates, and a role that may only add to the audit serves', async () => {
     expect(migrate(as('auth_owner'), '--grant', 'auth')).toMatchObject({
       status: 0,
-      stdout: expect.stringMatching(/^Applied \d+ migrations\.\nGranted the rights for serving to auth\.\n$/),
+      stdout: expect.stringMatching(/^Applied \d+ migrations\.\nGranted auth the rights to serve\.\n$/),
       stderr: '',
     })
     expect(migrate(as('auth_owner'))).toMatchObject({
@@ -424,7 +424,7 @@ describeOnOwnServers('two roles, as compose.yaml has them', () => {
       () => as('auth_owner'),
       ['--grant', 'nobody'],
       1,
-      /^--grant: role "nobody" does not exist\. Create it: docs\/roles\.sql$/m,
+      /^--grant: role "nobody" does not exist\. Create it as docs\/roles\.sql does\.$/m,
     ],
   ])('npm run migrate with %s: says so', (_what, url, args, status, stderr) => {
     expect(migrate(url(), ...args)).toMatchObject({ status, stderr: expect.stringMatching(stderr) })

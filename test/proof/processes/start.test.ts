@@ -71,7 +71,7 @@ describe('start', () => {
     other.close()
 
     expect(exit.code).toBe(1)
-    expect(exit.stderr).toBe(`PORT ${port} is taken: stop what listens there, or set PORT to another\n`)
+    expect(exit.stderr).toBe(`Port ${port} is taken. Stop the process that listens on it, or change PORT.\n`)
   })
 
   test('a data folder in use: exit 1, one line that says what to do; the first server goes on', async () => {
