@@ -10,7 +10,7 @@ export const maxBodyBytes = 8192
 const maxDepth = 32
 
 /** Text that PostgreSQL can store and UTF-8 can carry: no NUL, no half of a surrogate pair. */
-const text = z
+export const text = z
   .string('must be a string')
   .refine((value) => !value.includes('\0'), 'must not contain NUL')
   .refine((value) => value.isWellFormed(), 'must be well-formed Unicode')

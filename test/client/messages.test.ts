@@ -1,11 +1,11 @@
 import { describe, expect, test } from '@jest/globals'
 import type { ClientCode } from '../../src/client/api.ts'
 import { messages, messagesOf } from '../../src/client/messages.ts'
-import type { ErrorCode } from '../../src/errors.ts'
+import type { CoreCode } from '../../src/errors.ts'
 import { problems } from '../../src/http/problem.ts'
 
 // Does not compile if a code has no message.
-const complete: Record<ErrorCode | ClientCode, string> = messages
+const complete: Record<CoreCode | ClientCode, string> = messages
 const clientCodes: Record<ClientCode, true> = { unreachable: true, unexpected_answer: true, overtaken: true }
 
 describe('messages for people', () => {

@@ -27,6 +27,7 @@ import {
   useTestApp,
 } from '../support/app.ts'
 import { databaseName, withoutDatabase } from '../support/database.ts'
+import { type RouteUnderTest, routesUnderTest as routes } from '../support/routes.ts'
 
 const t = useTestApp()
 let someone: Client
@@ -40,41 +41,16 @@ beforeAll(async () => {
 const iso = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE']
 
-interface Route {
-  path: string
-  allow: string[]
-  body?: 'none' | 'members'
-  bearer?: boolean
-}
-
-/** Every route, by what the contract says of it. */
-const routes: Route[] = [
-  { path: '/auth/register', allow: ['POST'], body: 'members' },
-  { path: '/auth/login', allow: ['POST'], body: 'members' },
-  { path: '/auth/refresh', allow: ['POST'], body: 'none' },
-  { path: '/auth/logout', allow: ['POST'], body: 'none' },
-  { path: '/auth/logout-all', allow: ['POST'], body: 'none', bearer: true },
-  { path: '/auth/sessions', allow: ['GET', 'HEAD'], bearer: true },
-  { path: '/auth/sessions/AAAAAAAAAAAAAAAAAAAAAA', allow: ['DELETE'], body: 'none', bearer: true },
-  { path: '/auth/password', allow: ['POST'], body: 'members', bearer: true },
-  { path: '/users/me', allow: ['GET', 'HEAD'], bearer: true },
-  { path: '/.well-known/jwks.json', allow: ['GET', 'HEAD'] },
-  { path: '/livez', allow: ['GET', 'HEAD'] },
-  { path: '/readyz', allow: ['GET', 'HEAD'] },
-  { path: '/openapi.json', allow: ['GET', 'HEAD'] },
-  { path: '/docs', allow: ['GET', 'HEAD'] },
-  { path: '/docs/start.js', allow: ['GET', 'HEAD'] },
-]
 const bearerRoutes = routes.filter(({ bearer }) => bearer)
 const bodyRoutes = routes.filter(({ body }) => body)
-const nameOf = ({ allow, path }: Route) => `${allow[0]} ${path}`
+const nameOf = ({ method, path }: RouteUnderTest) => `${method} ${path}`
 
 const send = (route: string, presented?: Presented) => sendTo(t.app, route, presented)
 const postBytes = (path: string, body: Buffer | string, type = 'application/json') =>
   send(`POST ${path}`, { body, headers: { 'Content-Type': type } })
 
 /** A request to a route that could be served, but for what the test makes of it. */
-const goodRequest = (route: Route, more: Presented = {}, client = someone) =>
+const goodRequest = (route: RouteUnderTest, more: Presented = {}, client = someone) =>
   send(nameOf(route), { token: client.refreshToken, ...(route.bearer && { as: client }), ...more })
 
 /** A problem document by the contract, and nothing in it that was sent. */
@@ -166,17 +142,14 @@ describe(`success, on ${databaseName}`, () => {
     expect(response.body).toEqual({ keys: [] })
   })
 
-  test.each(routes.filter(({ allow }) => allow.includes('HEAD')))(
-    'HEAD comes with GET: $path',
-    async (route) => {
-      const get = await goodRequest(route)
-      const head = await goodRequest({ ...route, allow: ['HEAD'] })
+  test.each(routes.filter(({ method }) => method === 'GET'))('HEAD comes with GET: $path', async (route) => {
+    const get = await goodRequest(route)
+    const head = await goodRequest({ ...route, method: 'HEAD' })
 
-      expect([get.status, head.status]).toEqual([200, 200])
-      expect(head.text).toBeFalsy()
-      expect(head.get('Content-Type')).toBe(get.get('Content-Type'))
-    },
-  )
+    expect([get.status, head.status]).toEqual([200, 200])
+    expect(head.text).toBeFalsy()
+    expect(head.get('Content-Type')).toBe(get.get('Content-Type'))
+  })
 })
 
 describe('health', () => {
@@ -314,18 +287,21 @@ describe('routes and methods', () => {
     expect((await send(`HEAD ${path}`)).status).toBe(404)
   })
 
-  test.each(routes)('F4 $path has $allow only: others are 405 with Allow', async ({ path, allow }) => {
-    const before = await rowOf(t, someone)
+  test.each(routes)(
+    'F4 $method $path: the path has $allow only: others are 405 with Allow',
+    async ({ path, allow }) => {
+      const before = await rowOf(t, someone)
 
-    for (const method of methods.filter((name) => !allow.includes(name))) {
-      const response = await send(`${method} ${path}`, { as: someone, token: someone.refreshToken })
-      if (method === 'HEAD') expect(response.status).toBe(405)
-      else expectProblem(response, 405, 'method_not_allowed')
-      expect(response.get('Allow')?.split(', ').sort()).toEqual([...allow].sort())
-      expect(response.get('Set-Cookie')).toBeUndefined()
-    }
-    expect(await rowOf(t, someone)).toEqual(before)
-  })
+      for (const method of methods.filter((name) => !allow.includes(name))) {
+        const response = await send(`${method} ${path}`, { as: someone, token: someone.refreshToken })
+        if (method === 'HEAD') expect(response.status).toBe(405)
+        else expectProblem(response, 405, 'method_not_allowed')
+        expect(response.get('Allow')?.split(', ').sort()).toEqual([...allow].sort())
+        expect(response.get('Set-Cookie')).toBeUndefined()
+      }
+      expect(await rowOf(t, someone)).toEqual(before)
+    },
+  )
 })
 
 describe('bearer routes', () => {
@@ -693,7 +669,7 @@ describe('members', () => {
 describe('routes without a body', () => {
   const bodyless = routes.filter(({ body }) => body === 'none')
   // A session for each test, because most of these routes end it.
-  const fresh = async (route: Route) => {
+  const fresh = async (route: RouteUnderTest) => {
     const client = await register(t.app)
     const other = await login(t.app, client.email)
     const path = route.path.replace('AAAAAAAAAAAAAAAAAAAAAA', other.sessionId)
@@ -824,7 +800,7 @@ describe('names of the language', () => {
 describe('caching and request ids', () => {
   const conditional = { 'If-None-Match': '*', 'If-Modified-Since': 'Fri, 01 Jan 2100 00:00:00 GMT' }
 
-  test.each(routes.filter(({ allow }) => allow.includes('GET')))('C4 $path is never 304', async (route) => {
+  test.each(routes.filter(({ method }) => method === 'GET'))('C4 $path is never 304', async (route) => {
     const plain = await goodRequest(route)
 
     const response = await goodRequest(route, { headers: conditional })

@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import fc from 'fast-check'
 import type { ErrorCode } from '../../src/errors.ts'
-import { problems } from '../../src/http/problem.ts'
+import { problems } from '../../src/features.ts'
 import { twoCookiesDetail } from '../../src/routes/refresh.ts'
 import {
   accessSecret,

@@ -22,7 +22,7 @@ import {
 } from '../../../test/support/app.ts'
 import { withoutDatabase } from '../../../test/support/database.ts'
 import { nameOf, routes } from '../../../test/support/routes.ts'
-import { problems } from '../../features.ts'
+import { features, problems } from '../../features.ts'
 import { openapiDocument } from './openapi.ts'
 
 const t = useTestApp()
@@ -159,8 +159,9 @@ describe('the document', () => {
 })
 
 describe('what is documented is what is answered', () => {
-  // Of what an operation may answer, what these tests cannot bring about.
-  const elsewhere = ['internal_error', 'overloaded', 'too_many_attempts']
+  // These tests cannot cause the following codes. The tests of the features cause their own.
+  const ofFeatures = features.flatMap((feature) => Object.keys(feature.problems))
+  const elsewhere = ['internal_error', 'overloaded', 'too_many_attempts', ...ofFeatures]
   let expired: Client
   let ended: Client
   beforeAll(async () => {
