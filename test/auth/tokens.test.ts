@@ -24,17 +24,13 @@ import type { Session } from '../../src/store/sessions.ts'
 import {
   accessSecret,
   bearer,
-  type Claims,
   type Client,
   clearsCookie,
   clientOf,
   cookie,
   expectProblem,
-  forge,
   logout,
-  type Members,
   newEmail,
-  partsOf,
   password,
   publicUrl,
   refresh,
@@ -43,10 +39,21 @@ import {
   register,
   rowOf,
   send,
-  sign,
   testEnvironment,
   useTestApp,
 } from '../support/app.ts'
+import {
+  badHeaders,
+  badSpellings,
+  type Claims,
+  encode,
+  forge,
+  type Members,
+  partsOf,
+  respelled,
+  type Spelling,
+  sign,
+} from '../support/forgeries.ts'
 
 const t = useTestApp()
 let server: http.Server
@@ -64,7 +71,6 @@ function listening(on: http.Server) {
 }
 const portOf = (on: http.Server) => (on.address() as AddressInfo).port
 const now = () => Math.floor(Date.now() / 1000)
-const encode = (part: unknown) => Buffer.from(JSON.stringify(part)).toString('base64url')
 
 const getMe = (Authorization: string) => send(server, 'GET /users/me', { headers: { Authorization } })
 const postRefresh = (token: string) => send(server, 'POST /auth/refresh', { token })
@@ -83,8 +89,6 @@ const accessTokensOf = (keys: TokenKeys, clock = Date.now, audience = publicUrl)
 const refreshTokensOf = (keys: TokenKeys, clock = Date.now) =>
   createRefreshTokens({ keys, issuer: publicUrl, clock })
 
-type Spelling = [what: string, spell: (head: string, body: string, signature: string) => string]
-
 /** What the tests below need to know of a kind of token. */
 interface Kind {
   name: 'access' | 'refresh'
@@ -99,7 +103,7 @@ interface Kind {
   judge(token: string, keys: TokenKeys, clock: () => number): Promise<string | undefined>
   /** Claims of no use to this kind alone. */
   claims: [name: string, value: unknown][]
-  spellings: Spelling[]
+  spellings: Record<string, Spelling>
   missing: [what: string, send: () => request.Test][]
 }
 
@@ -124,7 +128,7 @@ const kinds: Kind[] = [
       ['client_id', 'third-party'],
       ['role', ['admin']],
     ],
-    spellings: [['quotes', (h, p, s) => `"${h}.${p}.${s}"`]],
+    spellings: {},
     missing: [
       ['nothing', () => send(server, 'GET /users/me')],
       ['an empty header', () => getMe('')],
@@ -167,11 +171,11 @@ const kinds: Kind[] = [
           ({ code }) => code,
         ),
     claims: [undefined, null, true, '1', [1], 0, -1, 1.5, 2 ** 31].map((gen) => ['gen', gen]),
-    spellings: [
-      ['an encoded space before it', (h, p, s) => `%20${h}.${p}.${s}`],
-      ['an encoded line feed after it', (h, p, s) => `${h}.${p}.${s}%0A`],
-      ['an encoded NUL after it', (h, p, s) => `${h}.${p}.${s}%00`],
-    ],
+    spellings: {
+      'an encoded space before it': (h, p, s) => `%20${h}.${p}.${s}`,
+      'an encoded line feed after it': (h, p, s) => `${h}.${p}.${s}%0A`,
+      'an encoded NUL after it': (h, p, s) => `${h}.${p}.${s}%00`,
+    },
     missing: [
       ['nothing', () => send(server, 'POST /auth/refresh')],
       ['an empty cookie', () => postRefresh('')],
@@ -280,10 +284,8 @@ describe.each(kinds)('$name tokens', (kind) => {
       expectInvalid(`${unsigned(alg)}.`),
     )
 
-    const names = ['none', 'nOnE', ...Object.keys(signatures), 'hs256', 'HS256 ', '', null, 256, undefined]
-    test.each([...names, { toString: 'HS256' }, ['HS256'], ['none', 'HS256']].map((alg) => [alg]))(
-      'A1 refuses alg %j though the HS256 signature is true',
-      (alg) => expectInvalid(sign(unsigned(alg), secret)),
+    test.each(badHeaders.alg)('A1 refuses the header %j though the HS256 signature is true', (change) =>
+      expectInvalid(withHeader(change)),
     )
 
     test.each(Object.keys(signatures))('A1 refuses alg %s though the signature is true for it', (alg) =>
@@ -347,19 +349,8 @@ describe.each(kinds)('$name tokens', (kind) => {
       expect(fetched).toEqual([])
     })
 
-    const names = [
-      '__proto__',
-      'constructor',
-      'toString',
-      '../../etc/passwd',
-      "' OR 1=1 --",
-      'a\0b',
-      'unknown',
-      '',
-    ]
-    test.each([...names, 0, 1, null, undefined, ['kid'], { kid: 'kid' }].map((kid) => [kid]))(
-      'A3 refuses kid %j though the signature is true',
-      (kid) => expectInvalid(withHeader({ kid })),
+    test.each(badHeaders.kid)('A3 refuses the header %j though the signature is true', (change) =>
+      expectInvalid(withHeader(change)),
     )
 
     test('A3 refuses the kid of the other kind, and one that only a prototype would have', async () => {
@@ -371,25 +362,12 @@ describe.each(kinds)('$name tokens', (kind) => {
     })
   })
 
-  test.each([
-    [{ crit: ['exp'] }],
-    [{ crit: ['exp'], exp: 1 }],
-    [{ crit: ['b64'], b64: true }],
-    [{ crit: ['b64'], b64: false }],
-    [{ crit: ['urn:example:unknown'], 'urn:example:unknown': true }],
-    [{ crit: ['alg'] }],
-    [{ crit: [] }],
-    [{ crit: 'exp' }],
-    [{ crit: {} }],
-    [{ crit: null }],
-  ])('A4 refuses any crit: %j', (member) => expectInvalid(withHeader(member)))
+  test.each(badHeaders.crit)('A4 refuses any crit: %j', (change) => expectInvalid(withHeader(change)))
 
   describe('A5 the kind of a token', () => {
     const otherTyp = typ === 'at+jwt' ? 'rt+jwt' : 'at+jwt'
-    const types = [undefined, null, '', 'JWT', 'jwt', typ.toUpperCase(), otherTyp, `${typ} `, [typ], 1]
-
-    test.each(types.map((value) => [value]))('A5 refuses typ %j', (value) =>
-      expectInvalid(withHeader({ typ: value })),
+    test.each([...badHeaders.typ, { typ: otherTyp }])('A5 refuses the header %j', (change) =>
+      expectInvalid(withHeader(change)),
     )
 
     test('A5 a token of the other kind is none, not with the key of this one either', async () => {
@@ -506,15 +484,6 @@ describe.each(kinds)('$name tokens', (kind) => {
   })
 
   describe('A8 one spelling', () => {
-    const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
-
-    /** The same bytes in another spelling: a bit set that decoders drop. */
-    const respelled = (part: string) => {
-      const spelled = part.slice(0, -1) + alphabet[alphabet.indexOf(part.at(-1) ?? '') + 1]
-      if (!Buffer.from(spelled, 'base64url').equals(Buffer.from(part, 'base64url')))
-        throw new Error('no spare bits')
-      return spelled
-    }
     /** A token, good but for a claim nobody asks for, whose text fulfils a wish. */
     const goodTokenWhere = (of: Claims, wish: (token: string) => boolean) => {
       for (let filler = 'a'; ; filler += 'a') {
@@ -523,35 +492,9 @@ describe.each(kinds)('$name tokens', (kind) => {
       }
     }
 
-    test.each<Spelling>([
-      ['padding of the signature', (h, p, s) => `${h}.${p}.${s}=`],
-      ['padding of the header, signed so', (h, p) => sign(`${h}=.${p}`, secret)],
-      ['padding of the claims, signed so', (h, p) => sign(`${h}.${p}=`, secret)],
-      ['white space in the header, signed so', (h, p) => sign(`${h} .${p}`, secret)],
-      ['white space in the claims, signed so', (h, p) => sign(`${h}. ${p}`, secret)],
-      ['white space in the signature', (h, p, s) => `${h}.${p}. ${s}`],
-      ['a tab', (h, p, s) => `${h}.${p}.${s.slice(0, 9)}\t${s.slice(9)}`],
-      ['a character outside of the alphabet', (h, p, s) => `${h}.${p}.${s}!`],
-      ['another last character of the signature', (h, p, s) => `${h}.${p}.${respelled(s)}`],
-      ['two parts', (h, p) => `${h}.${p}`],
-      ['one part', (h) => h],
-      ['four parts', (h, p, s) => `${h}.${p}.${s}.${s}`],
-      ['four parts, the last one empty', (h, p, s) => `${h}.${p}.${s}.`],
-      ['five parts', (h, p, s) => `${h}.${p}.${s}.${p}.${s}`],
-      ['an empty header', (_h, p) => sign(`.${p}`, secret)],
-      ['empty claims', (h) => sign(`${h}.`, secret)],
-      ['an empty signature', (h, p) => `${h}.${p}.`],
-      ['a cut signature', (h, p, s) => `${h}.${p}.${s.slice(0, 40)}`],
-      ['empty parts', () => '..'],
-      ['two tokens', (h, p, s) => `${h}.${p}.${s} ${h}.${p}.${s}`],
-      ['two tokens and a comma', (h, p, s) => `${h}.${p}.${s}, ${h}.${p}.${s}`],
-      ['a header that is not JSON', (_h, p) => sign(`${encode('text').slice(0, 4)}.${p}`, secret)],
-      ['a header that is null', (_h, p) => sign(`${encode(null)}.${p}`, secret)],
-      ['a header that is an array', (_h, p) => sign(`${encode([header])}.${p}`, secret)],
-      ...kind.spellings,
-    ])('A8 refuses %s', (_name, spell) => {
+    test.each(Object.entries({ ...badSpellings, ...kind.spellings }))('A8 refuses %s', (_name, spell) => {
       const [head = '', body = '', signature = ''] = token.split('.')
-      return expectInvalid(spell(head, body, signature))
+      return expectInvalid(spell(head, body, signature, secret))
     })
 
     test('A8 refuses another last character of the claims, signed so', async () => {
@@ -669,13 +612,14 @@ describe('an access token', () => {
       client_id: 'first-party',
       sid: client.sessionId,
       role: 'user',
-      auth_time: claims.iat,
+      auth_time: expect.any(Number),
       amr: ['pwd'],
       jti: expect.stringMatching(/^[\w-]{20,}$/),
       iat: expect.any(Number),
       exp: claims.iat + 900,
     })
     expect(Math.abs(claims.iat - now())).toBeLessThan(60)
+    expect(Math.abs(Number(claims.auth_time) - claims.iat)).toBeLessThan(60)
   })
 
   test('says when and how the user proved their identity, by the row and also after a refresh', async () => {

@@ -13,10 +13,7 @@ import {
   enable,
   expectProblem,
   expectUnavailable,
-  forge,
   logout,
-  type Members,
-  partsOf,
   password,
   publicUrl,
   refresh,
@@ -30,6 +27,7 @@ import {
   useTestApp,
 } from '../support/app.ts'
 import { databaseName, withoutDatabase } from '../support/database.ts'
+import { forge, type Members, partsOf } from '../support/forgeries.ts'
 
 const day = 86_400
 const idle = 7 * day

@@ -2,9 +2,7 @@ import { expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import {
   createAppWithoutKeys,
-  forge,
   otherPassword,
-  partsOf,
   refresh,
   refreshSecret,
   register,
@@ -13,6 +11,7 @@ import {
   useTestApp,
 } from '../support/app.ts'
 import { withoutDatabase } from '../support/database.ts'
+import { forge, partsOf } from '../support/forgeries.ts'
 
 const t = useTestApp()
 

@@ -8,16 +8,14 @@ import { sql } from 'drizzle-orm'
 import fc from 'fast-check'
 import type { ErrorCode } from '../../src/errors.ts'
 import { problems } from '../../src/features.ts'
+import type { Route } from '../../src/http/route.ts'
 import { twoCookiesDetail } from '../../src/routes/refresh.ts'
 import {
   accessSecret,
   type Client,
   cookie,
   createTestApp,
-  forge,
-  type Members,
   newEmail,
-  partsOf,
   password,
   publicUrl,
   refreshCookieName,
@@ -26,7 +24,16 @@ import {
   send,
   type TestApp,
 } from '../support/app.ts'
+import {
+  badHeaders,
+  badSpellings,
+  forge,
+  type Members,
+  partsOf,
+  type Spelling,
+} from '../support/forgeries.ts'
 import { exchange, type RawAnswer } from '../support/raw.ts'
+import { nameOf, routes } from '../support/routes.ts'
 import { longTestMs } from '../support/time-limits.js'
 
 jest.setTimeout(longTestMs)
@@ -63,69 +70,70 @@ afterAll(async () => {
 
 // In a generated request "<access>" and "<refresh>" stand for good tokens, "<access alg none>" for one forged this way.
 
-type Forgery = { header?: Members; claims?: Members; secret?: string } | ((token: string) => string)
-const forgeries: Record<string, Forgery> = {
+const forgeries: Record<string, (token: string) => string> = {
+  ...Object.fromEntries(
+    Object.entries(badHeaders).flatMap(([name, changes]) =>
+      changes.map((change) => [`${name} in ${JSON.stringify(change)}`, changed({ header: change })]),
+    ),
+  ),
+  ...Object.fromEntries(
+    Object.entries(badSpellings).map(([name, spell]) => [name, (token) => spelled(token, spell)]),
+  ),
   'of the other kind': (token) => (isAccess(token) ? untouched.refreshToken : untouched.accessToken),
   'alg none': (token) => forge('', { alg: 'none', typ: 'JWT' }, claimsOf(token)).replace(/[^.]*$/, ''),
-  'alg None, signed': { header: { alg: 'None' } },
-  'alg HS512': { header: { alg: 'HS512' } },
-  'alg in an array': { header: { alg: ['HS256'] } },
-  'kid missing': { header: { kid: undefined } },
-  'kid unknown': { header: { kid: 'unknown' } },
-  'kid __proto__': { header: { kid: '__proto__' } },
-  'kid path': { header: { kid: '../../dev/null' } },
-  'kid number': { header: { kid: 1 } },
-  'typ JWT': { header: { typ: 'JWT' } },
-  crit: { header: { crit: ['exp'] } },
-  jku: { header: { jku: 'http://127.0.0.1:9/' } },
-  'another key': { secret: 'x'.repeat(48) },
-  'an empty key': { secret: '' },
-  iss: { claims: { iss: 'http://evil.example' } },
-  aud: { claims: { aud: [publicUrl, 'x'] } },
-  'sub SQL': { claims: { sub: "' OR true--" } },
-  'sid unknown': { claims: { sid: 'A'.repeat(22) } },
-  'sid NUL': { claims: { sid: `${'A'.repeat(21)}\0` } },
-  'sid object': { claims: { sid: { $ne: null } } },
-  'gen and role': { claims: { gen: 2 ** 31, role: '' } },
-  'iat in the future': { claims: { iat: 4e9, exp: 4e9 + 900 } },
-  expired: { claims: { iat: 1, exp: 2, sid: 'A'.repeat(22) } },
-  'exp missing': { claims: { exp: undefined } },
+  jku: changed({ header: { jku: 'http://127.0.0.1:9/' } }),
+  'another key': changed({ secret: 'x'.repeat(48) }),
+  'an empty key': changed({ secret: '' }),
+  iss: changed({ claims: { iss: 'http://evil.example' } }),
+  aud: changed({ claims: { aud: [publicUrl, 'x'] } }),
+  'sub SQL': changed({ claims: { sub: "' OR true--" } }),
+  'sid unknown': changed({ claims: { sid: 'A'.repeat(22) } }),
+  'sid NUL': changed({ claims: { sid: `${'A'.repeat(21)}\0` } }),
+  'sid object': changed({ claims: { sid: { $ne: null } } }),
+  'gen and role': changed({ claims: { gen: 2 ** 31, role: '' } }),
+  'iat in the future': changed({ claims: { iat: 4e9, exp: 4e9 + 900 } }),
+  expired: changed({ claims: { iat: 1, exp: 2, sid: 'A'.repeat(22) } }),
+  'exp missing': changed({ claims: { exp: undefined } }),
   'exp 1e999': (token) => resigned(token, claimsOf(token).replace(/"exp":\d+/, '"exp":1e999')),
   'claims twice': (token) => resigned(token, claimsOf(token).repeat(2)),
   'claims deep': (token) => resigned(token, '['.repeat(2000)),
-  padded: (token) => `${token}=`,
-  'four parts': (token) => `${token}.x`,
-  dots: () => '..',
-  cut: (token) => token.slice(0, -1),
-  long: (token) => token + 'A'.repeat(4096),
-  'upper case': (token) => token.toUpperCase(),
   percent: (token) => `%65${token.slice(1)}`,
-  quoted: (token) => `"${token}"`,
   'j: text': (token) => `j:"${token}"`,
   'j: object': (token) => `j:{"__proto__":{"polluted":1},"x":"${token}"}`,
 }
+
+/** Makes tokens with changed members, or signed with another secret. */
+function changed(change: { header?: Members; claims?: Members; secret?: string }) {
+  return (token: string) => {
+    const { header, claims } = partsOf(token)
+    const secret = change.secret ?? secretOf(token)
+    return forge(secret, { ...header, ...change.header }, { ...claims, ...change.claims })
+  }
+}
+
+function spelled(token: string, spell: Spelling): string {
+  const [head = '', body = '', signature = ''] = token.split('.')
+  return spell(head, body, signature, secretOf(token))
+}
+
 const isAccess = (token: string) => partsOf(token).header.typ === 'at+jwt'
 const secretOf = (token: string) => (isAccess(token) ? accessSecret : refreshSecret)
 const claimsOf = (token: string) => JSON.stringify(partsOf(token).claims)
 const resigned = (token: string, claims: string) => forge(secretOf(token), partsOf(token).header, claims)
 
 const base64url = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
-/** Puts another character in the place of one. */
+/** Returns the token with one other character. */
 function mutated(token: string, at: number, by: number): string {
   const index = at % token.length
   const character = base64url[(base64url.indexOf(token[index] ?? '') + by) % base64url.length]
   return token.slice(0, index) + character + token.slice(index + 1)
 }
 
+/** Returns a token in the way that a request names. `of another` is the good token of another user. */
 function forged(token: string, how: string): string {
   const [, at, by] = /^character (\d+) by (\d+)$/.exec(how) ?? []
   if (at) return mutated(token, Number(at), Number(by))
-  if (how === 'of another') return token
-  const forgery = forgeries[how]
-  if (typeof forgery === 'function') return forgery(token)
-  const { header, claims } = partsOf(token)
-  const secret = forgery?.secret ?? secretOf(token)
-  return forge(secret, { ...header, ...forgery?.header }, { ...claims, ...forgery?.claims })
+  return forgeries[how]?.(token) ?? token
 }
 
 function fill(text: string): string {
@@ -308,44 +316,41 @@ const targetLike = (path: string) =>
   )
 
 const methods = 'GET HEAD POST PUT PATCH DELETE OPTIONS TRACE PROPFIND M-SEARCH SOURCE'.split(' ')
-const passwords = [`"currentPassword":"${password}"`, `"newPassword":"${password}!"`]
-interface Route {
-  name: string
-  members?: string[]
-  /** What it needs; other routes get it now and then. */
-  needs?: 'access' | 'refresh'
+const values: Record<string, string> = {
+  email: '"<email>"',
+  password: `"${password}"`,
+  currentPassword: `"${password}"`,
+  newPassword: `"${password}!"`,
 }
-const routes: Route[] = [
-  { name: 'POST /auth/register', members: ['"email":"<email new>"', `"password":"${password}"`] },
-  { name: 'POST /auth/login', members: ['"email":"<email>"', `"password":"${password}"`] },
-  { name: 'POST /auth/refresh', needs: 'refresh' },
-  { name: 'POST /auth/logout', needs: 'refresh' },
-  { name: 'POST /auth/logout-all', needs: 'access' },
-  { name: 'GET /auth/sessions', needs: 'access' },
-  { name: 'DELETE /auth/sessions/<session>', needs: 'access' },
-  { name: 'POST /auth/password', members: passwords, needs: 'access' },
-  { name: 'GET /users/me', needs: 'access' },
-  { name: 'GET /.well-known/jwks.json' },
-  { name: 'GET /livez' },
-  { name: 'GET /readyz' },
-  { name: 'GET /openapi.json' },
-  { name: 'GET /docs' },
-  { name: 'GET /docs/start.js' },
-]
+
+// Outside of development there is no demo.
+const served = routes.filter(({ hidden }) => !hidden)
+
+/** The path of a route, and what a good request to it has. */
+function requestTo(route: Route) {
+  const [method = '', path = ''] = nameOf(route).split(' ')
+  const members = Object.keys(route.example ?? {}).map((name) => `"${name}":${values[name] ?? '"x"'}`)
+  const isNew = route.name === 'register'
+  return {
+    method,
+    path: path.replace(':id', '<session>').replace(':file', 'start.js'),
+    members: isNew ? members.map((member) => member.replace('<email>', '<email new>')) : members,
+    needs: route.checks.find(({ credentials }) => credentials)?.credentials ?? route.optional,
+  }
+}
 
 const request = fc.oneof(
-  ...routes.map(({ name, members = [], needs }) => {
-    const [method = '', path = ''] = name.split(' ')
-    return fc.record({
+  ...served.map(requestTo).map(({ method, path, members, needs }) =>
+    fc.record({
       method: usually(method, fc.constantFrom(...methods)),
       target: targetLike(path),
-      authorization: usually(needs === 'access' ? ['Bearer <access>'] : [], authorization),
-      cookies: usually(needs === 'refresh' ? [cookie('<refresh>')] : [], refreshCookie),
+      authorization: usually(needs === 'accessToken' ? ['Bearer <access>'] : [], authorization),
+      cookies: usually(needs === 'refreshToken' ? [cookie('<refresh>')] : [], refreshCookie),
       body: bodyLike(members),
       headers: fc.array(header, { maxLength: 6 }),
       chunked: fc.boolean(),
-    })
-  }),
+    }),
+  ),
 )
 type Generated = typeof request extends fc.Arbitrary<infer T> ? T : never
 

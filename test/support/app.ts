@@ -1,4 +1,4 @@
-import { createHmac, createSecretKey, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { RequestListener, Server } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -227,29 +227,4 @@ export function expectUnavailable(response: request.Response) {
   expectProblem(response, 503, 'unavailable')
   expect(Number(response.get('Retry-After'))).toBeGreaterThan(0)
   expect(response.get('Set-Cookie')).toBeUndefined()
-}
-
-/** The header and the claims of a token, unverified. */
-export function partsOf(token: string) {
-  const { header, payload } = jwt.decode(token, { complete: true }) as jwt.Jwt
-  return { header: { ...header } as Members, claims: payload as Claims }
-}
-export type Members = Record<string, unknown>
-export type Claims = Members & { iat: number; exp: number }
-
-/** A JWT with header and claims of a test's own, signed with HS256 unless told otherwise. */
-export function forge(
-  secret: string,
-  header: Record<string, unknown>,
-  claims: Record<string, unknown> | string,
-): string {
-  const encode = (part: unknown) =>
-    Buffer.from(typeof part === 'string' ? part : JSON.stringify(part)).toString('base64url')
-  return sign(`${encode(header)}.${encode(claims)}`, secret)
-}
-
-/** Signs `header.payload`, as it stands, with HS256. */
-export function sign(input: string, secret: string): string {
-  const signature = createHmac('sha256', createSecretKey(secret, 'utf8')).update(input).digest('base64url')
-  return `${input}.${signature}`
 }

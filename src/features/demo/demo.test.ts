@@ -4,8 +4,6 @@ import type { Request } from 'express'
 import {
   createTestApp,
   expectProblem,
-  forge,
-  partsOf,
   refresh,
   refreshTokenOf,
   register,
@@ -14,6 +12,7 @@ import {
   useTestApp,
 } from '../../../test/support/app.ts'
 import { refreshCookieName } from '../../../test/support/environment.ts'
+import { forge, partsOf } from '../../../test/support/forgeries.ts'
 import { isFromThisMachine } from './lesson.ts'
 
 const lessonRoutes = [

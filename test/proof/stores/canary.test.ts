@@ -106,7 +106,7 @@ describe('the search for secrets', () => {
     ],
     ['secrets/policy.js', /export function secretProblem\(secret\) \{/, 'process.stderr.write(secret)'],
     ['secrets/cli/cli.js', /async function check\(args\) \{/, 'console.log(process.env.JWT_ACCESS_SECRET)'],
-    ['secrets/keys.js', /function tellOfKey\(.*\{/, 'source += globalThis.leaked'],
+    ['secrets/key-events.js', /function reportState\(.*\{/, 'source += globalThis.leaked'],
   ]
 
   test('finds the secrets that a copy of the server leaks, in every kind of place [E6]', async () => {
