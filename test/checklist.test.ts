@@ -15,10 +15,8 @@ const rows = [...page.matchAll(/^\| ([A-G]\d+) \|.*\|(.*)\|(.*)\|$/gm)].map(([, 
   row,
   code,
 }))
-const titles = readdirSync('test', { recursive: true, encoding: 'utf8' })
+const titles = [...filesIn('src'), ...filesIn('test')]
   .filter((name) => name.endsWith('.test.ts'))
-  .map((name) => `test/${name.replaceAll('\\', '/')}`)
-  .sort()
   .flatMap((file) => titlesOf(file).map((title) => ({ file, rows: rowsOf(title) })))
 
 test('the checklist has every row once, in order', () => {
@@ -112,6 +110,12 @@ function titlesOf(file: string): string[] {
 interface Title {
   value?: unknown
   quasis?: { cooked: string }[]
+}
+
+function filesIn(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .map((name) => `${folder}/${name.replaceAll('\\', '/')}`)
+    .sort()
 }
 
 function read(file: string): string {

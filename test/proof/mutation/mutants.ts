@@ -71,7 +71,7 @@ export function withFault(source: string, { start, end, replacement }: Mutant): 
 function sourceFiles(root: string, folder: string): string[] {
   try {
     return readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-      .filter((name) => /(?<!\.d)\.(ts|js)$/.test(name))
+      .filter((name) => /(?<!\.d|\.test)\.(ts|js)$/.test(name))
       .map((name) => `${folder}/${name}`)
       .sort()
   } catch {

@@ -22,7 +22,7 @@ const rooms: Record<string, string[]> = {
   store: ['src/store'],
   secrets: ['src/secrets'],
 }
-const suites = /^test\/(?!proof\/(?:browser|processes|stores|mutation)\/).*\.test\.ts$/
+const suites = /^(?!test\/proof\/[a-z]+\/).*\.test\.ts$/
 
 interface Probe {
   seconds: number
