@@ -7,7 +7,7 @@ import { answerMs } from '../support/time-limits.js'
 describe('the built client', () => {
   const built = readFileSync('dist/client/auth-client.js')
 
-  test('is under 4 KB gzipped, and needs nothing else', () => {
+  test('is one file under 4 KB gzipped that imports nothing', () => {
     const bytes = gzipSync(built, { level: 9 }).length
     process.stderr.write(`the browser client: ${bytes} bytes gzipped\n`)
 
@@ -15,7 +15,7 @@ describe('the built client', () => {
     expect(built.toString()).not.toMatch(/\bimport\b/)
   })
 
-  test('keeps no process running, on a server that renders pages', () => {
+  test('keeps no process running on a server that renders pages', () => {
     const code = `
       const { createAuthClient } = await import('express-auth-server/client')
       console.log(createAuthClient({ url: 'https://auth.example.com' }).user())`
@@ -28,7 +28,7 @@ describe('the built client', () => {
     expect(printed.trim()).toBe('undefined')
   })
 
-  test('can be imported as express-auth-server/client, with its types', () => {
+  test('can be imported as express-auth-server/client', () => {
     const exported = execFileSync(
       process.execPath,
       [
@@ -45,11 +45,15 @@ describe('the built client', () => {
     expect(
       execFileSync(process.execPath, ['--input-type=module', '-e', texts], { encoding: 'utf8' }),
     ).toMatch(/^You logged in/)
+  })
+
+  test('has its types in one file that imports nothing', () => {
     const types = readFileSync('dist/client/auth-client.d.ts', 'utf8')
+
+    expect(types).not.toMatch(/^import\b|\bfrom '/m)
     expect(types).toMatch(/export declare function createAuthClient\(options: AuthClientOptions\)/)
-    for (const name of 'register login changePassword logout logoutAll refresh fetch user onChange close'.split(
-      ' ',
-    ))
-      expect(types).toMatch(new RegExp(`^ +${name}[:(]`, 'm'))
+    expect(types).toMatch(/export declare class AuthClientError extends Error/)
+    const methods = 'register login changePassword logout logoutAll refresh fetch user onChange close'
+    for (const name of methods.split(' ')) expect(types).toMatch(new RegExp(`^ +${name}[:(]`, 'm'))
   })
 })
