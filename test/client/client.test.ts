@@ -1,15 +1,16 @@
 // The whole client with made-up clocks, locks and channels. Real ones are in test/proof/browser.
 import { describe, expect, test } from '@jest/globals'
+import type { Change } from '../../src/client/api.ts'
 import { createClient } from '../../src/client/client.ts'
 import { createHandClock } from './hand-clock.ts'
 
 const user = { id: '1', email: 'ada@example.com', role: 'user', emailVerified: true, createdAt: '' }
 
-type Answer = { status: number; body?: object; headers?: Record<string, string> }
+type Answer = { status: number; body?: object; headers?: Record<string, string>; ms?: number }
 const granted: Answer = { status: 200, body: { accessToken: 'token', expiresIn: 900, user } }
 const refused = (status: number, code: string, headers = {}): Answer => ({ status, body: { code }, headers })
 
-/** A page whose server answers what `answers` says. The last answer repeats. */
+/** A page whose server gives these answers, after `ms` milliseconds. The last answer repeats. */
 function openPage(...answers: Answer[]) {
   const clock = createHandClock()
   const asked: { path: string; at: number }[] = []
@@ -20,7 +21,9 @@ function openPage(...answers: Answer[]) {
     random: () => 0,
     async send(input) {
       asked.push({ path: new URL(String(input)).pathname, at: clock.now().running })
-      const { status, body, headers = {} } = (answers.length > 1 ? answers.shift() : answers[0]) as Answer
+      const answer = (answers.length > 1 ? answers.shift() : answers[0]) as Answer
+      const { status, body, headers = {}, ms = 0 } = answer
+      if (ms) await new Promise<void>((resolve) => clock.after(ms, resolve))
       return new Response(body && JSON.stringify(body), {
         status,
         headers: { 'Content-Type': 'application/json', ...headers },
@@ -96,6 +99,18 @@ describe('after a refresh without a clear answer', () => {
     expect(asked.length).toBe(1)
   })
 
+  test('it does not try again if the page has closed the client in the meantime', async () => {
+    const { client, clock, asked } = openPage({ ...refused(503, 'unavailable'), ms: 1_000 })
+    const failed = expect(client.refresh()).rejects.toThrow()
+    await clock.pass(500)
+
+    client.close()
+    await clock.pass(60_000)
+
+    await failed
+    expect(asked.length).toBe(1)
+  })
+
   test('it stops if the login has ended', async () => {
     const { client, clock, asked } = openPage(refused(503, 'unavailable'), refused(401, 'session_ended'))
     await expect(client.refresh()).rejects.toThrow()
@@ -143,6 +158,20 @@ describe('a token', () => {
   })
 })
 
+test('a login that a logout overtakes fails, and its session ends', async () => {
+  const { client, clock, asked } = openPage({ ...granted, ms: 1_000 }, { status: 204 })
+  const login = client.login('ada@example.com', 'my dog is called rex')
+  const failed = expect(login).rejects.toMatchObject({ code: 'overtaken' })
+  await clock.pass(500)
+
+  await client.logout()
+  await clock.pass(1_000)
+
+  await failed
+  expect(client.user()).toBeUndefined()
+  expect(asked.map(({ path }) => path)).toEqual(['/auth/login', '/auth/logout', '/auth/logout'])
+})
+
 describe('listeners', () => {
   test('hear who is logged in now, even if a listener before them has logged out', async () => {
     const { client } = openPage(granted, { status: 204 })
@@ -160,18 +189,18 @@ describe('listeners', () => {
 
   test('are all called if one throws, and its error is reported', async () => {
     const { client, reported } = openPage(granted)
-    const heard: string[] = []
+    const heard: Change[] = []
     const error = new Error('of the page')
     client.onChange(() => {
       throw error
     })
-    const stop = client.onChange(({ reason }) => void heard.push(reason))
+    const stop = client.onChange((change) => void heard.push(change))
 
     await client.refresh()
     stop()
     await client.login('ada@example.com', 'my dog is called rex')
 
-    expect(heard).toEqual(['restored'])
+    expect(heard).toEqual([{ user, reason: 'restored' }])
     expect(reported).toEqual([error])
   })
 })

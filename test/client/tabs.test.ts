@@ -138,6 +138,38 @@ describe('an election of the tab that refreshes', () => {
     expect(goesOn).toEqual([true, true])
   })
 
+  test('takes place again four seconds after a winner that told nothing', async () => {
+    const clock = createHandClock()
+    const channels = createChannels()
+    const [first, second] = [openTab(channels, 1, clock), openTab(channels, 2, clock)]
+    follow(first)
+    await clock.pass(4_100)
+    first.close()
+
+    const goesOn = follow(second)
+    await clock.pass(61)
+
+    expect(goesOn).toEqual([true])
+  })
+
+  test('is lost by an earlier winner if another tab is about to refresh', async () => {
+    const clock = createHandClock()
+    const channels = createChannels()
+    const [first, second] = [openTab(channels, 1, clock), openTab(channels, 2, clock)]
+    follow(first)
+    await clock.pass(100)
+    first.stepForward()
+    first.tell({ at: 9, reason: 'elsewhere', grant: grantAskedAt(clock.now()) })
+    await clock.pass(1)
+
+    const secondGoesOn = follow(second)
+    await clock.pass(100)
+    const firstGoesOn = follow(first)
+    await clock.pass(100)
+
+    expect([secondGoesOn, firstGoesOn]).toEqual([[true], [false]])
+  })
+
   test('does not take place without a channel', async () => {
     const clock = createHandClock()
     const goesOn = follow(openTab(() => undefined, 1, clock))
