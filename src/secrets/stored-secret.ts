@@ -106,7 +106,7 @@ export function createStoredSecret({
 }
 
 function rejectLate(): never {
-  throw new SourceError('unreachable', `its store did not answer in ${callMs / 1000} s. Check the store.`)
+  throw new SourceError('unreachable', `The store did not answer in ${callMs / 1000} s. Check the store.`)
 }
 
 // A secret that was deleted and created again may reuse its ids.

@@ -327,7 +327,7 @@ describe('a call that never ends', () => {
 
     expect(error).toMatchObject({
       fault: 'unreachable',
-      message: 'its store did not answer in 3 s. Check the store.',
+      message: 'The store did not answer in 3 s. Check the store.',
     })
     expect(signals.map(({ aborted }) => aborted)).toEqual([true, true, true])
     expect(ms).toBeGreaterThanOrEqual(9_300)
