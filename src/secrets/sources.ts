@@ -122,7 +122,8 @@ function fixedSource(source: string, read: () => Promise<Omit<SecretVersion, 'so
 
 // The time stamp of a file is not its `createdAt`: a file moved into place is older than its arrival.
 function fileSource(path: string): SecretSource {
-  if (!path.startsWith('/')) throw wrongReference({ example: 'ref+file:///path' })
+  if (!path.startsWith('/'))
+    throw new SourceError('malformed', 'The path is not absolute. Write it like ref+file:///path.')
   return fixedSource(`ref+file://${path}`, () => readSecretFile(path))
 }
 

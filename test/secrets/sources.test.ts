@@ -83,7 +83,7 @@ describe('a reference', () => {
     'ref+file://%s is refused, because the path is not absolute [E2]',
     (path) => {
       expect(() => fileSource(path)).toThrow(
-        new SourceError('malformed', 'The reference is wrong. Write it like ref+file:///path.'),
+        new SourceError('malformed', 'The path is not absolute. Write it like ref+file:///path.'),
       )
     },
   )
