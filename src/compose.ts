@@ -79,7 +79,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   const passwords = createPasswords({
     ...config.passwords,
     context: [hostOf(config.http.publicUrl)],
-    dearestCost: users.dearestCost,
+    highestCost: users.highestCost,
   })
   const throttle = createThrottle({ attempts: createAttemptStore({ database }), limits: config.limits })
   const audit = createAuditLog({ database })

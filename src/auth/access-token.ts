@@ -4,7 +4,7 @@ import type { TokenKeys } from '../secrets/live-keys.ts'
 import type { Session } from '../store/sessions.ts'
 import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
 
-/** Who a request acts for, by its access token. */
+/** The user and the session that an access token names. */
 export interface AccessClaims {
   userId: string
   sessionId: string
@@ -15,8 +15,9 @@ export interface AccessClaims {
 export type AccessTokenSession = Pick<Session, 'id' | 'userId' | 'authenticatedAt' | 'amr' | 'usableUntil'>
 
 /**
- * Access tokens: JWTs by RFC 9068. They are verified without the database and live for `lifetimeSeconds` at most.
- * @param options.issuer the server's own origin; `audience` whom the tokens are meant for
+ * Signs and verifies access tokens: JWTs by RFC 9068. Verifying needs no database. Tokens live for `lifetimeSeconds` at
+ * most.
+ * @param options.issuer the server's own origin; `audience` names the services that accept the tokens
  */
 export function createAccessTokens(options: {
   keys: TokenKeys
@@ -37,8 +38,8 @@ export function createAccessTokens(options: {
   return {
     /**
      * Returns a function that signs. A token does not live longer than its session would without a refresh, but at
-     * least one second, so that `expiresIn` is positive. `auth_time` and `amr` are those of OpenID Connect Core, 2: they
-     * are for other services. This server reads both from the session's row.
+     * least one second, so that `expiresIn` is positive. `auth_time` and `amr` are those of OpenID Connect Core, 2:
+     * they are for other services. This server reads both from the session's row.
      * @throws AuthError `unavailable` if there is no key to sign with
      */
     signer() {
@@ -65,7 +66,7 @@ export function createAccessTokens(options: {
     /** @throws AuthError `access_token_invalid`, `access_token_expired`, `unavailable` */
     async verify(token: string): Promise<AccessClaims> {
       const claims = await verifyToken(token, kind)
-      // A lifetime longer than the one configured was never issued, whoever signed it.
+      // This server never issues a lifetime longer than the one configured.
       if (!claims || claims.exp <= claims.iat || claims.exp - claims.iat > lifetimeSeconds)
         throw new AuthError('access_token_invalid')
       if (claims.exp <= clock() / 1000) throw new AuthError('access_token_expired')

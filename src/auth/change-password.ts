@@ -23,8 +23,8 @@ export function createChangePassword(deps: {
   const { users, sessions, passwords } = deps
 
   /**
-   * Changes the password of a user who knows the current one. Ends all sessions of the user, the one that asked
-   * included, and starts a new one (OWASP ASVS 7.2.4, 7.4.3).
+   * Changes the password of a user who knows the current one. Ends all sessions of the user, also the one that asked,
+   * and starts a new one (OWASP ASVS 7.2.4, 7.4.3).
    * @throws AuthError `too_many_attempts`, `session_ended`, `password_rejected`, `wrong_password`, `overloaded`,
    * `unavailable`
    */
@@ -54,7 +54,7 @@ export function createChangePassword(deps: {
         const { passwordHash } = account
         const started = await sessions.changePassword(userId, sessionId, passwordHash, hashed, session)
         if (started) return grant(started, knownDevice)
-        // Overtaken: by another change, which the current password will not survive, or by a rehash, which it will.
+        // Another request has changed the hash. After a rehash the current password is still right.
         account = await users.credentialsById(userId)
       }
     })

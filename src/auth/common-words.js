@@ -1,8 +1,8 @@
-// A matcher for zxcvbn-ts. Its own dictionaries count each word as a part, so that four words are never predictable.
+// A matcher for zxcvbn-ts. Without it, zxcvbn-ts never finds four words predictable, because it counts each word alone.
 import { readFileSync } from 'node:fs'
 import { MatcherBaseClass } from '@zxcvbn-ts/core'
 
-/** The words of well-known sets. People write the words of a set one after the other. */
+/** Words of well-known sets. People write the words of a set one after the other. */
 const sets = new Set(
   [
     'red orange yellow green blue indigo violet purple pink brown black white grey gray silver gold',
@@ -15,12 +15,12 @@ const sets = new Set(
   ].flatMap((set) => set.split(' ')),
 )
 
-// The words beside them lead an attacker to the most common words, and to a word of a set that follows another.
+// Attackers expect the most common words, and a word of a set after another word of a set.
 const expectedWords = 160
 const expectedGuesses = 10
 const firstOfSetGuesses = 100
 
-/** The guesses for each word: its rank, or fewer. */
+/** The number of guesses for each word: its rank, or less. */
 const guessesFor = new Map([...sets].map((word) => [word, firstOfSetGuesses]))
 readFileSync(new URL('./common-words.txt', import.meta.url), 'utf8')
   .split(/\r?\n/)
@@ -32,7 +32,7 @@ readFileSync(new URL('./common-words.txt', import.meta.url), 'utf8')
 
 const longestWord = Math.max(...[...guessesFor.keys()].map((word) => word.length))
 
-// Bounds the work for text such as "aaaa". No run of so many guesses makes a password predictable.
+// Bounds the work for texts such as "aaaa". A run of so many guesses makes no password predictable.
 const mostGuesses = 1e9
 
 class CommonWordsMatcher extends MatcherBaseClass {
@@ -48,7 +48,7 @@ class CommonWordsMatcher extends MatcherBaseClass {
  * @param {string} text
  */
 function runsFrom(start, text) {
-  /** For each position, the run that ends there: its guesses, and its last word. */
+  /** The run that ends at each position: its guesses, and its last word. */
   const runs = new Map([[start, { guesses: 1, last: '' }]])
   for (let from = start; from < text.length; from++) {
     const run = runs.get(from)

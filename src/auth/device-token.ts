@@ -9,10 +9,10 @@ import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
 const deviceTokenSeconds = 365 * 24 * 60 * 60
 
 /**
- * Device tokens: JWTs that say that a device has logged in to an account before. They are good for nothing but a
- * login budget of its own (OWASP, "Device Cookies"): the password is needed as ever. A token carries the session epoch
- * of its account, and is void once that was raised. Otherwise an attacker who once had the password could keep device
- * tokens, and lock the owner out with them after the password was changed.
+ * Signs and verifies device tokens: JWTs of known devices, which have logged in to an account before. A known device
+ * has a login budget of its own, and still needs the password (OWASP, "Device Cookies"). A token contains the session
+ * epoch of its account, and is void when the epoch has changed. Otherwise an attacker who once had the password could
+ * keep device tokens, and lock the owner out with them after a change of the password.
  */
 export function createDeviceTokens(options: {
   refreshKeys: TokenKeys
@@ -32,10 +32,10 @@ export function createDeviceTokens(options: {
   }
 
   return {
-    /** @throws AuthError `unavailable` where there is no key to sign with */
+    /** @throws AuthError `unavailable` if there is no key to sign with */
     signer() {
       const sign = createSigner(kind)
-      // A device that is known keeps its id, and with it the budget it has used up.
+      // A known device keeps its id. Otherwise each login would give it a new budget.
       return (userId: string, epoch: number, knownDevice?: string) => {
         const iat = Math.floor(clock() / 1000)
         const jti = knownDevice ?? options.randomId()
@@ -44,7 +44,7 @@ export function createDeviceTokens(options: {
       }
     },
 
-    /** Returns the device's id if the token is one of this account and epoch. Ignores a token whose key is unavailable. */
+    /** Returns the device's id if the token is of this account and epoch. Ignores a token whose key is unavailable. */
     async verify(
       token: string | undefined,
       account: Pick<Credentials, 'userId' | 'epoch'> | undefined,
@@ -60,7 +60,7 @@ export function createDeviceTokens(options: {
 
 export type DeviceTokens = ReturnType<typeof createDeviceTokens>
 
-// A key for each purpose, without one more secret to keep.
+// Derives a key for this purpose, so that operators keep one secret less.
 function derivedKeys(keys: TokenKeys): TokenKeys {
   const derive = (key: KeyObject) =>
     createSecretKey(Buffer.from(hkdfSync('sha256', key, '', 'device token', 32)))

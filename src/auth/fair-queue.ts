@@ -1,17 +1,17 @@
 import { AuthError } from '../errors.ts'
 
-/** What a job is charged to, such as a network or an account. */
+/** The owner of jobs, such as a network or an account. */
 export interface Flow {
   name: string
-  /** How many jobs count as one. */
+  /** So many jobs count as one. */
   shares: number
 }
 
 export interface Job {
   flows: readonly Flow[]
-  /** Goes before others whose turn it is too, and gives way after them. */
+  /** Starts before other jobs of the same turn, and gives way after them. */
   preferred: boolean
-  /** Takes the job out of the queue when aborted. */
+  /** Removes the job from the queue when it aborts. */
   gone?: AbortSignal | undefined
 }
 
@@ -21,31 +21,32 @@ interface Waiting extends Job {
 }
 
 /**
- * A bounded queue that is fair to flows: a flow with much work delays itself, and not the others. This is start-time
- * fair queueing (Goyal, Vin, Cheng 1996) for jobs that belong to several flows. If the queue is full, the flow with
- * the most waiting jobs gives way: its newest job is refused.
+ * Creates a bounded queue that is fair to flows: a flow with many jobs delays its own jobs only. This is start-time
+ * fair queueing (Goyal, Vin, Cheng 1996) for jobs that belong to several flows. If the queue is full, the newest job of
+ * the flow with the most waiting jobs is refused.
  *
- * Time is virtual here, and counts turns. A job takes a turn of each of its flows, and waits for all of them. A flow
- * saves no turns while it has no jobs.
+ * Time is virtual and counts turns. A job takes a turn of each of its flows, and waits for all of them. A flow without
+ * jobs saves no turns.
  */
 export function createFairQueue({ concurrency, capacity }: { concurrency: number; capacity: number }) {
   /** In order of arrival. */
   const waiting: Waiting[] = []
-  /** When flows that had a turn have the next one. Others have it now. */
+  /** The next turns of flows. A flow that is not here has its turn now. */
   const nextTurns = new Map<string, number>()
   let now = 0
   let running = 0
 
   const turnsOf = ({ flows }: Job) => flows.map(({ name }) => Math.max(now, nextTurns.get(name) ?? now))
 
-  // Of one address with many jobs, the account that had the fewest turns is next.
+  // The mean decides between the accounts of one address: the account that had the fewest turns is next.
   function priority(job: Job): number[] {
     const turns = turnsOf(job)
     return [Math.max(...turns), job.preferred ? 0 : 1, mean(turns)]
   }
 
-  // Its own job is no load of a flow. Otherwise the only job of a newcomer would weigh as much as 16 jobs of a flow that
-  // counts as 16. Of equal loads, the job whose flows had a turn last gives way: a newcomer had none.
+  // A job does not add to the load of its own flows. Otherwise the only job of a new flow would weigh as much as 16
+  // jobs of a flow with 16 shares. Among equal loads, the job whose flows had the latest turn gives way. A new flow had
+  // none.
   function whoGivesWay<T extends Job>(jobs: readonly T[]): T | undefined {
     const counts = new Map<string, number>()
     for (const { name } of jobs.flatMap(({ flows }) => flows)) counts.set(name, (counts.get(name) ?? 0) + 1)
@@ -76,8 +77,8 @@ export function createFairQueue({ concurrency, capacity }: { concurrency: number
 
   return {
     /**
-     * Runs `work` when it is the job's turn, and returns its result.
-     * @throws AuthError `overloaded` if the job has to give way, or is gone before its turn; and what `work` throws
+     * Runs `work` when it is the job's turn. Returns the result of `work`.
+     * @throws AuthError `overloaded` if the job has to give way or aborts before its turn; and what `work` throws
      */
     add<T>(job: Job, work: () => Promise<T>): Promise<T> {
       return new Promise((resolve, reject) => {
@@ -86,7 +87,7 @@ export function createFairQueue({ concurrency, capacity }: { concurrency: number
           job.gone?.removeEventListener('abort', giveUp)
           reject(new AuthError('overloaded', { cause }))
         }
-        const giveUp = () => refuse('its client has gone')
+        const giveUp = () => refuse('the client has closed the connection')
         const entry: Waiting = {
           ...job,
           giveWay: () => refuse('the queue is full'),
@@ -103,17 +104,17 @@ export function createFairQueue({ concurrency, capacity }: { concurrency: number
       })
     },
 
-    /** Whether a job would be refused if it came now. */
+    /** Returns whether a job would be refused now. */
     isFullFor: (job: Job) => waiting.length >= capacity && whoGivesWay([...waiting, job]) === job,
 
-    /** How many jobs run, and how many wait. */
+    /** Returns the numbers of jobs that run, and that wait. */
     load: () => ({ running, waiting: waiting.length }),
   }
 }
 
 const mean = (numbers: number[]) => numbers.reduce((sum, number) => sum + number, 0) / numbers.length
 
-/** Returns the first of the items that rank lowest, by the first number that differs. */
+/** Returns the item of the lowest rank, and of equal ranks the first. The first number that differs decides. */
 function first<T>(items: readonly T[], rank: (item: T) => number[]): T | undefined {
   const ranked = items.map((item) => ({ item, rank: rank(item) }))
   return ranked.reduce<(typeof ranked)[number] | undefined>(

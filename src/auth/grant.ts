@@ -25,8 +25,9 @@ export interface DeviceGrant extends Grant {
 export type Grants = ReturnType<typeof createGrants>
 
 /**
- * Call `prepareGrant` or `prepareDeviceGrant` before you change a session. They find the signing keys, or throw AuthError
- * `unavailable`. The functions that they return sign, and cannot fail. So a missing key never uses up a refresh token.
+ * Call `prepareGrant` or `prepareDeviceGrant` before you change a session. They find the signing keys, or throw
+ * AuthError `unavailable`. The functions that they return sign, and cannot fail. So a missing key never uses up a
+ * refresh token.
  */
 export function createGrants(tokens: {
   accessTokens: AccessTokens

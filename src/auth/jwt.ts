@@ -6,7 +6,7 @@ import type { TokenKeys } from '../secrets/live-keys.ts'
 /** Milliseconds since 1970. */
 export type Clock = () => number
 
-/** A kind of token: its `typ`, its keys, who issues it, for whom, and what it must say. */
+/** A kind of token: its `typ`, keys, issuer, audience, and the claims that it must have. */
 export interface TokenKind<Claims extends CommonClaims = CommonClaims> {
   typ: string
   keys: TokenKeys
@@ -14,14 +14,14 @@ export interface TokenKind<Claims extends CommonClaims = CommonClaims> {
   audience: string
   claims: z.ZodType<Claims>
   clock: Clock
-  /** What a token is that was issued in the future, beyond the leeway. */
+  /** The result for a token whose `iat` is in the future by more than the leeway. */
   fromTheFuture: 'invalid' | 'unavailable'
 }
 
 const maxTokenBytes = 4096
 const leewaySeconds = 60
 
-/** Seconds since 1970, as in `iat` and `exp`. A JSON number can be too large for this: `1e999` is infinite. */
+/** Seconds since 1970, as in `iat` and `exp`. `int` also refuses `1e999`, which JSON reads as infinite. */
 const numericDate = z.int().nonnegative()
 
 /** The claims that every kind of token must have. */
@@ -34,12 +34,13 @@ export const commonClaims = z.object({
 })
 export type CommonClaims = z.output<typeof commonClaims>
 
-/** And those of tokens that belong to a session, such as the database can hold its id. */
+/** The claims that every token of a session must have. */
 export const sessionClaims = commonClaims.extend({ sid: z.string().regex(/^[\w-]{22}$/) })
 
 /**
  * Signs tokens of one kind (RFC 7519, RFC 8725).
- * @returns a function that cannot fail any more: whether there is a key is settled before anything else is done
+ * @returns a function that cannot fail, because the key is already found
+ * @throws AuthError `unavailable` if there is no key to sign with
  */
 export function createSigner(kind: Pick<TokenKind, 'typ' | 'keys' | 'issuer' | 'audience'>) {
   const { algorithm } = kind.keys
@@ -52,9 +53,9 @@ export function createSigner(kind: Pick<TokenKind, 'typ' | 'keys' | 'issuer' | '
 }
 
 /**
- * Verifies everything about a token but its end, which each kind judges by a clock of its own.
- * @returns its claims, or undefined where it is not a token of this kind
- * @throws AuthError `unavailable` if its key is unavailable, or if its kind says so of tokens from the future
+ * Verifies a token except for its end. Each kind checks `exp` itself, because the kinds use different clocks.
+ * @returns the claims, or undefined if it is not a token of this kind
+ * @throws AuthError `unavailable` if the key is unavailable, or if the token is from the future and its kind says so
  */
 export async function verifyToken<Claims extends CommonClaims>(
   token: string,
@@ -77,7 +78,7 @@ export async function verifyToken<Claims extends CommonClaims>(
       ignoreExpiration: true,
     })
   } catch (error) {
-    // A TypeError: an ES256 signature of another length than those have.
+    // An ES256 signature of a wrong length causes a TypeError.
     if (error instanceof jwt.JsonWebTokenError || error instanceof TypeError) return undefined
     throw error
   }
@@ -89,8 +90,8 @@ export async function verifyToken<Claims extends CommonClaims>(
   throw new AuthError('unavailable', { cause: `a ${kind.typ} was issued ${ahead} s in the future` })
 }
 
-// jsonwebtoken reads past `crit` and foreign members. These three are all that this server ever writes, so `crit`,
-// `jwk`, `jku`, `x5u` and `x5c` are refused with the rest, and `kid` is only ever looked up in a Map.
+// jsonwebtoken ignores `crit` and unknown members. This server writes only these three members, so it refuses all
+// others, such as `crit`, `jwk`, `jku`, `x5u` and `x5c`. It uses `kid` only as a key of a Map.
 const headers = z.strictObject({ alg: z.string(), typ: z.string(), kid: z.string().min(1) })
 
 function readHeader(token: string): z.output<typeof headers> | undefined {
@@ -104,9 +105,9 @@ function readHeader(token: string): z.output<typeof headers> | undefined {
   }
 }
 
-// Decoders skip what they don't know and ignore the last spare bits, so one token could be written in many ways. An
-// ES256 signature still has two spellings: if (r, s) signs a text, (r, n - s) does too. That does no harm, because nothing
-// is stored or looked up by the text of a token, or a digest of it: state belongs to `sid` and `gen`, which are signed.
+// Decoders skip unknown characters and ignore spare bits. Without this check, one token would have many spellings. An
+// ES256 signature still has two: if (r, s) signs a text, (r, n - s) does too. That is harmless, because nothing is
+// stored or found by the text of a token. State belongs to `sid` and `gen`, which are signed.
 function isCanonicalBase64url(part: string): boolean {
   return part !== '' && Buffer.from(part, 'base64url').toString('base64url') === part
 }

@@ -4,9 +4,9 @@ import type { RefreshTokens } from './refresh-token.ts'
 
 export function createLogout(deps: { refreshTokens: RefreshTokens; sessions: SessionStore }) {
   /**
-   * Ends the session of a refresh token of any generation. One that is not valid, or whose session has ended, is
-   * nothing to complain about: the caller is logged out.
-   * @throws AuthError `unavailable`: the session could not be ended
+   * Ends the session of a refresh token, whatever its generation. Ignores a token that is not valid or whose session
+   * has ended, because the caller is logged out already.
+   * @throws AuthError `unavailable` if the session could not be ended
    */
   return async function logout(token: string, from: Caller): Promise<void> {
     const claims = await deps.refreshTokens.verify(token)

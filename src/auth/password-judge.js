@@ -1,17 +1,17 @@
-// Runs in worker threads, like password-worker.js, because one judgement may take tens of milliseconds.
+// Runs in worker threads, like password-worker.js, because a check may take tens of milliseconds.
 import { readFileSync } from 'node:fs'
 import { ZxcvbnFactory } from '@zxcvbn-ts/core'
 import { adjacencyGraphs, dictionary } from '@zxcvbn-ts/language-common'
 import { commonWords } from './common-words.js'
 
-// The cost grows with the square of the length and faster. What follows cannot make a weak beginning a good password.
+// The cost grows with the square of the length or faster. The rest of a text does not make a weak beginning strong.
 const longestJudged = 64
 
-// docs/decisions/017-judging-passwords.md says why this many. zxcvbn counts ten guesses for each character that it cannot
-// explain. So a short password could not reach the full number, where the settings allow short ones.
+// docs/decisions/017-judging-passwords.md explains the number. zxcvbn counts ten guesses for each character that it
+// cannot explain. So a short password could not reach 10^9, if the settings allow short ones.
 const fewestGuesses = (/** @type {number} */ minLength) => 10 ** Math.min(9, minLength - 2)
 
-// The usual lookalikes, by what they look like in either case: "В" is "B".
+// Common lookalikes of Latin letters in either case: "В" looks like "B".
 const lookalikes = new Map(
   [
     ['абвеһікмнорсԛѕтухјѵԁԝ', 'abbehikmhopcqstyxjvdw'],
@@ -22,7 +22,7 @@ const lookalikes = new Map(
 const beginnings = (/** @type {string} */ text, /** @type {number} */ from) =>
   Array.from({ length: text.length - from + 1 }, (_, i) => text.slice(0, from + i))
 
-/** Phrases that sites print as examples, and texts that everybody knows, without their spaces. */
+/** Examples of passphrases on web sites, and well-known texts, without spaces. */
 const phrases = [
   'correcthorsebatterystaple',
   'thequickbrownfoxjumpsoverthelazydog',
@@ -32,7 +32,7 @@ const phrases = [
   'maytheforcebewithyoualways',
 ].flatMap((text) => beginnings(text, 15))
 
-/** Digits that people know by heart: of π, e, the square root of 2 and the golden ratio, and simple series. */
+/** Digits that people know by heart: π, e, the square root of 2, the golden ratio, and simple series. */
 const digits = [
   '31415926535897932384626433832795',
   '27182818284590452353602874713526',
@@ -45,17 +45,17 @@ const digits = [
   '248163264128256512102420484096',
 ].flatMap((text) => beginnings(text, 8))
 
-/** Two hands that meet: "qpwoei". */
+/** Returns a row of keys from both ends to the middle: "qpwoei". */
 const outsideIn = (/** @type {string} */ row) =>
   Array.from(row, (_, i) => row.at(i % 2 === 0 ? i / 2 : -(i + 1) / 2)).join('')
 
-/** Walks that the keyboards of zxcvbn-ts do not have. */
+/** Walks over keyboards that zxcvbn-ts does not know. */
 const walks = [
   ...['йцукенгшщзхъ', 'фывапролджэ', 'ячсмитьбю'],
   ...['1234567890', 'qwertyuiop', 'asdfghjkl', 'zxcvbnm'].map(outsideIn),
 ].flatMap((row) => beginnings(fold(row), 4))
 
-// What the keys of an American keyboard write with shift and without it.
+// The characters of an American keyboard with and without shift.
 const shifted = '~!@#$%^&*()_+{}|:"<>?'
 const unshifted = "`1234567890-=[]\\;',./"
 
@@ -91,12 +91,13 @@ export function isPredictable({ password, minLength, context }) {
   return [...formsOf(text)].some((form) => !(zxcvbn.check(form, names).guesses >= fewestGuesses(minLength)))
 }
 
-// Apostrophes do not count, because words such as "don't" have them. Few different signs are separators, which make no password better. Many are a password of their own.
+// Up to two kinds of signs are separators, which add no strength. More kinds may be a password themselves. Apostrophes
+// do not count, because words such as "don't" contain them.
 const separatorKinds = 2
 
 /**
- * Returns the text in each form that may be predictable: as it is, without separators, without the shift key, and with
- * two texts that were written in turn one after the other.
+ * Returns the text in each form that may be predictable: unchanged, without separators, without the shift key, and with
+ * two interleaved texts put one after the other.
  * @param {string} text
  */
 function formsOf(text) {
@@ -115,7 +116,7 @@ function unshift(text) {
   return Array.from(text, (sign) => unshifted[shifted.indexOf(sign)] ?? sign).join('')
 }
 
-// "1a2b3c" is "123" and "abc".
+// Returns "123abc" for "1a2b3c".
 /** @param {string} text */
 function inTurn(text) {
   const signs = [...text].slice(0, longestJudged)
@@ -127,7 +128,7 @@ function unseparated(text) {
   return text.replace(/[^\p{L}\p{N}]/gu, '')
 }
 
-// "Ｐàsswоrd", with a Cyrillic "о", is "password" to an attacker.
+// Returns "password" for "Ｐàsswоrd" with a Cyrillic "о".
 /** @param {string} text */
 function fold(text) {
   const folded = text.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()

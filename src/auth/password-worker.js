@@ -3,7 +3,7 @@ import { createHmac } from 'node:crypto'
 import bcrypt from 'bcrypt'
 
 /**
- * As in password-judge.js, which takes a tenth of a second to load: only threads that judge load it.
+ * See password-judge.js. It takes a tenth of a second to load, so only threads that judge passwords load it.
  * @param {{ password: string, minLength: number, context: string[] }} task
  */
 export async function isPredictable(task) {
@@ -17,7 +17,7 @@ export function hash({ password, cost }) {
 }
 
 /**
- * Does the work of `cost` whatever cost the hash has, so that time does not tell older accounts apart:
+ * Verifies with the work of `cost`, also if the hash has a lower cost c. So the time does not reveal older accounts:
  * 2^c + (2^c + 2^(c+1) + … + 2^(cost-1)) = 2^cost.
  * @param {{ password: string, hash: string, cost: number }} task
  */
@@ -29,8 +29,8 @@ export function verify({ password, hash, cost }) {
 }
 
 /**
- * Scheme 1. bcrypt reads 72 bytes and stops at a NUL, so it gets a digest of fixed length in base64. The key is no
- * secret: it keeps digests of this server apart from those that other sites leaked.
+ * Scheme 1. bcrypt reads 72 bytes and stops at NUL, so it gets a base64 digest of fixed length. The key is not a
+ * secret. It makes the digests of this server different from those that leaked elsewhere.
  * @param {string} password
  */
 function prepare(password) {

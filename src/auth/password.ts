@@ -12,39 +12,38 @@ export interface HashedPassword {
   passwordScheme: number
 }
 
-/** Who a password is hashed for. The queue is fair to addresses and accounts, and knows devices. */
+/** The client that a password is hashed for. The queue is fair to addresses and accounts, and prefers known devices. */
 export interface Asker {
-  /** The account's id, or what was typed if there is no account. */
+  /** The account's id, or the address that was typed if there is no account. */
   account: string
   ip: string | undefined
-  /** A device that has logged in to this account before. */
+  /** The id of a device that has logged in to this account before. */
   knownDevice: string | undefined
-  /** Takes the password out of the queue when aborted. */
+  /** Removes the password from the queue when it aborts. */
   gone?: AbortSignal
 }
 
 const server: Asker = { account: '', ip: undefined, knownDevice: undefined }
 
-// How the worker prepares a password for bcrypt.
+// How the worker prepares a password for bcrypt. Increase it when `prepare` changes.
 const scheme = 1
 const hashesWaitingPerThread = 32
 const lowPriority = 10
 
 /**
- * Passwords by NIST SP 800-63B-4, hashed with bcrypt in worker threads of low priority behind a bounded queue, so that
- * a flood of logins is refused early and never slows down the rest.
- * @param options.cost of bcrypt, as a power of two; `minLength` in code points; `context`: words of this site;
- * `dearestCost`: what the dearest hash there is costs, if it may cost more than `cost`
+ * Checks and hashes passwords by NIST SP 800-63B-4. bcrypt runs in threads of low priority behind a bounded queue. So a
+ * flood of logins is refused early, and does not slow down other requests.
+ * @param options.cost the cost of bcrypt, as a power of two; `minLength` is in code points; `context` are words of this
+ * site; `highestCost` returns the highest cost of all stored hashes, which may be above `cost`
  */
 export function createPasswords(options: {
   cost: number
   minLength: number
   context: readonly string[]
-  dearestCost?: () => Promise<number>
+  highestCost?: () => Promise<number>
 }) {
   const { cost, minLength } = options
-  // One core is left to everything else, the database included where it is on this machine: low priority counts only
-  // against the threads of this process.
+  // Leave one core free. Low priority helps only the threads of this process, and not a database on the same machine.
   const maxThreads = Math.max(1, availableParallelism() - 1)
   const pool = new Piscina<unknown, never>({
     filename: new URL('./password-worker.js', import.meta.url).href,
@@ -53,9 +52,9 @@ export function createPasswords(options: {
     niceIncrement: lowPriority,
     env: {},
   })
-  // Not the pool's own queue: that one cannot drop what waits without ending the thread of what runs.
+  // The pool's own queue cannot drop a waiting task without ending a running thread.
   const queue = createFairQueue({ concurrency: maxThreads, capacity: maxThreads * hashesWaitingPerThread })
-  // For accounts that do not exist: no password matches it, and it takes as long as any other.
+  // For accounts that do not exist. No password matches it, and it takes as long as any other.
   const dummy = hash(randomBytes(32).toString('hex'))
   dummy.catch(() => {})
 
@@ -63,8 +62,8 @@ export function createPasswords(options: {
     return queue.add(jobOf(asker), () => pool.run(task, { name }))
   }
 
-  // Time must not tell which hashes are cheaper than others, whether the cost was raised or lowered since.
-  const workOfVerifying = async () => Math.max(cost, (await options.dearestCost?.()) ?? 0)
+  // The time must not tell which hashes have a lower cost, even if the setting was changed.
+  const workOfVerifying = async () => Math.max(cost, (await options.highestCost?.()) ?? 0)
 
   /** @throws AuthError `overloaded` */
   async function hash(password: string, asker = server): Promise<HashedPassword> {
@@ -75,7 +74,7 @@ export function createPasswords(options: {
     hash,
 
     /**
-     * Call this before anything else is done for a request that needs a hash.
+     * Call this first in a request that needs a hash.
      * @throws AuthError `overloaded` if the queue is full and no other job would give way
      */
     refuseIfFull(asker = server): void {
@@ -83,8 +82,9 @@ export function createPasswords(options: {
     },
 
     /**
-     * Says why a password is not good enough for an account, without a word of it; undefined where it will do.
-     * Its length, and whether attackers would try it early (password-judge.js); no composition rules.
+     * Returns why a password is not good enough for an account, or undefined if it is. The message repeats no part of
+     * the password. Checks the length, and whether attackers would try it early (password-judge.js). There are no
+     * composition rules.
      * @throws AuthError `overloaded`
      */
     async problem(password: string, email: string, asker = server): Promise<string | undefined> {
@@ -92,13 +92,13 @@ export function createPasswords(options: {
       if ([...text].length < minLength) return `must have ${minLength} characters or more`
       const task = { password: text, minLength, context: [...options.context, email] }
       if (await run<boolean>('isPredictable', task, asker))
-        return 'is easy to guess: use four or more unrelated words, or let a password manager make one'
+        return 'is easy to guess. Use four or more unrelated words, or a password manager'
       return undefined
     },
 
     /**
-     * Verifies a password with the work of the dearest hash there is. For an account that does not exist, pass
-     * undefined: it takes the same time.
+     * Verifies a password with the work of the highest cost of all stored hashes. For an account that does not exist,
+     * pass undefined. That takes the same time.
      * @throws AuthError `overloaded`
      */
     async verify(password: string, account: Credentials | undefined, asker = server): Promise<boolean> {
@@ -108,12 +108,12 @@ export function createPasswords(options: {
       return match && account !== undefined
     },
 
-    /** Whether the hash was made with another cost or scheme than today's. */
+    /** Returns whether the hash was made with another cost or scheme than the current ones. */
     isOutdated(account: Credentials): boolean {
       return account.passwordScheme !== scheme || getRounds(account.passwordHash) !== cost
     },
 
-    /** Passwords being hashed, and waiting for it. */
+    /** Returns the numbers of passwords that are being hashed, and that wait. */
     load: queue.load,
 
     async close() {

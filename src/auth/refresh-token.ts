@@ -4,8 +4,8 @@ import type { RefreshClaims, Session } from '../store/sessions.ts'
 import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
 
 /**
- * Refresh tokens: JWTs that are a function of the session's row, so that the same generation can be issued again
- * word for word. Their end is for the database to judge, not for this clock.
+ * Signs and verifies refresh tokens. Each is a function of the session's row, so the same generation can be issued
+ * again word for word. The database's clock decides when they end.
  */
 export function createRefreshTokens(options: { keys: TokenKeys; issuer: string; clock: Clock }) {
   const kind = {
@@ -13,12 +13,12 @@ export function createRefreshTokens(options: { keys: TokenKeys; issuer: string; 
     typ: 'rt+jwt',
     audience: `${options.issuer}/auth/refresh`,
     claims: sessionClaims.extend({ gen: z.int32().positive() }),
-    // If this server's clock is behind, the token is good, and must not be taken from the browser.
+    // This server's clock may be slow. Then the token is valid, and the browser must keep it.
     fromTheFuture: 'unavailable' as const,
   }
 
   return {
-    /** @throws AuthError `unavailable` where there is no key to sign with */
+    /** @throws AuthError `unavailable` if there is no key to sign with */
     signer() {
       const sign = createSigner(kind)
       return (session: Session): string =>
@@ -34,7 +34,7 @@ export function createRefreshTokens(options: { keys: TokenKeys; issuer: string; 
 
     /**
      * Returns what the token says, or undefined if it is not a refresh token of this server.
-     * @throws AuthError `unavailable` if its key cannot be loaded, or it was issued in the future: a clock is wrong
+     * @throws AuthError `unavailable` if its key cannot be loaded, or if it is from the future because a clock is wrong
      */
     async verify(token: string): Promise<RefreshClaims | undefined> {
       const claims = await verifyToken(token, kind)

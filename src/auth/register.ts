@@ -16,7 +16,7 @@ export function createRegister(deps: {
   newSessionFor: NewSessionFor
 }) {
   /**
-   * Makes an account and its first session, both or neither.
+   * Creates an account and its first session, both or neither.
    * @throws AuthError `too_many_attempts`, `password_rejected`, `email_taken`, `overloaded`, `unavailable`
    */
   return async function register(email: string, password: string, device: Device): Promise<DeviceGrant> {

@@ -4,26 +4,26 @@ import { networksOf } from '../network.ts'
 import type { AttemptStore, CountedAttempt, Limit } from '../store/attempts.ts'
 import type { Caller } from '../store/audit.ts'
 
-/** `undefined`: no limit. */
+/** Undefined means no limit. */
 export interface Limits {
   loginAccount: Limit | undefined
   loginAddress: Limit | undefined
   registerAddress: Limit | undefined
 }
 
-/** Whose password is guessed, and by whom. */
+/** The account whose password is guessed, and the client that guesses. */
 export interface Guesser extends Caller {
-  /** The account's id, or what was typed if there is no account: both are throttled alike. */
+  /** The account's id, or the address that was typed if there is no account. Both are throttled alike. */
   account: string
-  /** For the audit, which does not have what was typed. */
+  /** For the audit, which does not contain what was typed. */
   userId: string | undefined
-  /** A device that has logged in to this account before. */
+  /** The id of a device that has logged in to this account before. */
   knownDevice: string | undefined
-  /** A session of this account that asks to change the password. */
+  /** The session of this account that asks to change the password. */
   session?: string | undefined
 }
 
-/** How many attempts there may be `of` an account, a device or a network. */
+/** The limit on attempts `of` an account, a device or a network. */
 interface Budget {
   name: string
   of: string
@@ -34,16 +34,16 @@ const devicesPerAccount = 5
 const loginsPerFailure = 10
 
 /**
- * Limits on guessing passwords, by account and by address (OWASP ASVS 6.3.1). An attempt is counted before it costs
- * anything, and what was not a wrong guess is taken back afterwards, so that parallel guesses gain nothing. What it
- * costs is not taken back: right passwords take as much work as wrong ones, so an address has a budget of all logins.
+ * Limits guesses of passwords, by account and by address (OWASP ASVS 6.3.1). Counts an attempt before the hashing, and
+ * takes it back if the guess was right. So parallel guesses gain nothing. An address also has a budget for all logins,
+ * which are not taken back, because right passwords cost as much work as wrong ones.
  */
 export function createThrottle({ attempts, limits }: { attempts: AttemptStore; limits: Limits }) {
   /**
-   * Runs `work`, which checks a password, if there is room for one more login and one more wrong guess. A device that
-   * the account knows has a budget of its own, and so has a session, so that whoever keeps failing elsewhere does not
-   * lock the owner out.
-   * @param work gives undefined for a wrong guess; only that stays counted as one
+   * Runs `work`, which checks a password, if there is room for one more login and one more wrong guess. A known device
+   * has a budget of its own, and so has a session. So wrong guesses from elsewhere do not lock the owner out.
+   * @param work returns undefined for a wrong guess; other attempts are taken back
+   * @returns the result of `work`
    * @throws AuthError `too_many_attempts`, and what `work` throws
    */
   async function guess<T>(guesser: Guesser, work: () => Promise<T>): Promise<T> {
@@ -59,7 +59,7 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
       return result
     } catch (error) {
       const code = error instanceof AuthError ? error.code : undefined
-      // A full queue has cost nothing.
+      // A full queue costs no work.
       const back = Promise.all([giveBackGuess(), code === 'overloaded' && giveBackLogin()])
       if (code !== 'unavailable') await back
       throw error
@@ -69,8 +69,8 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
   const allLogins = ({ ip }: Guesser) =>
     addressBudgets('all-logins-address', ip, multiple(limits.loginAddress, loginsPerFailure))
 
-  // A wrong guess of a session counts as a failed login too, if there is room. Strangers may have used up the room, and
-  // must not keep a user who is logged in from changing the password.
+  // A wrong guess of a session also counts as a failed login, if there is room. Strangers may have used up the room.
+  // That must not prevent a user who is logged in from changing the password.
   async function countFailedLogin(guesser: Guesser): Promise<void> {
     await ifPossible(take(wrongGuesses({ ...guesser, session: undefined }), guesser))
   }
@@ -81,7 +81,7 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
     if (limit && session) return [{ name: 'login-session', of: session, limit }]
     if (limit && knownDevice)
       return [
-        // Whoever has had the password can have made many devices, so together they have a limit too.
+        // An attacker who once had the password may have made many devices, so all devices share a limit too.
         { name: 'login-devices', of, limit: multiple(limit, devicesPerAccount) },
         { name: 'login-device', of: knownDevice, limit },
       ]
@@ -93,11 +93,11 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
     await take(addressBudgets('register-address', caller.ip, limits.registerAddress), caller)
   }
 
-  // One attempt of every budget or, where one of them is used up, of none. The widest first, so that whoever has used
-  // up an address makes no rows for accounts.
+  // Takes an attempt from every budget, or from none if one is used up. Begins with the widest network. So an address
+  // without a budget creates no rows for accounts.
   async function take(budgets: Budget[], by: Caller & { userId?: string | undefined }) {
     const counted: CountedAttempt[] = []
-    // Where it fails the count ends with its window. No answer is worth less for it, or waits for a lost database.
+    // If this fails, the count ends with its window. So the answer does not depend on it.
     const giveBack = async () => {
       await Promise.allSettled(counted.splice(0).map(attempts.takeBack))
     }
@@ -127,5 +127,5 @@ const multiple = (limit: Limit | undefined, times: number) =>
 const addressBudgets = (name: string, ip: string | undefined, limit: Limit | undefined): Budget[] =>
   networksOf(ip).map((network) => ({ name, of: network.name, limit: multiple(limit, network.shares) }))
 
-// Of fixed length, whatever was typed, and no e-mail address where people look for numbers.
+// A digest has a fixed length, and keeps e-mail addresses out of the table.
 const digest = (text: string) => createHash('sha256').update(text).digest('base64url')

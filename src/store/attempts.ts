@@ -16,8 +16,8 @@ export interface CountedAttempt {
 }
 
 /**
- * Counts attempts in the database. So instances share the windows, a restart does not empty them, and one clock decides.
- * All functions throw AuthError `unavailable` if the database is unavailable.
+ * Counts attempts in the database. So instances share the windows, a restart does not empty them, and one clock
+ * decides. All functions throw AuthError `unavailable` if the database is unavailable.
  */
 export function createAttemptStore({ database }: { database: Database }) {
   /** Counts an attempt unless the window is full, in one conditional statement. */
@@ -80,7 +80,9 @@ export function createAttemptStore({ database }: { database: Database }) {
       return { retryAfterSeconds: Math.max(1, Number(full?.seconds ?? 1)) }
     },
 
-    /** Takes an attempt back. Deletes the row of a window's only attempt, because it cost the client nothing to make. */
+    /**
+     * Takes an attempt back. Deletes the row of a window's only attempt, because it cost the client nothing to make.
+     */
     async takeBack({ key, windowEnds }: CountedAttempt): Promise<void> {
       const counted = and(eq(attempts.key, key), eq(attempts.windowEnds, windowEnds))
       const onlyOne = and(counted, eq(attempts.count, 1))

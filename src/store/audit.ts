@@ -1,7 +1,7 @@
 import type { Database, Queries } from './database.ts'
 import { auditEvents } from './schema.ts'
 
-/** Who sent a request, as far as the network tells. */
+/** The address and browser that a request came from. */
 export interface Caller {
   ip: string | undefined
   userAgent: string | undefined
@@ -12,12 +12,12 @@ export type AuditEvent = Pick<
   'event' | 'reason' | 'userId' | 'sessionId' | 'ip' | 'userAgent' | 'secret' | 'kid' | 'source'
 >
 
-/** Records events in the transaction that makes them happen: both are there, or neither. */
+/** Records events in the transaction that causes them, so that neither exists without the other. */
 export async function recordEvents(on: Queries, events: AuditEvent[]): Promise<void> {
   if (events.length > 0) await on.insert(auditEvents).values(events)
 }
 
-/** Events that change nothing else. Throws AuthError `unavailable` where the database is out of reach. */
+/** Records events that change nothing else. Throws AuthError `unavailable` if the database is unavailable. */
 export function createAuditLog({ database }: { database: Database }) {
   return { record: (event: AuditEvent) => database.run((queries) => recordEvents(queries, [event])) }
 }

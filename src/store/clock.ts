@@ -7,11 +7,11 @@ export type ClockStatus = 'ok' | 'skewed'
 const toleranceSeconds = 30
 
 /**
- * Compares this server's clock with the database's. The database's decides how long sessions live, this one's how long
- * access tokens do: if they differ, tokens of one are not valid by the other.
- * @param onChange is told when the clocks begin to differ, and when they agree again: by how many seconds this server
- * is ahead, which is negative if it is behind
- * @returns a function that compares; `ok` if the database does not answer, which is for another check to say
+ * Compares this server's clock with the database's. The database's clock decides when sessions end, and this server's
+ * clock decides when access tokens end. So tokens would not be accepted if the clocks differed.
+ * @param onChange called when the clocks begin to differ, and when they agree again; `secondsAhead` is negative if this
+ * server is behind
+ * @returns a function that compares; it returns `ok` if the database does not answer, which another check reports
  */
 export function createClockCheck({
   database,
@@ -29,7 +29,7 @@ export function createClockCheck({
     const now = await databaseTime(database)
     if (now === undefined) return 'ok'
     const after = clock()
-    // The answer is of some time between the two. A slow one must not look like a skew.
+    // The database answered between these two times. A slow answer must not look like a skew.
     const ahead = (now < before ? before - now : Math.min(0, after - now)) / 1000
     const status = Math.abs(ahead) > toleranceSeconds ? 'skewed' : 'ok'
     if (status !== last) onChange(status, Math.round(ahead))

@@ -37,9 +37,9 @@ export class DatabaseError extends Error {
   }
 }
 
-// Our statements and the driver rely on these. A role, a database or a configuration file may set others. Set them after
-// connecting: poolers refuse most of them as startup parameters. The timeouts come first, because those that were set
-// elsewhere hold until then.
+// Our statements and the driver rely on these. A role, a database or a configuration file may set others. Set them
+// after connecting: poolers refuse most of them as startup parameters. The timeouts come first, because those that were
+// set elsewhere hold until then.
 export const sessionSettings = (statementTimeout: string) => `
   SET statement_timeout = '${statementTimeout}';
   SET lock_timeout = 0;

@@ -5,20 +5,20 @@ import { getTableConfig, PgTable } from 'drizzle-orm/pg-core'
 import { type Queries, rowsOf } from './database.ts'
 import * as schema from './schema.ts'
 
-/** The tables are not such that this server can use them. The message says why, and what to do. */
+/** This server cannot use the tables. The message says why and what to do. */
 export class SchemaError extends Error {}
 
 const folder = new URL('./migrations/', import.meta.url)
 const lock = 4_021_968_133
 const lockSeconds = 30
 
-// A name that no other application takes for its own journal.
+// A name that no other application uses for its own journal.
 const journal = sql.identifier('auth_server_migrations')
 
 type Right = 'SELECT' | 'INSERT' | 'UPDATE' | 'DELETE'
 const everyRight: Right[] = ['SELECT', 'INSERT', 'UPDATE', 'DELETE']
 
-/** The rights that serving needs on each table. Migrating needs to own them. */
+/** The rights that serving needs, if not all. Migrating needs a role that owns the tables. */
 const rights = new Map<PgTable, Right[]>([
   [schema.users, ['SELECT', 'INSERT', 'UPDATE']],
   [schema.auditEvents, ['INSERT']],
@@ -34,9 +34,9 @@ const tablesWith = (tablesOfFeatures: readonly PgTable[]) =>
 
 interface Migration {
   name: string
-  /** When it was generated, in milliseconds. Drizzle's journal knows it by this time. */
+  /** When it was generated, in milliseconds. Drizzle's journal identifies it by this time. */
   when: number
-  /** As Drizzle's journal has them: of the file, and of the file with the line ends that Git for Windows made. */
+  /** Hashes as in Drizzle's journal: of the file, and of the file with the line ends of Git for Windows. */
   hashes: string[]
   statements: string[]
 }
@@ -67,10 +67,10 @@ export async function prepareTables(
 }
 
 /**
- * Brings the tables in the current schema up to date, in one transaction. Where nothing is to be done it only reads,
- * so the rights for serving are enough.
- * @returns how many migrations it applied
- * @throws SchemaError where the schema is not one that this server can use
+ * Brings the tables in the current schema up to date, in one transaction. If there is nothing to do it only reads, so
+ * the rights for serving are enough.
+ * @returns the number of migrations that were applied
+ * @throws SchemaError if this server cannot use the schema
  */
 export async function migrate(queries: Queries): Promise<number> {
   const migrations = readMigrations()
@@ -81,8 +81,8 @@ export async function migrate(queries: Queries): Promise<number> {
   if (await isDone(queries)) return 0
   return queries.transaction(
     async (tx) => {
-      // A migration may take its time, but waits for others for a bounded time. The lock is the transaction's: a lock of
-      // the session would stay behind on a pooler's connection.
+      // A migration may take long, but waits for others for a bounded time only. Lock for the transaction: a pooler
+      // would keep a lock of the session.
       await tx.execute(sql.raw(`SET LOCAL lock_timeout = '${lockSeconds}s'`))
       await tx.execute(sql`SET LOCAL statement_timeout = 0`)
       await tx.execute(sql`SELECT pg_advisory_xact_lock(${lock})`)
@@ -99,7 +99,7 @@ export async function migrate(queries: Queries): Promise<number> {
   )
 }
 
-/** Returns the names of the migrations that were applied; undefined where there is no journal. */
+/** Returns the names of the migrations that were applied, or undefined if there is no journal. */
 async function readJournal(on: Queries): Promise<Set<string> | undefined> {
   const [place] = await rowsOf<{ here: string | null; journal: string | null }>(
     on,
@@ -110,19 +110,19 @@ async function readJournal(on: Queries): Promise<Set<string> | undefined> {
   )
   if (!place?.here)
     throw new SchemaError(
-      'Migrate first: npm run migrate -- --grant ROLE, as the owner of the tables. This role may use no schema of the search_path. If the tables are in another schema, name it in search_path.',
+      'Migrate first: npm run migrate -- --grant ROLE, as the owner of the tables. This role may not use any schema of the search_path. If the tables are in another schema, name it in search_path.',
     )
   if (place.journal === null) return undefined
-  // Tables that only shine through from a later schema of the search_path are another installation's.
+  // Tables in a later schema of the search_path belong to another installation.
   if (place.journal !== place.here)
     throw new SchemaError(
-      `the tables are in schema "${place.journal}", but search_path begins with "${place.here}". Name one schema only, options=-csearch_path=….`,
+      `the tables are in schema "${place.journal}", but search_path begins with "${place.here}". Name one schema only: options=-csearch_path=….`,
     )
   const names = await rowsOf<{ name: string }>(on, sql`SELECT name FROM ${journal}`)
   return new Set(names.map(({ name }) => name))
 }
 
-// Earlier versions wrote Drizzle's default journal, which other applications may share.
+// Earlier versions used Drizzle's default journal, which other applications may share.
 async function createJournal(tx: Queries, migrations: Migration[]): Promise<Set<string>> {
   await tx.execute(
     sql`CREATE TABLE ${journal} (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())`,
@@ -141,7 +141,7 @@ async function createJournal(tx: Queries, migrations: Migration[]): Promise<Set<
     sql`SELECT hash, created_at FROM drizzle.__drizzle_migrations`,
   )
   const hashOf = new Map(entries.map(({ hash, created_at }) => [Number(created_at), hash]))
-  // One equal hash shows that the journal is ours. Not all have to be equal: a file may have been edited since.
+  // One equal hash shows that the journal is ours. Others may differ, because a file may have been edited since.
   if (!migrations.some(({ when, hashes }) => hashes.includes(hashOf.get(when) ?? ''))) return new Set()
   const applied = migrations.filter(({ when }) => hashOf.has(when)).map(({ name }) => name)
   for (const name of applied) await tx.execute(sql`INSERT INTO ${journal} (name) VALUES (${name})`)
@@ -149,8 +149,8 @@ async function createJournal(tx: Queries, migrations: Migration[]): Promise<Set<
 }
 
 /**
- * Checks that every table and column of `schema.ts` is there, and that this role may use them.
- * @throws SchemaError that names all that is missing
+ * Checks that every table and column exists, and that this role may use them.
+ * @throws SchemaError that names everything that is missing
  */
 export async function checkSchema(on: Queries, tablesOfFeatures: readonly PgTable[] = []): Promise<void> {
   const found = await rowsOf<{ name: string; columns: string[]; rights: string[]; role: string }>(
@@ -181,8 +181,8 @@ export async function checkSchema(on: Queries, tablesOfFeatures: readonly PgTabl
 }
 
 /**
- * Grants `role` what serving needs on the tables of the current schema, and takes away what it does not need. To be
- * called as the owner of the tables, in a transaction.
+ * Grants `role` the rights that serving needs on the tables of the current schema, and revokes the others. Call it in a
+ * transaction, as the owner of the tables.
  */
 export async function grantRights(
   tx: Queries,

@@ -102,7 +102,8 @@ async function prepare(connection: ClientConfig, { tables, onTrouble, onMigrated
     await client.query(sessionSettings(`${startSeconds}s`))
     const queries = drizzle({ client })
     await requireWritable(queries)
-    onMigrated?.(await prepareTables(queries, tables))
+    const migrated = await prepareTables(queries, tables)
+    onMigrated?.(migrated)
   } finally {
     await client.end()
   }

@@ -18,7 +18,7 @@ export const users = pgTable(
   'users',
   {
     id: uuid('id').primaryKey().defaultRandom(),
-    /** ASCII, trimmed and in lower case: one spelling for each address. */
+    /** ASCII, trimmed and in lower case, so that each address has one spelling. */
     email: text('email').notNull().unique(),
     passwordHash: text('password_hash').notNull(),
     /** How the password was prepared before it was hashed, so that this can change. */
@@ -26,16 +26,16 @@ export const users = pgTable(
     role: text('role').notNull().default('user'),
     emailVerifiedAt: time('email_verified_at'),
     createdAt: time('created_at').notNull().defaultNow(),
-    /** Setting it ends all sessions of the user, those under way included: a trigger sees to it, whoever sets it. */
+    /** A trigger ends all sessions of the user when this is set, also those whose login is in progress. */
     disabledAt: time('disabled_at'),
-    /** Raised when sessions are ended all at once. A login that began before may not start a session any more. */
+    /** Increased when all sessions end at once. A login that began before then starts no session. */
     sessionEpoch: integer('session_epoch').notNull().default(0),
   },
-  // The cost of a bcrypt hash: `$2b$12$…`. A login looks up the dearest one.
+  // The cost in a bcrypt hash: `$2b$12$…`. A login looks up the highest one.
   (table) => [index('users_hash_cost').on(sql`substring(${table.passwordHash} FROM 5 FOR 2)`)],
 )
 
-/** One login on one device. A row takes a rotation as a HOT update: no index has a column that rotations change. */
+/** One login on one device. No index covers a column that a rotation changes, so rotations are HOT updates. */
 export const sessions = pgTable(
   'sessions',
   {
@@ -51,7 +51,7 @@ export const sessions = pgTable(
     authenticatedAt: time('authenticated_at').notNull().defaultNow(),
     /** The default is for rows that an older server inserts during an upgrade. */
     amr: text('amr').array().$type<AuthenticationMethod[]>().notNull().default(['pwd']),
-    /** The absolute limit, which no rotation moves. */
+    /** The absolute limit. No rotation moves it. */
     expiresAt: time('expires_at').notNull(),
     endedAt: time('ended_at'),
     endReason: text('end_reason').$type<EndReason>(),
@@ -59,31 +59,30 @@ export const sessions = pgTable(
     ip: text('ip'),
   },
   (table) => [
-    // Lists and caps read the live sessions of a user, however many have ended. Deleting a user needs all of them, so
-    // a partial index would not do for both.
+    // Lists and caps read only the live sessions of a user. Deleting a user reads all sessions, so the index is not
+    // partial.
     index('sessions_user_id_ended_at').on(table.userId, table.endedAt),
     index('sessions_ended_at').on(table.endedAt).where(isNotNull(table.endedAt)),
     index('sessions_expires_at').on(table.expiresAt),
   ],
 )
 
-/** Attempts counted in fixed windows, one row for each account, device or address that made some. */
+/** Attempts in fixed windows, with one row for each account, device, session or network. */
 export const attempts = pgTable(
   'attempts',
   {
     key: text('key').primaryKey(),
     count: integer('count').notNull(),
-    /** Whether the audit has it that an attempt found this window full. */
+    /** Whether the audit says that an attempt found this window full. */
     throttled: boolean('throttled').notNull().default(false),
-    /** To the millisecond, as it names the window and clients of the database have no finer times. */
+    /** In milliseconds, because it identifies the window and JavaScript has no finer times. */
     windowEnds: timestamp('window_ends', { withTimezone: true, precision: 3 }).notNull(),
   },
   (table) => [index('attempts_window_ends').on(table.windowEnds)],
 )
 
 /**
- * What happened to accounts and sessions: who, from where, when; and to keys: which, and where they come from. Never a
- * secret, and no address of an unknown user.
+ * What happened to accounts, sessions and keys. Contains no secret, and no e-mail address of an unknown user.
  */
 export const auditEvents = pgTable(
   'audit_events',
@@ -91,13 +90,13 @@ export const auditEvents = pgTable(
     id: bigint('id', { mode: 'bigint' }).primaryKey().generatedAlwaysAsIdentity(),
     at: time('at').notNull().defaultNow(),
     event: text('event').$type<AuditedEvent>().notNull(),
-    /** Why a session ended (an EndReason), or a key is not used; which budget throttled. */
+    /** Why a session ended (an EndReason), why a key is not used, or which budget throttled. */
     reason: text('reason'),
     userId: uuid('user_id'),
     sessionId: text('session_id'),
     ip: text('ip'),
     userAgent: text('user_agent'),
-    /** Of keys: the variable they come from, their name in tokens, and where the variable says they are. */
+    /** For keys: their variable, their name in tokens, and the place that the variable names. */
     secret: text('secret'),
     kid: text('kid'),
     source: text('source'),

@@ -15,13 +15,13 @@ export interface Session {
   /** When and how the user last proved their identity. */
   authenticatedAt: Date
   amr: AuthenticationMethod[]
-  /** When it ends if it is not refreshed before: the idle limit, or the absolute one where that is sooner. */
+  /** When it ends if it is not refreshed: the idle timeout, or the absolute timeout if that is sooner. */
   usableUntil: Date
   userAgent: string | null
   ip: string | null
 }
 
-/** What a refresh token says: which session it belongs to, and at which generation. */
+/** What a refresh token says: its session and its generation. */
 export interface RefreshClaims {
   userId: string
   sessionId: string
@@ -30,10 +30,10 @@ export interface RefreshClaims {
   expiresAt: number
 }
 
-/** What is known of the device when a session starts. */
+/** A session that starts. */
 export interface NewSession extends Caller {
   id: string
-  /** The session whose cookie was presented, which this one takes the place of. */
+  /** The session that this one replaces, because its cookie was presented. */
   replaces: string | undefined
   /** How the user proved their identity. */
   amr: AuthenticationMethod[]
@@ -42,8 +42,8 @@ export interface NewSession extends Caller {
 }
 
 /**
- * A session with its user, and the database's time: a session's limits are never judged by another clock. `epoch`
- * counts how often all sessions of the user were ended at once.
+ * A session with its user, and the database's time, because only the database's clock decides when a session ends.
+ * `epoch` counts how often all sessions of the user ended at once.
  */
 export interface SessionState {
   session: Session
@@ -61,7 +61,7 @@ export interface SessionLimits {
 
 const seconds = (count: number) => sql`make_interval(secs => ${count})`
 
-/** Sessions in PostgreSQL. All functions throw AuthError `unavailable` where it is out of reach. */
+/** Stores sessions. All functions throw AuthError `unavailable` if the database is unavailable. */
 export function createSessionStore({ database, limits }: { database: Database; limits: SessionLimits }) {
   const usableUntil = sql`least(${sessions.rotatedAt} + ${seconds(limits.idleSeconds)}, ${sessions.expiresAt})`
   const live = and(isNull(sessions.endedAt), gt(usableUntil, sql`now()`)) as SQL
@@ -103,9 +103,9 @@ export function createSessionStore({ database, limits }: { database: Database; l
 
   return {
     /**
-     * Starts a session for a user, and ends the one it replaces and the oldest over the cap.
+     * Starts a session for a user. Ends the one that it replaces, and the oldest ones above the cap.
      * @param epoch the user's epoch when the password was checked
-     * @returns undefined where all sessions were ended since then, or the user was disabled or deleted
+     * @returns undefined if all sessions ended since then, or if the user was disabled or deleted
      */
     start(userId: string, epoch: number, session: NewSession): Promise<SessionState | undefined> {
       return database.transaction(async (tx) => {
@@ -117,7 +117,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
 
     /**
      * Registers a user and starts the first session, both or neither.
-     * @returns undefined where the address is taken
+     * @returns undefined if the address is taken
      */
     startForNewUser(
       user: { email: string; passwordHash: string; passwordScheme: number },
@@ -136,10 +136,11 @@ export function createSessionStore({ database, limits }: { database: Database; l
     },
 
     /**
-     * Rotates: one conditional statement, so that of any number of requests with one token at most one succeeds.
-     * The session keeps the last address and browser it was refreshed from.
-     * @returns the session at its next generation; undefined if it is not live at the generation of the token, or the
-     * token has ended. The token's own end counts too: otherwise an idle session came back when the limit is raised.
+     * Rotates a session in one conditional statement. So of any number of requests with one token, one succeeds at
+     * most. Stores the address and browser of the request.
+     * @returns the session at its next generation, or undefined if the session is not live at the generation of the
+     * token. Also undefined if the token has ended. Otherwise a session that was idle for too long would be live again
+     * when an operator raises the idle timeout.
      */
     async rotate(
       { sessionId, userId, generation, expiresAt }: RefreshClaims,
@@ -170,14 +171,15 @@ export function createSessionStore({ database, limits }: { database: Database; l
     },
 
     /**
-     * Reads a live session, for what a rotation could not settle.
-     * @returns with `withinGrace`: whether its last rotation is more recent than the grace window is long
+     * Reads a live session.
+     * @returns undefined if it is not live; `withinGrace` says whether the grace window of its last rotation is still
+     * open
      */
     find(id: string, userId: string): Promise<(SessionState & { withinGrace: boolean }) | undefined> {
       return database.run((queries) => findLive(queries, id, userId))
     },
 
-    /** The user's live sessions, the one used last first. */
+    /** Returns the user's live sessions, the last used one first. */
     list(userId: string): Promise<Session[]> {
       return database.run((queries) =>
         queries
@@ -188,12 +190,12 @@ export function createSessionStore({ database, limits }: { database: Database; l
       )
     },
 
-    /** @returns whether this call ended it: false where it is another user's, unknown, or was not live any more */
+    /** @returns whether this call ended the session: false if it is unknown, of another user, or not live */
     end(id: string, userId: string, reason: EndReason, from: Caller): Promise<boolean> {
       return database.transaction((tx) => end(tx, and(own(id, userId), live), reason, from))
     },
 
-    /** Ends all sessions of the user, those included whose login is under way. */
+    /** Ends all sessions of the user, also those whose login is in progress. */
     endAll(userId: string, reason: EndReason, from: Caller): Promise<void> {
       return database.transaction(async (tx) => {
         await raiseEpoch(tx, userId, {})
@@ -203,10 +205,10 @@ export function createSessionStore({ database, limits }: { database: Database; l
 
     /**
      * Changes a password, ends all sessions of the user, and starts a new one for the device that asked. The session
-     * that asked ends too, because a copy of its tokens may be in other hands.
+     * that asked also ends, because a thief may have a copy of its tokens.
      * @param asking the id of the session that asked
-     * @returns undefined if the password is not `from` any more; nothing is changed then
-     * @throws AuthError `session_ended` if `asking` is not live any more
+     * @returns undefined, without a change, if the password is no longer `from`
+     * @throws AuthError `session_ended` if `asking` is no longer live
      */
     changePassword(
       userId: string,
@@ -217,7 +219,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
     ): Promise<SessionState | undefined> {
       return database.transaction(async (tx) => {
         const owner = await lockUser(tx, userId, session.replaces)
-        // Passwords take long to hash. A session that was ended in the meantime changes nothing any more.
+        // The session may have ended during the hashing of the password.
         if (!(await findLive(tx, asking, userId))) throw new AuthError('session_ended')
         if (owner?.passwordHash !== from) return undefined
         await raiseEpoch(tx, userId, to)
@@ -268,10 +270,9 @@ export function createSessionStore({ database, limits }: { database: Database; l
 }
 
 /**
- * Locks the row of a user, and of the user whose session `replaces` is, before any session is touched. Logins of one
- * user so take turns with each other, with logout-all and with a change of the password, and see what these have
- * committed. The rows are locked in the order of their ids: two users who replace each other's sessions would
- * deadlock otherwise.
+ * Locks the row of a user, and of the user whose session is replaced, before any session changes. So logins of one user
+ * take turns with each other, with logout-all and with a change of the password. Locks the rows in the order of their
+ * ids. Otherwise two users who replace each other's sessions would deadlock.
  */
 async function lockUser(tx: Queries, userId: string, replaces: string | undefined) {
   const userOfReplaced = tx

@@ -2,7 +2,7 @@ import { and, eq, sql } from 'drizzle-orm'
 import type { Database } from './database.ts'
 import { users } from './schema.ts'
 
-/** What clients may know of a user. */
+/** A user, as clients see it. */
 export interface User {
   id: string
   email: string
@@ -11,7 +11,7 @@ export interface User {
   createdAt: Date
 }
 
-/** What a login needs besides. `epoch` counts how often all sessions of the user were ended at once. */
+/** What a login needs to know. `epoch` counts how often all sessions of the user ended at once. */
 export interface Credentials {
   userId: string
   passwordHash: string
@@ -28,7 +28,7 @@ export const userColumns = {
   createdAt: users.createdAt,
 }
 
-/** Users in PostgreSQL. All functions throw AuthError `unavailable` where it is out of reach. */
+/** Stores users. All functions throw AuthError `unavailable` if the database is unavailable. */
 export function createUserStore({ database }: { database: Database }) {
   async function findCredentials(which: ReturnType<typeof eq>): Promise<Credentials | undefined> {
     const [user] = await database.run((queries) => queries.select().from(users).where(which))
@@ -47,14 +47,16 @@ export function createUserStore({ database }: { database: Database }) {
     credentialsByEmail: (email: string) => findCredentials(eq(users.email, email)),
     credentialsById: (id: string) => findCredentials(eq(users.id, id)),
 
-    /** The cost of the dearest hash there is, as a power of two; 0 if there is none. Reads one entry of an index. */
-    async dearestCost(): Promise<number> {
+    /**
+     * Returns the highest cost of all hashes, as a power of two, or 0 if there is none. Reads one entry of an index.
+     */
+    async highestCost(): Promise<number> {
       const cost = sql<string>`max(substring(${users.passwordHash} FROM 5 FOR 2))`
       const [row] = await database.run((queries) => queries.select({ cost }).from(users))
       return Number(row?.cost ?? 0)
     },
 
-    /** Stores a new hash of the same password, unless the password has changed meanwhile. */
+    /** Stores a new hash of the same password, unless the password has changed in the meantime. */
     async rehash(userId: string, from: string, to: { passwordHash: string; passwordScheme: number }) {
       const unchanged = and(eq(users.id, userId), eq(users.passwordHash, from))
       await database.run((queries) => queries.update(users).set(to).where(unchanged))

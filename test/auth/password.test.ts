@@ -578,7 +578,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
       }))
       const { createPasswords: createCounted } = await import('../../src/auth/password.ts')
       const { createLogin: createCountedLogin } = await import('../../src/auth/login.ts')
-      passwords = createCounted({ cost, minLength: 15, context: [], dearestCost: async () => dearest })
+      passwords = createCounted({ cost, minLength: 15, context: [], highestCost: async () => dearest })
       const counting = createCountedLogin({
         ...notUnderTest,
         users: { credentialsByEmail: async () => account } as unknown as UserStore,
@@ -670,16 +670,16 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
 
 test('finds out the cost of the dearest hash there is, which another instance may have made [D2]', async () => {
   const { email } = await register(t.app)
-  const { dearestCost } = createUserStore(t.db)
-  const before = await dearestCost()
+  const { highestCost } = createUserStore(t.db)
+  const before = await highestCost()
   await t.db.rows(
     sql`UPDATE users SET password_hash = ${bcrypt.hashSync(prepared(password), 10)} WHERE email = ${email}`,
   )
 
-  expect(await dearestCost()).toBe(10)
+  expect(await highestCost()).toBe(10)
 
   await tryLogin(email).expect(200)
-  expect(await dearestCost()).toBe(before)
+  expect(await highestCost()).toBe(before)
 })
 
 describe('the pool of threads', () => {

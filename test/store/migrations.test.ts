@@ -184,7 +184,7 @@ describe('migrations', () => {
     await run(`SET search_path = ${second}, ${first}`)
 
     expect(await problem(migrate(queries))).toBe(
-      `the tables are in schema "${first}", but search_path begins with "${second}". Name one schema only, options=-csearch_path=….`,
+      `the tables are in schema "${first}", but search_path begins with "${second}". Name one schema only: options=-csearch_path=….`,
     )
     expect(await tablesIn(second)).toEqual([])
   })
@@ -193,7 +193,7 @@ describe('migrations', () => {
     await run('SET search_path = nowhere')
 
     expect(await problem(migrate(queries))).toMatch(
-      /^Migrate first: npm run migrate .* no schema of the search_path\. /,
+      /^Migrate first: npm run migrate .* not use any schema of the search_path\. /,
     )
   })
 

@@ -261,7 +261,7 @@ describeOnOwnServers('TLS to PostgreSQL', () => {
       'a certificate that it signed itself',
       'localhost',
       'sslmode=require',
-      /authority that is not trusted.* sslrootcert=\//,
+      /authority that this machine does not trust.* sslrootcert=\//,
     ],
     ['the same, verified in full', 'localhost', 'sslmode=verify-full', /sslrootcert=\//],
     ['a certificate for another name', '127.0.0.1', 'sslmode=verify-full&sslrootcert=CA', /another name/],
