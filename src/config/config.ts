@@ -1,6 +1,5 @@
-import { setTimeout } from 'node:timers/promises'
 import { z } from 'zod'
-import type { Delay } from '../retry.ts'
+import { type Delay, delay as realDelay } from '../retry.ts'
 import { openSecrets, type SecretProblem, type Secrets } from '../secrets/load-secrets.ts'
 import { isOutage, SourceError, type SourceFault } from '../secrets/source-error.ts'
 import { createSources, type OpenSource } from '../secrets/sources.ts'
@@ -69,7 +68,7 @@ export async function loadConfig<const F extends Features = []>(
     features,
     settings = readSettings(env, features),
     clock = Date.now,
-    delay = setTimeout,
+    delay = realDelay,
   }: { features?: F; settings?: ReturnType<typeof readSettings<F>> } & Partial<Time> = {},
 ) {
   const { values, secrets, problems } = settings
@@ -156,7 +155,7 @@ async function findMissing(secrets: Secrets, patienceMs: number, time: Time): Pr
     const { versions, problems } = await secrets.load()
     const missing = problems.filter(({ name }) => !versions[name]?.length)
     const passing = missing.length > 0 && missing.every(({ fault }) => fault && isOutage(fault))
-    if (!passing || time.clock() > deadline) return missing
+    if (!passing || time.clock() >= deadline) return missing
     await time.delay(pauseMs)
   }
 }
