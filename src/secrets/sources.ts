@@ -16,8 +16,14 @@ import {
 } from './stores/secret-store.ts'
 import { vault } from './stores/vault/vault.ts'
 
-/** The kinds of store that references can name. To remove one, delete its folder, its import and its name here. */
-export const storeKinds: StoreKind[] = [vault, secretsManager, parameterStore, google, keyVault]
+/** The kinds of store that references can name. To remove one, delete its line, its import and its folder. */
+export const storeKinds: StoreKind[] = [
+  vault, // HashiCorp Vault, OpenBao
+  secretsManager, // AWS Secrets Manager
+  parameterStore, // AWS Parameter Store
+  google, // Google Secret Manager
+  keyVault, // Azure Key Vault
+]
 
 /** One version of a secret. */
 export interface SecretVersion {

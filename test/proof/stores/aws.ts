@@ -3,7 +3,7 @@ import type { StoreUnderTest } from './store-under-test.ts'
 
 const endpoint = process.env.TEST_AWS_ENDPOINT_URL ?? ''
 
-/** What AWS's own SDKs read: they look into the environment of the process themselves. */
+/** The settings of the AWS SDKs, which read the environment of the process by themselves. */
 export const awsEnvironment = {
   AWS_ENDPOINT_URL: endpoint,
   AWS_REGION: 'us-east-1',
@@ -44,7 +44,7 @@ export const awsSecretsStore: StoreUnderTest = {
     })
   },
   hasFields: true,
-  tellsAbsence: false, // AWS does, by ResourceNotFoundException; this emulator answers 500.
+  tellsAbsence: false, // AWS answers ResourceNotFoundException. This emulator answers 500.
   takes: { binary: true, empty: false, big: false },
 }
 

@@ -3,7 +3,7 @@ import type { StoreUnderTest } from './store-under-test.ts'
 
 const vault = process.env.TEST_AZURE_KEY_VAULT ?? ''
 
-// The SDK looks into the environment of the process itself.
+// The SDK reads the environment of the process by itself.
 const managedIdentity = {
   IDENTITY_ENDPOINT: process.env.TEST_AZURE_IDENTITY_ENDPOINT ?? '',
   IDENTITY_HEADER: process.env.TEST_AZURE_IDENTITY_HEADER ?? '',

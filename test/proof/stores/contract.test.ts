@@ -10,7 +10,7 @@ import { stores } from './stores.ts'
 /** Some stores date versions by whole seconds. */
 const nextSecond = () => delay(1_100)
 
-// What a store has not got, there is nothing to test of.
+// Leaves out what a store cannot do.
 type Case = (name: string, run: () => Promise<void>) => void
 const ifIt = (can: unknown): Case => (can ? test : () => {})
 
@@ -34,7 +34,7 @@ describe.each(stores)('$name', (store) => {
   })
 
   describe('versions', () => {
-    test('a lone version is there, with its id, the time it was made at and its state', async () => {
+    test('a lone version has its id, its creation time and its state', async () => {
       const before = Date.now()
       const secret = newSecret()
       await store.put(name, secret)
@@ -55,7 +55,7 @@ describe.each(stores)('$name', (store) => {
       ])
     })
 
-    test('are newest first, however the store lists them, past ten too', async () => {
+    test('are the ten newest, newest first, in the order of their dates', async () => {
       const secrets: string[] = []
       for (let count = 0; count < 12; count++) {
         secrets.unshift(newSecret())
@@ -64,7 +64,7 @@ describe.each(stores)('$name', (store) => {
 
       const first = await values(source)
 
-      // Of those of the same second, any order will do, as long as it is the same on every instance.
+      // Versions of the same second may have any order, but the same order on every instance.
       expect(first).toHaveLength(10)
       expect(secrets).toEqual(expect.arrayContaining(first))
       expect(await values(open(store.reference(name)))).toEqual(first)
@@ -72,7 +72,7 @@ describe.each(stores)('$name', (store) => {
       expect(dates).toEqual([...dates].sort((a, b) => b - a))
     })
 
-    test('a version that is written later is there at the next read, before the old one', async () => {
+    test('a new version comes first at the next read', async () => {
       const [first, second] = [newSecret(), newSecret()]
       await store.put(name, first)
       await source.versions()
@@ -82,7 +82,7 @@ describe.each(stores)('$name', (store) => {
       expect(await values(source)).toEqual([second, first])
     })
 
-    test('rotate writes the newest version, and leaves the others', async () => {
+    test('rotate writes the newest version, and keeps the others', async () => {
       const [first, second] = [newSecret(), newSecret()]
       await store.put(name, first)
       await nextSecond()
@@ -94,7 +94,7 @@ describe.each(stores)('$name', (store) => {
   })
 
   if (store.disable || store.destroy)
-    describe('E3 withdrawn versions', () => {
+    describe('withdrawn versions [E3]', () => {
       beforeEach(async () => {
         await store.put(name, 'the older')
         await nextSecond()
@@ -102,7 +102,7 @@ describe.each(stores)('$name', (store) => {
       })
 
       ifIt(store.disable)(
-        'a disabled one is out of use at the next read, and in use again once enabled',
+        'a disabled version is not used at the next read, and is used again when it is enabled',
         async () => {
           const [newer = ''] = await ids(source)
 
@@ -115,7 +115,7 @@ describe.each(stores)('$name', (store) => {
         },
       )
 
-      ifIt(store.destroy)('a destroyed one is out of use for good, an older one too', async () => {
+      ifIt(store.destroy)('a destroyed version is not used again, even if it is not the newest', async () => {
         const [, older = ''] = await ids(source)
 
         await store.destroy?.(name, older)
@@ -124,13 +124,13 @@ describe.each(stores)('$name', (store) => {
         expect(await states(source)).toEqual(['enabled', 'destroyed'])
       })
 
-      ifIt(store.disable)('where all are disabled there is none, which is no error', async () => {
+      ifIt(store.disable)('with all versions disabled there is no version, and no error', async () => {
         for (const id of await ids(source)) await store.disable?.(name, id)
 
         expect(await values(source)).toEqual([])
       })
 
-      ifIt(store.disable)('rotate works on top of a disabled one', async () => {
+      ifIt(store.disable)('rotate works on top of a disabled version', async () => {
         const [newer = ''] = await ids(source)
         await store.disable?.(name, newer)
         await nextSecond()
@@ -145,7 +145,7 @@ describe.each(stores)('$name', (store) => {
     describe('a field of a JSON object', () => {
       const field = (field: string) => open(store.reference(name, field))
 
-      test('is read by its name, and rotated without touching the others', async () => {
+      test('is read by its name, and rotated without a change to the others', async () => {
         await store.put(name, JSON.stringify({ ACCESS: 'first', REFRESH: 'other' }))
         await nextSecond()
         const access = field('ACCESS')
@@ -156,7 +156,7 @@ describe.each(stores)('$name', (store) => {
         expect(await values(field('REFRESH'))).toEqual(['other'])
       })
 
-      test('that did not change keeps the age it has', async () => {
+      test('that did not change keeps its age', async () => {
         await store.put(name, JSON.stringify({ ACCESS: 'first', REFRESH: 'other' }))
         const [before] = await field('REFRESH').versions()
         await nextSecond()
@@ -167,9 +167,9 @@ describe.each(stores)('$name', (store) => {
 
       test.each([
         ['missing', { OTHER: 'x' }],
-        ['no text', { ACCESS: 1 }],
+        ['not text', { ACCESS: 1 }],
         ['an inherited member', { toString: undefined }],
-      ])('that is %s is said to be, and how to mend it', async (_what, object) => {
+      ])('that is %s is reported, with what to do', async (_what, object) => {
         await store.put(name, JSON.stringify(object))
 
         expect(await field('ACCESS').versions()).toEqual([
@@ -180,7 +180,7 @@ describe.each(stores)('$name', (store) => {
         ])
       })
 
-      test('of an older version that had none yet does not keep the newer one from being used', async () => {
+      test('that is missing in an older version does not stop the use of the newer version', async () => {
         await store.put(name, JSON.stringify({ OTHER: 'x' }))
         await nextSecond()
         await store.put(name, JSON.stringify({ OTHER: 'x', ACCESS: 'secret' }))
@@ -193,7 +193,7 @@ describe.each(stores)('$name', (store) => {
     })
 
   if (Object.values(store.takes).includes(true))
-    describe('bad content is a problem of its version, and not the end of the others', () => {
+    describe('bad content is a problem of its version only', () => {
       ifIt(store.takes.binary)('binary', async () => {
         await store.put(name, randomBytes(32))
         await expectUnusable()
@@ -215,15 +215,15 @@ describe.each(stores)('$name', (store) => {
       }
     })
 
-  describe('failures tell apart, and say how to mend them', () => {
-    ifIt(store.tellsAbsence)('E4 absent', async () => {
+  describe('failures have names, and say what to do', () => {
+    ifIt(store.tellsAbsence)('absent, with the command that creates the secret [E4]', async () => {
       const { fault, message } = await failure(source.versions())
 
       expect(fault).toBe('absent')
       expect(message).toMatch(/: \w+ .*(create|add|put|set)/)
     })
 
-    ifIt(store.deniedEnvironment)('E4 denied: what to grant', async () => {
+    ifIt(store.deniedEnvironment)('denied, with what to grant [E4]', async () => {
       await store.put(name, newSecret())
       const denied = open(store.reference(name), await store.deniedEnvironment?.())
 
@@ -237,7 +237,7 @@ describe.each(stores)('$name', (store) => {
     stoppable('an outage', () => {
       afterEach(() => control?.('up', store.service))
 
-      test('E5 a frozen store: unreachable within 12 s, and read again once it thaws', async () => {
+      test('a frozen store is unreachable within 12 s, and read again after it thaws [E5]', async () => {
         const secret = newSecret()
         await store.put(name, secret)
         await source.versions()
@@ -252,7 +252,7 @@ describe.each(stores)('$name', (store) => {
         expect(await values(source)).toEqual([secret])
       })
 
-      test('E4 a killed store: unreachable, and read again within 5 s of its return', async () => {
+      test('a killed store is unreachable, and read again within 5 s of its return [E4]', async () => {
         await store.put(name, newSecret())
         await source.versions()
         await control?.('kill', store.service)
@@ -263,8 +263,8 @@ describe.each(stores)('$name', (store) => {
         expect(fault).toBe('unreachable')
         expect(performance.now() - before).toBeLessThan(12_000)
         await control?.('up', store.service)
-        // Most of the stores here forget what they had. Where times are whole seconds, a first version of the same second
-        // as the first one of before would be taken for it.
+        // Most of these stores forget their secrets. Wait, because some count whole seconds: the new first version must not
+        // have the time of the old one.
         await nextSecond()
         const secret = newSecret()
         await store.put(name, secret)

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { StoreUnderTest } from './store-under-test.ts'
 
 const address = process.env.TEST_GOOGLE_SECRET_MANAGER ?? ''
-// Else the SDK looks for a machine of Google's around it.
+// Otherwise the SDK looks for a server of Google Cloud.
 process.env.METADATA_SERVER_DETECTION = 'none'
 
 type Call = (request: object, options: object) => Promise<unknown>
@@ -23,7 +23,7 @@ async function connect(): Promise<Client> {
   return new sdk.SecretManagerServiceClient(settings)
 }
 
-// The channel may not have noticed yet that its server is back.
+// The channel may not have noticed yet that the server is back.
 async function call(method: keyof Client, request: object, tries = 10): Promise<void> {
   client ??= await connect()
   await client[method](request, { timeout: 2_500, retry: { retryCodes: [] } }).catch(async (error) => {

@@ -1,7 +1,7 @@
 import { cpSync, readFileSync } from 'node:fs'
 import { installAside } from '../../support/install.ts'
 
-/** The SDKs of the stores, and a copy of the built server that finds them. */
+/** A folder with the SDKs of the stores, and a copy of the built server that finds them. */
 export const sdkFolder = 'node_modules/.store-sdks'
 
 export default function installSdks(): void {

@@ -26,7 +26,7 @@ interface Kept {
   refresh: string
 }
 
-/** Secrets in a store of its own kind, each in a place of its own; and in files, which keep no history. */
+/** The places of two secrets: in each store, and in files, which keep no history. */
 const sources = [
   ...stores.map((store) => ({
     name: store.name,
@@ -84,7 +84,7 @@ describeOnPostgres('secrets that rotate while two servers are under load', () =>
       await drop()
     })
 
-    test('E3 lose no request and no login; the new keys sign, the old ones verify to their end, and then fail', async () => {
+    test('lose no request and no login; the new keys sign, the old ones verify to their end, and then fail [E3]', async () => {
       const load = await createLoad(servers)
       const oldAccess = load.accessToken()
       const oldRefresh = load.refreshToken()
@@ -94,7 +94,7 @@ describeOnPostgres('secrets that rotate while two servers are under load', () =>
       await secretsCommand(['rotate', 'JWT_ACCESS_SECRET'], settings)
       await secretsCommand(['rotate', 'JWT_REFRESH_SECRET'], settings)
       const rotatedAt = Date.now()
-      // What an old key signs is as good as ever while tokens of it may live…
+      // An old key verifies while its tokens may be valid…
       await seconds(2)
       expect(await statusWith(again(load.accessToken(), kept.access, oldAccess))).toBe(200)
       const { requests, failures } = await running
@@ -103,7 +103,7 @@ describeOnPostgres('secrets that rotate while two servers are under load', () =>
       expect(requests).toBeGreaterThan(0.95 * loadSeconds * requestsPerSecond)
       expect(load.kids.access.size).toBe(2)
       expect(load.kids.refresh.size).toBe(2)
-      // …and then no more: 2 × (1 + 2) s of staging, and the lifetime of a token.
+      // …which is 2 × (1 + 2) s of staging, and the lifetime of a token. Then it fails.
       await delay(rotatedAt + (6 + 10 + 2) * 1000 - Date.now())
       expect(await statusWith(again(load.accessToken(), kept.access, oldAccess))).toBe(401)
       const forged = again(load.refreshToken(), kept.refresh, oldRefresh)
@@ -120,7 +120,7 @@ describeOnPostgres('secrets that rotate while two servers are under load', () =>
   })
 })
 
-/** The claims of a token that is good now, signed by the key of an older one. */
+/** Returns the claims of a valid token, signed by the key of an older token. */
 function again(token: string, secret: string, older: string): string {
   const header = jwt.decode(older, { complete: true })?.header
   return jwt.sign(jwt.decode(token) as object, secret, { header: header as jwt.JwtHeader })
@@ -134,7 +134,7 @@ interface Client {
   busy: boolean
 }
 
-/** Clients that refresh and ask who they are, at a steady rate, at each server in turn. */
+/** Returns clients that refresh and ask who they are, at a steady rate, at each server in turn. */
 async function createLoad(servers: ServerProcess[]) {
   const failures: string[] = []
   const kids = { access: new Set<string>(), refresh: new Set<string>() }

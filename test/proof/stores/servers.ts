@@ -12,18 +12,18 @@ import { sdkFolder } from './install-sdks.ts'
 
 const run = promisify(execFile)
 const program = `${sdkFolder}/dist/main.js`
-// Node reads it when a process starts, and no later.
+// Node reads this variable only when a process starts.
 const certificates = { NODE_EXTRA_CA_CERTS: process.env.NODE_EXTRA_CA_CERTS ?? '' }
 
-/** The built server, where it finds the SDKs of the stores. */
+/** Starts the built server in a folder where it finds the SDKs of the stores. */
 export const startStoreServer = (settings: Record<string, string>): Promise<ServerProcess> =>
   startServer({ ...certificates, ...settings }, undefined, program)
 
-/** The same, expected to end by itself. */
+/** Runs the same server until it ends by itself. */
 export const runStoreServer = (settings: Record<string, string>): Promise<Exit> =>
   runServer({ ...certificates, ...settings }, undefined, program)
 
-/** `npm run secrets -- …`, as it is built: what it prints. Fails where it exits with another code than 0. */
+/** Runs the built `secrets` command. Returns its output. Throws if it does not exit with 0. */
 export async function secretsCommand(
   args: string[],
   settings: Record<string, string>,

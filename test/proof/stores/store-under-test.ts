@@ -1,42 +1,42 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 
-/** A real store, or an emulator that answers its real SDK, spoken to in its own words and not through this project. */
+/** A real store, or an emulator that answers its real SDK. Tests write to it without the code of this project. */
 export interface StoreUnderTest {
   name: string
-  /** What the script in `TEST_SERVICES` calls it. */
+  /** Its name in the script in `TEST_SERVICES`. */
   service: string
-  /** Whether its address is set; where not, its suite is skipped (in CI: fails). */
+  /** Whether its address is set. If not, its suite is skipped. In CI it fails. */
   running: boolean
-  /** The settings of a server that uses it. */
+  /** The settings of a server that uses this store. */
   environment: Record<string, string>
-  /** With other credentials, that may do nothing; missing where an emulator lets everyone do everything. */
+  /** Returns settings with credentials that permit nothing. Missing if an emulator permits everything. */
   deniedEnvironment?(): Promise<Record<string, string>>
-  /** How a secret variable refers to the secret of this name; with a field, to that member of a JSON object. */
+  /** Returns the reference to the secret of this name, or to a field of it. */
   reference(name: string, field?: string): string
-  /** Makes a new version, and the secret where there is none yet. Where references need a field, `value` is put in `field`. */
+  /** Makes a new version, and the secret if there is none yet. If references need a field, puts `value` into `field`. */
   put(name: string, value: string | Uint8Array): Promise<void>
-  /** Ids as the server names them. Missing where the store has no such state. */
+  /** These take ids as the server names them. They are missing if the store has no such state. */
   disable?(name: string, id: string): Promise<void>
   enable?(name: string, id: string): Promise<void>
   destroy?(name: string, id: string): Promise<void>
   /** Whether references can name a field. */
   hasFields: boolean
-  /** Whether it says so where a secret is absent: an emulator may fall over. */
+  /** Whether the store says that a secret is absent. An emulator may fail instead. */
   tellsAbsence: boolean
-  /** Whether values can be binary, empty, 1 MB: where not, the store itself refuses them. */
+  /** Whether values can be binary, empty or 1 MB. If not, the store itself refuses them. */
   takes: { binary: boolean; empty: boolean; big: boolean }
 }
 
 const run = promisify(execFile)
 
 if (!process.env.TEST_SERVICES) {
-  const message = 'TEST_SERVICES is not set, so outages are left out; see docs/CONTRIBUTING.md'
+  const message = 'Outages are left out, because TEST_SERVICES is not set. See docs/CONTRIBUTING.md.'
   if (process.env.CI) throw new Error(message)
   process.stderr.write(`${message}\n`)
 }
 
-/** Stops, freezes and starts the services of a suite; undefined where they are not ours to stop. */
+/** Stops, freezes and starts the services of a suite. Undefined if the tests may not stop them. */
 export const control = process.env.TEST_SERVICES
   ? (command: 'up' | 'freeze' | 'thaw' | 'kill', service: string) =>
       run(String(process.env.TEST_SERVICES), [command, service])

@@ -4,12 +4,21 @@ import { googleStore } from './google.ts'
 import type { StoreUnderTest } from './store-under-test.ts'
 import { vaultStore } from './vault.ts'
 
-const all: StoreUnderTest[] = [vaultStore, awsSecretsStore, awsSsmStore, googleStore, azureStore]
+/** Every store. To remove one, delete its line, its import and its file. */
+const all: StoreUnderTest[] = [
+  vaultStore, // HashiCorp Vault, OpenBao
+  awsSecretsStore, // AWS Secrets Manager
+  awsSsmStore, // AWS Parameter Store
+  googleStore, // Google Secret Manager
+  azureStore, // Azure Key Vault
+]
 const missing = all.filter(({ running }) => !running).map(({ name }) => name)
 if (missing.length > 0 && process.env.CI)
-  throw new Error(`not running: ${missing.join(', ')}; docs/CONTRIBUTING.md says how to start them`)
+  throw new Error(`Not running: ${missing.join(', ')}. Start them as docs/CONTRIBUTING.md says.`)
 if (missing.length > 0)
-  process.stderr.write(`Left out, as not running: ${missing.join(', ')}; see docs/CONTRIBUTING.md\n`)
+  process.stderr.write(
+    `Left out, because they do not run: ${missing.join(', ')}. See docs/CONTRIBUTING.md.\n`,
+  )
 
-/** The stores whose suites can run: all of them, in CI. */
+/** The stores whose suites can run. In CI, all of them. */
 export const stores = all.filter(({ running }) => running)

@@ -10,7 +10,7 @@ import { newSecret } from '../../../src/secrets/cli/generate.ts'
 import type { SourceError } from '../../../src/secrets/source-error.ts'
 import { createSources } from '../../../src/secrets/sources.ts'
 import { type ServerProcess, send, temporaryFolder } from '../../support/server.ts'
-import { runStoreServer, startStoreServer } from './servers.ts'
+import { runStoreServer, secretsCommand, startStoreServer } from './servers.ts'
 import { control } from './store-under-test.ts'
 import { stores } from './stores.ts'
 import { tokenWith, vault, vaultStore } from './vault.ts'
@@ -37,7 +37,7 @@ afterEach(async () => {
   proxy.close()
 })
 
-/** Passes requests on to Vault, and notes what was asked for. */
+/** Starts a proxy to Vault that notes the path of every request. */
 async function countingProxy(): Promise<Server> {
   const server = createServer(async (req, res) => {
     asked.push(String(req.url).replace(/^\/v1\//, ''))
@@ -99,7 +99,7 @@ const keysOf = async (server: ServerProcess) => {
 const failedLoads = (metrics: string) => /auth_keys_load_failures_total (\d+)/.exec(metrics)?.[1]
 
 testOnVault(
-  'E5 an AppRole login outlives its tokens: renewed before their end, followed by a new one at their maximum',
+  'tokens of an AppRole are renewed before their end, and replaced by a new login at their maximum [E5]',
   async () => {
     await putSecrets()
     const server = await start((await approle({ token_ttl: '5s', token_max_ttl: '15s' })).env)
@@ -108,7 +108,7 @@ testOnVault(
 
     expect(failedLoads(await server.metrics())).toBe('0')
     expect(await keysOf(server)).toEqual([200, 'ok'])
-    // 60 s in lives of 15 s at most, each of them renewed.
+    // A token lives for 15 s at most, and is renewed in this time.
     const [logins, renewals] = [counted('auth/approle/login'), counted('auth/token/renew-self')]
     expect(logins).toBeGreaterThanOrEqual(4)
     expect(logins).toBeLessThanOrEqual(8)
@@ -117,7 +117,7 @@ testOnVault(
   },
 )
 
-testOnVault('E5 a token that was given is renewed as long as it can be', async () => {
+testOnVault('a given token is renewed as long as it can be [E5]', async () => {
   await putSecrets()
   const token = await tokenWith(policy, { ttl: '15s', renewable: true })
   const server = await start({ VAULT_ADDR: address(), VAULT_TOKEN: token })
@@ -128,7 +128,7 @@ testOnVault('E5 a token that was given is renewed as long as it can be', async (
   expect(counted('auth/token/renew-self')).toBeGreaterThanOrEqual(2)
 })
 
-/** An AppRole whose secret id can be withdrawn and given back. */
+/** Makes an AppRole whose secret id can be withdrawn and given back. */
 async function revocable(settings: Record<string, unknown>) {
   const { role, env } = await approle(settings)
   const secret_id = randomUUID()
@@ -159,7 +159,7 @@ testOnVault(
     }
     const refused = expect.objectContaining({ fault: 'denied', message: expect.stringMatching(/secret-id/) })
 
-    // As a server does in 15 minutes, four times in a moment for Vault: it has not locked the role then.
+    // These are the logins of 15 minutes. For Vault they come in one moment, and it must not lock the role.
     for (const end = now + 900_000; now < end; now += 60_000) expect(await read()).toEqual([refused, refused])
     expect(counted('auth/approle/login')).toBe(4)
     await grant()
@@ -216,7 +216,7 @@ testOnVault('after a refused AppRole login, a new secret id in its file is tried
   await readAgain(server)
 })
 
-testOnVault('E5 a token that dies before its time is replaced by a new login', async () => {
+testOnVault('a token that ends before its time is replaced by a new login [E5]', async () => {
   await putSecrets()
   const { env } = await approle({ token_ttl: '1h' })
   const source = createSources(env)(`ref+vault://secret/${name}#/ACCESS`)
@@ -231,7 +231,7 @@ testOnVault('E5 a token that dies before its time is replaced by a new login', a
 
 const outages = control && isVaultThere ? test : test.skip
 outages(
-  'E4 a store that is sealed, killed and started anew: no request fails, /readyz tells, and it recovers',
+  'while Vault is sealed, killed and started again, no request fails, /readyz reports it, and the server recovers [E4]',
   async () => {
     await putSecrets()
     const server = await start({ VAULT_ADDR: address(), VAULT_TOKEN: String(process.env.TEST_VAULT_TOKEN) })
@@ -274,7 +274,7 @@ outages(
     } finally {
       await control?.('up', 'openbao')
     }
-    await putSecrets() // This one keeps nothing over a start.
+    await putSecrets() // OpenBao in development mode forgets everything at a restart.
     await until('ok')
     expect(eventsAfter(0)).toContainEqual(expect.objectContaining({ event: 'keys_loaded' }))
 
@@ -286,18 +286,20 @@ outages(
 )
 
 testOnVault(
-  'E4 at the start: 78 for a secret that is not there, 1 for a Vault out of reach, both within 30 s',
+  'at the start a missing secret ends with 78 and an unavailable Vault with 1, both within 30 s [E4]',
   async () => {
     const settings = {
-      VAULT_TOKEN: String(process.env.TEST_VAULT_TOKEN),
+      VAULT_TOKEN: newSecret(),
       JWT_ACCESS_SECRET: `ref+vault://secret/${name}#/ACCESS`,
       JWT_REFRESH_SECRET: `ref+vault://secret/${name}#/REFRESH`,
     }
+    const nobody = { VAULT_ADDR: 'http://127.0.0.1:58299' }
     const begin = performance.now()
 
-    const [absent, unreachable] = await Promise.all([
-      runStoreServer({ ...settings, VAULT_ADDR: address() }),
-      runStoreServer({ ...settings, VAULT_ADDR: 'http://127.0.0.1:58299' }),
+    const [absent, unreachable, check] = await Promise.all([
+      runStoreServer({ ...settings, ...vaultStore.environment }),
+      runStoreServer({ ...settings, ...nobody }),
+      secretsCommand(['check'], { ...settings, ...nobody }).catch((error) => error),
     ])
 
     expect(performance.now() - begin).toBeLessThan(30_000)
@@ -306,6 +308,10 @@ testOnVault(
       /^JWT_ACCESS_SECRET: The secret is not in Vault\. Create it, .*: bao kv put -mount=secret /m,
     )
     expect(unreachable.code).toBe(1)
-    expect(unreachable.stderr).toMatch(/^JWT_ACCESS_SECRET: Vault is unavailable \(ECONNREFUSED\)/m)
+    expect(check.code).toBe(1)
+    expect(check.stdout).toMatch(/^JWT_ACCESS_SECRET .*not read .*Vault is unavailable/m)
+    for (const { stderr } of [unreachable, check])
+      expect(stderr).toMatch(/^JWT_ACCESS_SECRET: Vault is unavailable \(ECONNREFUSED\)/m)
+    expect(check.stdout + check.stderr).not.toContain(settings.VAULT_TOKEN)
   },
 )

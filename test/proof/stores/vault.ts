@@ -4,7 +4,7 @@ import type { StoreUnderTest } from './store-under-test.ts'
 const address = process.env.TEST_VAULT_ADDR ?? ''
 const root = process.env.TEST_VAULT_TOKEN ?? ''
 
-/** One request to the running Vault or OpenBao, as root. */
+/** Sends a request to the running Vault or OpenBao, as root. */
 export async function vault(method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
   const response = await fetch(`${address}/v1/${path}`, {
     method,
@@ -16,7 +16,7 @@ export async function vault(method: string, path: string, body?: unknown): Promi
   return text ? JSON.parse(text) : {}
 }
 
-/** A token that may do what `policy` says, and nothing else. */
+/** Returns a token with only this policy. */
 export async function tokenWith(policy: string, settings: Record<string, unknown> = {}): Promise<string> {
   const name = `policy-${randomUUID()}`
   await vault('PUT', `sys/policies/acl/${name}`, { policy })
@@ -49,5 +49,5 @@ export const vaultStore: StoreUnderTest = {
   takes: { binary: true, empty: true, big: true },
 }
 
-// What is JSON is the object itself, as other stores' values are.
+// A JSON object becomes the fields of the secret. Other values become one field.
 const asFields = (value: string) => (value.startsWith('{') ? JSON.parse(value) : { value })
