@@ -24,6 +24,7 @@ import {
   useTestApp,
 } from '../support/app.ts'
 import { databaseName } from '../support/database.ts'
+import { nameOf, routes, sendGood } from '../support/routes.ts'
 
 const [listed, alsoListed] = ['https://app.example.com', 'https://admin.example.com:8443'] as const
 const own = 'http://localhost:3000'
@@ -53,22 +54,9 @@ const attributesOf = (response: request.Response) =>
     .sort()
 
 /** The requests that change something, each as its client would make it. */
-const unsafe: [route: string, send: (client: Client) => request.Test][] = [
-  ['POST /auth/register', () => tryRegister()],
-  ['POST /auth/login', ({ email }) => tryLogin(t.app, email)],
-  ['POST /auth/refresh', ({ refreshToken }) => refresh(t.app, refreshToken)],
-  ['POST /auth/logout', ({ refreshToken }) => logout(t.app, refreshToken)],
-  ['POST /auth/logout-all', (as) => send(t.app, 'POST /auth/logout-all', { as })],
-  ['DELETE /auth/sessions/:id', (as) => send(t.app, `DELETE /auth/sessions/${as.sessionId}`, { as })],
-  [
-    'POST /auth/password',
-    (as) =>
-      send(t.app, 'POST /auth/password', {
-        as,
-        body: { currentPassword: password, newPassword: otherPassword },
-      }),
-  ],
-]
+const unsafe = routes
+  .filter(({ method, hidden }) => method !== 'get' && !hidden)
+  .map((route) => [nameOf(route), (client: Client) => sendGood(t.app, route, client)] as const)
 
 describe(`the refresh cookie on ${databaseName}`, () => {
   const lasting = ['HttpOnly', 'Path=/', 'SameSite=Strict']

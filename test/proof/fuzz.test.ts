@@ -33,7 +33,7 @@ import {
   type Spelling,
 } from '../support/forgeries.ts'
 import { exchange, type RawAnswer } from '../support/raw.ts'
-import { nameOf, routes } from '../support/routes.ts'
+import { credentialsOf, nameOf, routes } from '../support/routes.ts'
 import { longTestMs } from '../support/time-limits.js'
 
 jest.setTimeout(longTestMs)
@@ -335,7 +335,7 @@ function requestTo(route: Route) {
     method,
     path: path.replace(':id', '<session>').replace(':file', 'start.js'),
     members: isNew ? members.map((member) => member.replace('<email>', '<email new>')) : members,
-    needs: route.checks.find(({ credentials }) => credentials)?.credentials ?? route.optional,
+    needs: credentialsOf(route),
   }
 }
 

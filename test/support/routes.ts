@@ -1,7 +1,9 @@
+import type { RequestListener } from 'node:http'
 import { coreRoutes } from '../../src/app.ts'
 import { features } from '../../src/features.ts'
 import { noBody } from '../../src/http/body.ts'
 import type { Route } from '../../src/http/route.ts'
+import { type Client, newEmail, otherPassword, password, send } from './app.ts'
 
 /** Every route that a server with all features has. */
 export const routes: readonly Route[] = [...coreRoutes, ...features.flatMap((feature) => feature.routes)]
@@ -37,3 +39,31 @@ export const routesUnderTest: RouteUnderTest[] = routes
       bearer: checks.some(({ credentials }) => credentials === 'accessToken'),
     }
   })
+
+/** Returns the credentials that a route demands, or looks at if a request has them. */
+export const credentialsOf = ({ checks, optional }: Route) =>
+  checks.find(({ credentials }) => credentials)?.credentials ?? optional
+
+/** Sends a request that the route serves: with the credentials of the client, and a body like its example. */
+export function sendGood(app: RequestListener, route: Route, client: Client) {
+  const credentials = credentialsOf(route)
+  const email = route.name === 'register' ? newEmail() : client.email
+  const values = {
+    id: client.sessionId,
+    email,
+    password,
+    currentPassword: password,
+    newPassword: otherPassword,
+  }
+  const valueFor = (name: string) => values[name as keyof typeof values]
+  const members = Object.entries(route.example ?? {}).map(([name, value]) => [name, valueFor(name) ?? value])
+  return send(
+    app,
+    nameOf(route).replaceAll(/:(\w+)/g, (_, name) => valueFor(name) ?? '1'),
+    {
+      ...(credentials === 'accessToken' && { as: client }),
+      ...(credentials === 'refreshToken' && { token: client.refreshToken }),
+      ...(route.example && { body: Object.fromEntries(members) }),
+    },
+  )
+}

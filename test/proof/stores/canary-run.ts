@@ -5,6 +5,7 @@ import { inspect } from 'node:util'
 import { afterAll } from '@jest/globals'
 import pg from 'pg'
 import { createPostgresDatabase } from '../../support/database.ts'
+import { routes } from '../../support/routes.ts'
 import { serverEnvironment } from '../../support/server.ts'
 import {
   type Canary,
@@ -398,15 +399,10 @@ export function withPassword(url: string, password: string): string {
 }
 
 const operatorPaths = ['/metrics', '/keys', '/nothing']
-const publicPaths = [
-  '/',
-  '/livez',
-  '/readyz',
-  '/openapi.json',
-  '/docs',
-  '/docs/swagger-ui.css',
-  '/.well-known/jwks.json',
-]
+// In production there is no demo, so its paths are answered with 404.
+const publicPaths = routes
+  .filter(({ method, checks }) => method === 'get' && !checks.some(({ credentials }) => credentials))
+  .map(({ path }) => path.replace(':file', 'swagger-ui.css'))
 
 const reportsOf = ({ work }: Folder) => join(work, 'reports')
 const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
