@@ -1,6 +1,6 @@
-// Sends text that regular expressions and parsers stumble over, in every header, path and body that is read raw, at
-// the largest size that gets through. Compares CPU time, not elapsed time, with that of harmless text of the same
-// size, so a busy machine changes nothing.
+// Sends text that is slow for bad regular expressions and parsers, in every header, path and body that the server reads
+// raw, at the largest accepted size. Compares the CPU time with that of harmless text of the same size. CPU time instead
+// of elapsed time, because a busy machine does not change it.
 
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
@@ -139,7 +139,7 @@ function hostile(bytes: number): [what: string, text: string][] {
   ]
 }
 
-/** CPU time of a request in milliseconds: the least of several, as each may pay for what else the process does. */
+/** Returns the CPU time of a request in milliseconds: the least of several, because other work may add to one. */
 async function cost(reader: Reader, text: string, times: number): Promise<number> {
   const bytes = reader.request(text)
   const costs: number[] = []
@@ -148,7 +148,7 @@ async function cost(reader: Reader, text: string, times: number): Promise<number
     const [answer] = await exchange(reader.toOperators ? operators : server, bytes)
     const { user, system } = process.cpuUsage(before)
     costs.push((user + system) / 1000)
-    // Otherwise nobody has read it.
+    // Otherwise the server has not read the text.
     if (answer?.status === 431) throw new Error(`${bytes.length} bytes are more than Node lets through`)
   }
   return Math.min(...costs)
@@ -157,7 +157,7 @@ async function cost(reader: Reader, text: string, times: number): Promise<number
 const dearestFactor = 15
 
 test.each(readers)(
-  '$of costs little more for hostile text than for harmless text of its size [G9]',
+  '$of: hostile text takes little more CPU time than harmless text of the same size [G9]',
   async (reader) => {
     const base = await cost(reader, harmless(reader.bytes), 5)
     const dear: [string, number][] = []

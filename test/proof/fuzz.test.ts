@@ -1,5 +1,5 @@
-// Generated requests, valid, nearly valid and hostile, as bytes on real connections: whatever comes, the answer is one
-// of the contract's. FUZZ_REQUESTS sets how many there are, FUZZ_SEED repeats a run.
+// Sends generated requests, valid, nearly valid and hostile, as bytes on real connections. Every answer must follow the
+// contract. FUZZ_REQUESTS sets the number of requests. FUZZ_SEED repeats a run.
 
 import { once } from 'node:events'
 import { createServer, type Server, STATUS_CODES } from 'node:http'
@@ -47,14 +47,14 @@ const runs = (share: number) => ({
 const listedOrigin = 'http://app.localhost:5173'
 let t: TestApp
 let server: Server
-/** Whose good tokens are sent. */
+/** The client whose valid tokens are sent. */
 let client: Client
-/** Whose tokens are sent only forged, or where they do not belong. */
+/** The client whose tokens are sent only forged, or in a wrong place. */
 let untouched: Client
 let passwordHash: string
 beforeAll(async () => {
   t = await createTestApp({ CORS_ORIGINS: listedOrigin, TRUST_PROXY: '1', ACCESS_TOKEN_SECONDS: '3600' })
-  // Where a request asks for an upgrade, Node says nothing of broken chunks: as in main.ts, the time limit ends it.
+  // If a request asks for an upgrade, Node does not report broken chunks. The time limit ends it, as in main.ts.
   const patience = { headersTimeout: 2_000, requestTimeout: 2_000, connectionsCheckingInterval: 200 }
   server = createServer(patience, t.app).listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -68,7 +68,7 @@ afterAll(async () => {
   await t.close()
 })
 
-// In a generated request "<access>" and "<refresh>" stand for good tokens, "<access alg none>" for one forged this way.
+// In a generated request, "<access>" and "<refresh>" are valid tokens, and "<access alg none>" is one forged this way.
 
 const forgeries: Record<string, (token: string) => string> = {
   ...Object.fromEntries(
@@ -152,10 +152,10 @@ function fill(text: string): string {
   )
 }
 
-// What is sent. Text from outside the lists has a canary in it, which must never come back or get into the log.
+// The requests. Generated text contains a canary, which must not appear in an answer or in the log.
 
 const canary = 'c4n4ry'
-/** Mostly what it should be. */
+/** Mostly the good value. */
 const usually = <T>(good: T, ...others: fc.Arbitrary<T>[]): fc.Arbitrary<T> =>
   fc.oneof({ weight: 4 * others.length, arbitrary: fc.constant(good) }, ...others)
 const latin1 = fc
@@ -219,7 +219,7 @@ const jsonText = fc.oneof(
 const names = ['email', 'password', 'currentPassword', 'newPassword', '__proto__', 'constructor', canary, '']
 const member = fc.tuple(fc.constantFrom(...names), jsonText).map(([name, value]) => `"${name}":${value}`)
 const object = (members: string[]) => `{${members.join()}}`
-/** Bodies for a route that takes these members. */
+/** Bodies for a route that requires these members. */
 const bodyLike = (good: string[]) =>
   usually<{ text: string; encoding?: BufferEncoding }>(
     { text: good.length > 0 ? object(good) : '' },
@@ -375,7 +375,7 @@ function written({ method, target, authorization, cookies, body, headers, chunke
   return `${fill(lines.join('\r\n'))}\r\n\r\n${chunked ? `${chunk}0\r\nX: ${canary}\r\n\r\n` : bytes}`
 }
 
-// What must hold.
+// The checks.
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const goodRequest = 'GET /livez HTTP/1.1\r\nHost: localhost:3000\r\nConnection: close\r\n\r\n'
@@ -383,7 +383,7 @@ const paths = ['', 'email', 'password', 'currentPassword', 'newPassword']
 
 function expectByContract({ status, headers, body }: RawAnswer, method: string, clockIsWrong = false): void {
   expect(headers.get('X-Request-Id')).toMatch(uuid)
-  // What may be kept are the public keys, and no error.
+  // Only the public keys may be cached.
   expect(status === 200 ? ['no-store', 'public, max-age=30'] : ['no-store']).toContain(
     headers.get('Cache-Control'),
   )
@@ -399,7 +399,7 @@ function expectByContract({ status, headers, body }: RawAnswer, method: string, 
     return void expect(type).toMatch(/^(application\/json|text\/(html|javascript)); charset=utf-8$/)
   expect(type).toBe('application/problem+json; charset=utf-8')
   const { errors = [], ...problem } = JSON.parse(body)
-  // Word for word the one of its code, so that there is no room for an echo, a stack or anything internal.
+  // The exact text of its code. So it cannot contain an echo, a stack or internals.
   const code: ErrorCode = problem.code
   const requestId = headers.get('X-Request-Id')
   const title = STATUS_CODES[status]
@@ -418,7 +418,7 @@ function expectByContract({ status, headers, body }: RawAnswer, method: string, 
 
 const isFromTheFuture = (cookies: string) => cookies.includes('<refresh iat in the future>')
 
-/** A refresh token is given with a token answer; it is taken away by a logout, or a refresh that nothing can save. */
+/** Expects that only token answers set the refresh cookie, and only logouts and refused refreshes clear it. */
 function expectCookieByContract({ status, headers, body }: RawAnswer, { method, target }: Generated): void {
   const [set, ...more] = headers
     .getSetCookie()
@@ -437,7 +437,7 @@ function expectCookieByContract({ status, headers, body }: RawAnswer, { method, 
   expect(body.includes('"accessToken":"')).toBe(gives)
 }
 
-/** Only the good tokens get anything done, and no other has an effect on its session. */
+/** Expects that only valid tokens are accepted, and that no other token changes its session. */
 async function expectNoForgeryPassed({ status }: RawAnswer, sent: Generated): Promise<void> {
   const { method, target, authorization, cookies } = sent
   if (status < 300 && /\/auth\/(logout-all|sessions|password)|\/users\//.test(target))
@@ -447,7 +447,7 @@ async function expectNoForgeryPassed({ status }: RawAnswer, sent: Generated): Pr
   expect(await beginAgain()).not.toContain(untouched.sessionId)
 }
 
-/** Puts both clients back to where they began. Returns the sessions of theirs on which something had an effect. */
+/** Resets both clients. Returns those of their sessions that had changed. */
 async function beginAgain(): Promise<string[]> {
   const used = await t.db.rows<{ id: string }>(sql`
     UPDATE sessions SET generation = 1, ended_at = NULL, end_reason = NULL
@@ -458,10 +458,10 @@ async function beginAgain(): Promise<string[]> {
   return used.map(({ id }) => id)
 }
 
-/** Of a head that is longer the server does not read the rest. */
+/** The server does not read the rest of a longer head. */
 const longest = 16_000
 
-test('whatever is sent, the answer is by the contract, and the server goes on', async () => {
+test('answers every generated request as the contract says, and continues to serve', async () => {
   const seen = new Set<number>()
   const started = performance.now()
 
@@ -500,10 +500,10 @@ const edit = fc.record({
     latin1,
   ),
 })
-// Ends every request that the edits have left open: as a head, a body or a chunk it is too long, and as a request none.
+// Ends every request that the edits left open. It is too long as a head, body or chunk, and invalid as a request.
 const tooMuch = 'x'.repeat(20_000)
 
-test('whatever bytes are sent, the connection ends, and no answer is a 500', async () => {
+test('closes the connection after any bytes, and never answers 500', async () => {
   await fc.assert(
     fc.asyncProperty(request, fc.array(edit, { minLength: 1, maxLength: 3 }), async (sent, edits) => {
       const bytes = edits.reduce((text, { at, remove, insert }) => {
@@ -514,7 +514,7 @@ test('whatever bytes are sent, the connection ends, and no answer is a 500', asy
       const answers = await exchange(server, bytes, tooMuch)
 
       for (const answer of answers) {
-        // What the parser refuses does not get as far as a route.
+        // The parser refuses some requests before they reach a route.
         if (answer.headers.has('X-Request-Id')) expectByContract(answer, sent.method)
         else expect([400, 408, 413, 417, 431]).toContain(answer.status)
       }
@@ -544,7 +544,7 @@ test.each([
   ['a method in lower case', 400, 'get /livez HTTP/1.1\r\nHost: x\r\n\r\n'],
   ['an unknown method', 400, 'FETCH /livez HTTP/1.1\r\nHost: x\r\n\r\n'],
   [
-    'a broken chunk, where an upgrade is asked for',
+    'a broken chunk in a request for an upgrade',
     408,
     `${get('Connection: upgrade', 'Upgrade: websocket', 'Transfer-Encoding: chunked').replace('GET /livez', 'POST /auth/logout')}1\r\n{\r\n\r\nx`,
   ],
@@ -553,18 +553,18 @@ test.each([
   ['HTTP/0.9, which is read as 1.0', 200, 'GET /livez\r\n\r\n'],
   ['HTTP/2', 400, 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
   ['TLS', 400, '\x16\x03\x01\x02\0\x01\0\x01'],
-])('%s: %d, and the connection ends', async (_what, status, bytes) => {
+])('%s: answers %d and closes the connection', async (_what, status, bytes) => {
   expect(await exchange(server, bytes)).toMatchObject([{ status }])
 })
 
-test.each(['GET http://[x/', 'OPTIONS *'])('%s: a problem document', async (request) => {
+test.each(['GET http://[x/', 'OPTIONS *'])('%s: answers with a problem document', async (request) => {
   const [answer] = await exchange(server, `${request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`)
 
   expect(answer?.status).toBeGreaterThanOrEqual(400)
   expectByContract(answer as RawAnswer, 'GET')
 })
 
-test('afterwards nothing is amiss, and the log has nothing of what was sent but paths and refused origins', async () => {
+test('after all requests, users can still log in, and the log contains only paths and refused origins of requests', async () => {
   await beginAgain()
   const { body } = await send(server, 'POST /auth/refresh', { token: untouched.refreshToken }).expect(200)
   expect(body.user.email).toBe(untouched.email)

@@ -1,5 +1,5 @@
-// Generated histories of sessions, held against a model of the README's state table. FUZZ_REQUESTS makes for more of
-// them, FUZZ_SEED repeats a run.
+// Compares generated histories of sessions with a model of the state table of refresh tokens. FUZZ_REQUESTS sets how
+// many. FUZZ_SEED repeats a run.
 
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
@@ -30,7 +30,7 @@ const runs = {
   ...(process.env.FUZZ_SEED && { seed: Number(process.env.FUZZ_SEED) }),
 }
 
-// What passes is a multiple of 30 seconds, and the limits are halfway between two, so that real time never decides.
+// Steps are multiples of 30 seconds, and limits lie halfway between two. So real time never decides.
 const limits = { access: 915, idle: 1815, absolute: 3015, grace: 45, perUser: 2 }
 
 let t: TestApp
@@ -60,11 +60,11 @@ interface Session {
   rotatedAt: number
   generation: number
   end: string | undefined
-  /** What was given at each generation, the first at 1: the refresh token, and the latest access token. */
+  /** The refresh token and the latest access token of each generation, from 1. */
   grants: Omit<Token, 'session' | 'generation'>[]
 }
 
-/** The time, and all users and sessions there ever were, the latest last. */
+/** The time, and all users and sessions so far, the latest last. */
 interface Model {
   now: number
   users: User[]
@@ -91,7 +91,7 @@ function start(model: Model, user: User, presented: Token | undefined, response:
   noteGrant(model, session, response)
 }
 
-/** What was given before at this generation is given again word for word; what was not is new. */
+/** Expects that a generation always has the same refresh token, and a new generation a new one. */
 function noteGrant({ now }: Model, session: Session, response: request.Response): void {
   const { id, generation, grants, rotatedAt, createdAt } = session
   const { sessionId, refreshToken, accessToken } = clientOf(response)
@@ -103,7 +103,7 @@ function noteGrant({ now }: Model, session: Session, response: request.Response)
   grants[generation] = { refreshToken, refreshEnds, accessToken, accessEnds }
 }
 
-/** Rows are as the model has them; of a session that has run out nobody needs to take note. */
+/** Expects that the rows agree with the model. The row of an expired session may lack its end. */
 async function expectRows(model: Model): Promise<void> {
   const rows = await t.db.rows<{ reason: string | null }>(sql`
     SELECT s.id, generation, end_reason AS reason FROM sessions s JOIN users u ON u.id = user_id
@@ -115,9 +115,9 @@ async function expectRows(model: Model): Promise<void> {
   expect(rows).toEqual(told)
 }
 
-// Which user, session and token a command takes: any there ever was, but mostly one of the latest.
+// A command uses any user, session and token so far, but mostly one of the latest.
 
-/** A token that was given at some time. */
+/** A token that the server issued. */
 interface Token {
   session: Session
   generation: number
@@ -147,7 +147,7 @@ function pickToken({ sessions }: Model, { session: back, age }: Which): Token {
   return { session, generation, ...(session.grants[generation] as Session['grants'][number]) }
 }
 
-// The commands: each sends a request, and says what the answer must be and what becomes of the model.
+// The commands. Each sends a request, checks the answer and updates the model.
 
 type Expected = [status: number, code: string | undefined, cookie: 'given' | 'taken' | 'kept']
 
@@ -160,7 +160,7 @@ function expectAnswer(response: request.Response, [status, code, cookie]: Expect
   }).toEqual({ status, code, cookie })
 }
 
-/** Of an access token its end is looked at first, and then its session. */
+/** The expiry of an access token is checked before its session. */
 function refusal(model: Model, { session, accessEnds }: Token): Expected | undefined {
   if (model.now >= accessEnds) return [401, 'access_token_expired', 'kept']
   return isLive(model, session) ? undefined : [401, 'session_ended', 'kept']
@@ -177,7 +177,7 @@ async function register(model: Model, presented?: Token): Promise<void> {
   start(model, user, presented, response)
 }
 
-/** The heart of it: the rows of the state table for tokens that are validly signed. */
+/** The rows of the state table for tokens with a valid signature. */
 async function refresh(model: Model, token: Token): Promise<void> {
   const { session, generation, refreshToken, refreshEnds } = token
   const response = await post('/auth/refresh', { token: refreshToken })
@@ -328,7 +328,7 @@ const commands = [
   ...command(1, 'restart', {}, () => t.restart()),
 ]
 
-test(`sessions do on ${databaseName} what the state table says, whatever comes in which order`, async () => {
+test(`sessions on ${databaseName} follow the state table in every order of requests`, async () => {
   const histories = fc.commands(commands, { maxCommands: 40, size: 'max' })
 
   await fc.assert(

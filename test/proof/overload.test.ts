@@ -8,7 +8,7 @@ import { sql } from 'drizzle-orm'
 import type request from 'supertest'
 import { deviceCookieName, newEmail, password, register, send, tryLogin, useTestApp } from '../support/app.ts'
 
-// So slow that there is time to look at what waits.
+// Slow enough that tests can look at what waits.
 const t = useTestApp({ BCRYPT_COST: '10', TRUST_PROXY: '1' })
 let server: Server
 let url: string
@@ -35,7 +35,7 @@ const failedLogins = async () => {
   return row?.count ?? 0
 }
 
-test('G5 logins whose clients have gone leave the queue unhashed, and those that run are done', async () => {
+test('removes logins of closed connections from the queue, and finishes those that run [G5]', async () => {
   const gone = new AbortController()
   const headers = { 'content-type': 'application/json' }
   const logins = Array.from({ length: 20 }, () =>
@@ -56,7 +56,7 @@ test('G5 logins whose clients have gone leave the queue unhashed, and those that
   expect(await failedLogins()).toBeLessThanOrEqual(2 * availableParallelism())
 })
 
-test('G5 more than the queue holds: 503 overloaded with Retry-After, before anything is hashed; a refresh is served', async () => {
+test('answers 503 with Retry-After before hashing when the queue is full, and serves refreshes [G5]', async () => {
   const { email, refreshToken } = await register(t.app)
   const logins = Array.from({ length: 40 * availableParallelism() }, () => tryLogin(server, email))
   const answers = Promise.all(logins)
@@ -75,7 +75,7 @@ test('G5 more than the queue holds: 503 overloaded with Retry-After, before anyt
   }
 })
 
-test('G5 one address that floods with the right password does not get the whole queue: another logs in', async () => {
+test('an address that floods with the right password leaves room for logins of others [G5]', async () => {
   const [flooder, other] = [await register(t.app), await register(t.app)]
   const flood = Promise.all(
     Array.from({ length: 40 * availableParallelism() }, () => from('192.0.2.1', flooder.email)),
@@ -88,7 +88,7 @@ test('G5 one address that floods with the right password does not get the whole 
   expect((await flood).some(({ status }) => status === 503)).toBe(true)
 })
 
-/** Sends requests without a pause, many at once, until `meanwhile` is over. Returns how many answers came until now. */
+/** Sends many requests at once without a pause until `meanwhile` ends. Returns the number of answers so far. */
 async function underFlood(
   atOnce: number,
   flood: (i: number) => request.Test,
@@ -117,14 +117,14 @@ async function underFlood(
 const from = (address: string, email: string, headers = {}) =>
   tryLogin(server, email).set({ 'X-Forwarded-For': address, ...headers })
 
-describe('while others log in with right passwords, all at once and again and again [G10]', () => {
+describe('during a flood of logins with right passwords [G10]', () => {
   test.each([
     ['2 addresses, 2 accounts each, 9 logins of each', 36, (i: number) => `192.0.2.${i % 2}`, 4],
     ['1 account from 12 addresses, 3 logins of each', 36, (i: number) => `192.0.2.${i % 12}`, 1],
     ['1 address, 12 accounts', 36, () => '192.0.2.1', 12],
     ['addresses of one /64', 36, (i: number) => `2001:db8::${i}`, 4],
   ])(
-    'a login from elsewhere succeeds within a few turns: %s [G10]',
+    'a login from another address succeeds within a few turns: %s [G10]',
     async (_what, atOnce, address, accounts) => {
       const flooders = await Promise.all(Array.from({ length: accounts }, () => register(t.app)))
       const others = await Promise.all(Array.from({ length: 4 }, () => register(t.app)))
@@ -140,7 +140,7 @@ describe('while others log in with right passwords, all at once and again and ag
     },
   )
 
-  test('a known device logs in, also from the address of the flood [G10]', async () => {
+  test('a known device logs in, even from the address of the flood [G10]', async () => {
     const [flooder, owner] = [await register(t.app), await register(t.app)]
     const { headers } = await from('198.51.100.1', owner.email)
     const cookies = [headers['set-cookie']].flat()
@@ -157,7 +157,7 @@ describe('while others log in with right passwords, all at once and again and ag
     )
   })
 
-  test('logins succeed while one address registers accounts [G10]', async () => {
+  test('logins succeed while one address registers many accounts [G10]', async () => {
     const others = await Promise.all(Array.from({ length: 4 }, () => register(t.app)))
     const registration = () =>
       send(server, 'POST /auth/register', {

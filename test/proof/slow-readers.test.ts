@@ -13,7 +13,7 @@ async function serve(milliseconds: number, body = answer) {
   return server
 }
 
-test('a client that takes an answer in trickles is cut off when its time is over [F3]', async () => {
+test('closes the connection of a client that reads its answer too slowly [F3]', async () => {
   const server = await serve(500)
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').pause()
   socket.on('error', () => {})
@@ -32,7 +32,7 @@ test('a client that takes an answer in trickles is cut off when its time is over
   expect(taken).toBeLessThan(answer.length)
 })
 
-test('a connection whose answers are taken in time lives on after that time [F3]', async () => {
+test('keeps the connection of a client that reads its answers in time [F3]', async () => {
   const small = answer.subarray(0, 100_000)
   const server = await serve(3000, small)
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').resume()
@@ -52,7 +52,7 @@ test('a connection whose answers are taken in time lives on after that time [F3]
   server.close()
 })
 
-test('a client that waits for its answer to begin is not cut off by the time-out of the server [F3]', async () => {
+test('keeps the connection of a client that waits for a late answer [F3]', async () => {
   const server = createServer(
     withTimeToRead((_req, res) => void delay(1500).then(() => res.end('late')), 60_000),
   )
@@ -67,7 +67,7 @@ test('a client that waits for its answer to begin is not cut off by the time-out
   expect(text).toBe('late')
 })
 
-test('a client that takes nothing of its answer is cut off by the time-out of the server [F3]', async () => {
+test('closes the connection of a client that reads nothing of its answer [F3]', async () => {
   const server = await serve(600_000)
   server.timeout = 200
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1').pause()

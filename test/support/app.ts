@@ -23,17 +23,17 @@ export interface TestApp {
   db: TestDatabase
   /** Lines of the log so far. */
   log: Record<string, unknown>[]
-  /** What the server's housekeeping does now and then. */
+  /** Deletes old rows, as the server's housekeeping does. */
   purge(): Promise<void>
   metrics: Metrics
   /** Lets time pass, for the server's clock and the database's. */
   pass(seconds: number): Promise<void>
-  /** Puts a new server on the same database in the place of this one. */
+  /** Replaces this server with a new one on the same database. */
   restart(): Promise<void>
   close(): Promise<void>
 }
 
-// To make an embedded database takes a second of work. To empty one takes milliseconds.
+// Creating an embedded database takes a second. Emptying one takes milliseconds.
 const unused = new Set<TestDatabase>()
 let over = false
 afterAll(async () => {
@@ -49,7 +49,7 @@ async function takeDatabase(): Promise<TestDatabase> {
   return db
 }
 
-/** The whole server but the listening socket, on a database of its own unless told, with a clock that tests can move. */
+/** Creates a whole server without its socket, on its own database by default, with a clock that tests can move. */
 export async function createTestApp(
   environment: Record<string, string> = {},
   onDatabase?: TestDatabase,
@@ -64,7 +64,7 @@ export async function createTestApp(
   })
   let skewMs = 0
   const config = await loadConfig({ ...testEnvironment, ...environment }, { features })
-  // It outlives the servers on it; a prototype, so that what tests put into its place is felt.
+  // The database outlives its servers. Through the prototype, servers also see what tests replace in it.
   const database = Object.create(db.database, { close: { value: async () => {} } })
   const start = () =>
     compose(config, pino({ level: 'trace' }, sink), { clock: () => Date.now() + skewMs, database })
@@ -95,7 +95,7 @@ export async function createTestApp(
   return t
 }
 
-/** A test app for the tests of a file, from its first to its last. */
+/** Creates one app for all tests of a file. */
 export function useTestApp(environment?: Record<string, string>): TestApp {
   const t = {} as TestApp
   beforeAll(async () => void Object.assign(t, await createTestApp(environment)))
@@ -103,7 +103,7 @@ export function useTestApp(environment?: Record<string, string>): TestApp {
   return t
 }
 
-/** An app whose keys are out of reach once it has started: the file of its refresh secret is gone. */
+/** Creates an app that loses its keys after the start: the file of its refresh secret is deleted. */
 export async function createAppWithoutKeys(): Promise<TestApp> {
   const folder = mkdtempSync(join(tmpdir(), 'auth-secrets-'))
   const file = join(folder, 'refresh')
@@ -113,7 +113,7 @@ export async function createAppWithoutKeys(): Promise<TestApp> {
   return t
 }
 
-/** The row of a session, or undefined where there is none. */
+/** Returns the row of a session; undefined if it does not exist. */
 export async function rowOf({ db }: TestApp, { sessionId }: Pick<Client, 'sessionId'>) {
   const [row] = await db.rows(sql`SELECT * FROM sessions WHERE id = ${sessionId}`)
   return row
@@ -138,12 +138,12 @@ export interface Client {
   sessionId: string
 }
 
-/** Registers a user, which logs in. */
+/** Registers a user. That also logs the user in. */
 export async function register(app: RequestListener, email = newEmail()): Promise<Client> {
   return clientOf(await send(app, 'POST /auth/register', { body: { email, password } }).expect(201))
 }
 
-/** Logs a registered user in once more, as from another device. */
+/** Logs a registered user in again, as from another device. */
 export async function login(app: RequestListener, email: string, withPassword = password): Promise<Client> {
   return clientOf(await tryLogin(app, email, withPassword).expect(200))
 }
@@ -163,7 +163,7 @@ export function clientOf(response: request.Response): Client {
   }
 }
 
-/** The refresh cookie that an answer sets: its value, and its attributes as they were written. */
+/** Returns the value of the refresh cookie that an answer sets, and its attributes as text. */
 export function refreshCookieOf(
   response: request.Response,
 ): { value: string; attributes: string[] } | undefined {
@@ -179,7 +179,7 @@ export function refreshTokenOf(response: request.Response): string {
   return cookie.value
 }
 
-/** Whether an answer takes the refresh cookie away from the browser. */
+/** Returns whether an answer deletes the refresh cookie in the browser. */
 export function clearsCookie(response: request.Response): boolean {
   const cookie = refreshCookieOf(response)
   return cookie?.value === '' && cookie.attributes.includes('Expires=Thu, 01 Jan 1970 00:00:00 GMT')
@@ -194,7 +194,7 @@ export interface Presented {
   /** The refresh token that is presented. */
   token?: string | undefined
   headers?: Record<string, string> | undefined
-  /** Sent as JSON, or byte for byte where it is text or bytes. */
+  /** Sent as JSON. Text and bytes are sent as they are. */
   body?: object | string | Buffer | undefined
 }
 
@@ -217,12 +217,12 @@ export function send(
 export const refresh = (app: RequestListener, token: string) => send(app, 'POST /auth/refresh', { token })
 export const logout = (app: RequestListener, token: string) => send(app, 'POST /auth/logout', { token })
 
-/** Expects a problem of this status and code. */
+/** Expects a problem with this status and code. */
 export function expectProblem(response: request.Response, status: number, code: string) {
   expect({ status: response.status, code: response.body.code }).toEqual({ status, code })
 }
 
-/** Expects that the client cannot come back by itself yet, and keeps its cookie. */
+/** Expects that the server is unavailable, and that the client keeps its cookie. */
 export function expectUnavailable(response: request.Response) {
   expectProblem(response, 503, 'unavailable')
   expect(Number(response.get('Retry-After'))).toBeGreaterThan(0)

@@ -1,7 +1,7 @@
-/** The search path under which an unqualified `now()` is the one below, not PostgreSQL's own. */
+/** With this search path, `now()` is the function below instead of PostgreSQL's own. */
 export const searchPath = 'public, pg_catalog'
 
-/** A clock that tests can move. So the database is a real one, and only its time is faked. */
+/** A clock that tests can move. Only the time of the database is faked. */
 export const clockSchema = `
   CREATE SCHEMA test_clock;
   CREATE TABLE test_clock.skew AS SELECT interval '0' AS by;

@@ -7,14 +7,14 @@ import { openEmbedded } from '../../src/store/embedded.ts'
 import { openDatabase } from '../../src/store/open-database.ts'
 import { clockSchema, searchPath } from './clock-schema.ts'
 
-/** A database of a test file's own: PostgreSQL where TEST_DATABASE_URL is set, else the embedded one in memory. */
+/** The database of one test file: PostgreSQL if TEST_DATABASE_URL is set, otherwise the embedded one in memory. */
 export interface TestDatabase {
   database: Database
-  /** Runs a statement outside the stores, to look at rows or to arrange them. */
+  /** Runs a statement outside the stores, to read or prepare rows. */
   rows<T = Record<string, unknown>>(statement: SQL): Promise<T[]>
-  /** Lets time pass by the database's clock. */
+  /** Moves the database's clock forward. */
   pass(seconds: number): Promise<void>
-  /** Deletes all rows, and sets the clock back to the present. */
+  /** Deletes all rows, and resets the clock. */
   empty(): Promise<void>
   close(): Promise<void>
 }
@@ -42,7 +42,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   }
 }
 
-/** Cuts the stores off their database while something is done. */
+/** Makes the database unavailable for the stores during an action. */
 export async function withoutDatabase<T>({ database }: TestDatabase, action: () => Promise<T>): Promise<T> {
   const { $client } = await database.run(async (queries) => queries as typeof queries & { $client: object })
   const refused = async () => {
@@ -72,7 +72,7 @@ async function openOnPostgres(server: string) {
   return { database, drop }
 }
 
-/** Makes an empty database on a PostgreSQL server. */
+/** Creates an empty database on a PostgreSQL server. */
 export async function createPostgresDatabase(server: string, statements: string[] = []) {
   const name = `test_${randomBytes(6).toString('hex')}`
   const url = new URL(server)

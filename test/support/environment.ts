@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto'
 
 export const publicUrl = 'http://localhost:3000'
-/** The names of the cookies under `publicUrl`: they carry its port. */
+/** The names of the cookies under `publicUrl`. They contain its port. */
 export const [refreshCookieName, deviceCookieName] = ['refresh_token_3000', 'device_3000'] as const
 export const accessSecret = randomBytes(48).toString('base64url')
 export const refreshSecret = randomBytes(48).toString('base64url')
 
-/** Settings under which tests run, hashing being as cheap as it goes. */
+/** The settings of test apps. Hashing is as cheap as possible. */
 export const testEnvironment = {
   NODE_ENV: 'test',
   PUBLIC_URL: publicUrl,

@@ -3,7 +3,7 @@ import type { DeviceTokens } from '../../src/auth/device-token.ts'
 import type { Throttle } from '../../src/auth/throttle.ts'
 import type { AuditLog, Caller } from '../../src/store/audit.ts'
 
-/** For tests of use cases that are about neither guessing nor the audit. */
+/** For tests of use cases that do not test limits on guessing or the audit. */
 export const notUnderTest = {
   throttle: { guess: (_guesser, work) => work(), registration: async () => {} } satisfies Throttle,
   deviceTokens: {

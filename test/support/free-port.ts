@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-/** Returns a TCP port of the loopback interface on which nothing listens now. For programs that cannot choose one. */
+/** Returns a free TCP port of the loopback interface, for programs that cannot choose one. */
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

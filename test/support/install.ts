@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** Installs packages into a folder of their own, unless they are there: who clones the project has none of them. */
+/** Installs packages that the project itself does not need into their own folder, unless they are there. */
 export function installAside(folder: string, packages: Record<string, string>): void {
   const wanted = JSON.stringify({ private: true, type: 'module', dependencies: packages })
   const manifest = join(folder, 'package.json')

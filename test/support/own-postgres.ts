@@ -17,7 +17,7 @@ import { describe } from '@jest/globals'
 import pg from 'pg'
 import { freePort } from './free-port.ts'
 
-// Programs of Debian's packages postgresql and pgbouncer. PostgreSQL's are kept out of the PATH there.
+// From Debian's packages postgresql and pgbouncer. Debian does not put PostgreSQL's programs into the PATH.
 const versions = existsSync('/usr/lib/postgresql') ? readdirSync('/usr/lib/postgresql') : []
 const folders = [
   ...versions.sort((a, b) => Number(b) - Number(a)).map((version) => `/usr/lib/postgresql/${version}/bin`),
@@ -30,7 +30,7 @@ const missing = ['initdb', 'postgres', 'pg_basebackup', 'psql', 'pgbouncer', 'op
   (name) => !find(name),
 )
 
-/** A suite on servers of its own. Without their programs it is left out, and says so; where CI is set that is a failure. */
+/** A suite that starts its own servers. If their programs are missing, it is skipped with a message. In CI it fails. */
 export const describeOnOwnServers: (name: string, tests: () => void) => void =
   missing.length === 0
     ? describe
@@ -62,7 +62,7 @@ function newFolder(): string {
 const run = (program: string, args: string[]) =>
   execFileSync(find(program) ?? program, args, { ...owner, cwd: tmpdir(), stdio: 'pipe' })
 
-/** Starts a program that serves. It ends with the tests at the latest. */
+/** Starts a server program. It ends with the tests at the latest. */
 function serve(program: string, args: string[]): ChildProcess {
   const child = spawn(find(program) ?? program, args, { ...owner, cwd: tmpdir(), stdio: 'ignore' })
   left.children.push(child)
@@ -75,7 +75,7 @@ async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
   await once(child, 'exit')
 }
 
-/** Runs statements, one after the other, and returns the rows of the last. */
+/** Runs statements in order, and returns the rows of the last one. */
 export async function query(url: string, ...statements: string[]): Promise<Record<string, unknown>[]> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
@@ -99,12 +99,12 @@ async function untilServing(url: string): Promise<void> {
   }
 }
 
-/** A PostgreSQL of a test's own: on a free port, in a temporary folder, without a password for postgres. */
+/** A PostgreSQL for one test: on a free port, in a temporary folder, without a password for postgres. */
 export interface OwnPostgres {
   url: string
-  /** Makes a standby that follows this server. */
+  /** Starts a standby that follows this server. */
   standby(): Promise<OwnPostgres>
-  /** Makes a standby the primary. */
+  /** Promotes a standby to primary. */
   promote(): Promise<void>
   end(): Promise<void>
 }

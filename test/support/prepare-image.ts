@@ -1,5 +1,5 @@
-// Runs once before the suites: makes the image of an empty, migrated embedded database, from which each test file
-// opens one of its own in memory. It is kept under node_modules until PGlite or a migration changes.
+// Runs once before the suites. Creates the image of an empty, migrated embedded database. Each test file opens its own
+// copy of the image in memory. The image is kept under node_modules until PGlite or a migration changes.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { PGlite } from '@electric-sql/pglite'
@@ -24,7 +24,7 @@ export default async function prepareImage(): Promise<void> {
   const client = await PGlite.create('memory://', { loadDataDir: await dataDir() })
   await client.exec(clockSchema)
   await migrate(drizzle({ client }))
-  // Two of three files belong to them, and each test database would unpack those too.
+  // Two thirds of the files belong to these databases. Every test database would unpack them.
   await client.query('UPDATE pg_database SET datistemplate = false')
   for (const name of unneeded) await client.query(`DROP DATABASE ${name}`)
   const image = await client.dumpDataDir('none')

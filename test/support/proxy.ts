@@ -1,16 +1,16 @@
 import { once } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 
-/** A way to a TCP server that tests can cut, freeze and close, as if the server were killed or stopped. */
+/** A proxy to a TCP server. Tests cut, freeze and close it, as if the server were killed or stopped. */
 export interface TcpProxy {
   url: URL
-  /** Resets all connections; new ones are taken. */
+  /** Resets all connections. Accepts new ones. */
   cut(): void
-  /** Resets all connections and takes no new ones. */
+  /** Resets all connections. Accepts no new ones. */
   kill(): Promise<void>
-  /** Takes connections and bytes, and passes nothing on. */
+  /** Accepts connections and bytes, and forwards nothing. */
   freeze(): Promise<void>
-  /** Ends what kill or freeze began. */
+  /** Ends `kill` or `freeze`. */
   revive(): Promise<void>
   close(): Promise<void>
 }

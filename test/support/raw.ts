@@ -4,7 +4,7 @@ import { type AddressInfo, connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { answerMs } from './time-limits.js'
 
-/** An answer as it came over the wire. */
+/** An answer as it was received. */
 export interface RawAnswer {
   status: number
   headers: Headers
@@ -12,10 +12,10 @@ export interface RawAnswer {
 }
 
 /**
- * Writes bytes, given as latin1, to a server, and reads until it closes the connection.
- * @param after more bytes, written when an answer has begun, or none seems to come
- * @returns its answers, the interim ones (1xx) left out
- * @throws where it leaves the connection open and says nothing
+ * Sends bytes, given as latin1, to a server. Reads until the server closes the connection.
+ * @param after more bytes, sent when an answer begins, or after a pause without one
+ * @returns the answers without the interim ones (1xx)
+ * @throws if the server is silent and keeps the connection open
  */
 export async function exchange(server: Server, bytes: string, after = ''): Promise<RawAnswer[]> {
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
@@ -29,7 +29,7 @@ export async function exchange(server: Server, bytes: string, after = ''): Promi
     silent = true
     socket.destroy()
   })
-  // Not `once` of node:events: it rejects where an error comes first.
+  // `once` of node:events would reject if an error comes first.
   const closed = new Promise((resolve) => socket.once('close', resolve))
   socket.write(bytes, 'latin1')
   if (after) {

@@ -1,9 +1,9 @@
 import { describe } from '@jest/globals'
 
-/** The PostgreSQL server of the suites that need one; empty where there is none. */
+/** The PostgreSQL server of the suites that need one; empty if there is none. */
 export const postgresServer = process.env.TEST_DATABASE_URL ?? ''
 
-/** A suite on PostgreSQL. Without a server it is left out, and says so; where CI is set that is a failure. */
+/** A suite on PostgreSQL. Without a server it is skipped with a message. In CI it fails. */
 export const describeOnPostgres: (name: string, tests: () => void) => void = postgresServer
   ? describe
   : (name, tests) => {

@@ -9,7 +9,7 @@ import { testEnvironment } from './environment.ts'
 
 const builtServer = 'dist/main.js'
 
-/** A server process, built and started as in production, in an empty working directory of its own. */
+/** A server process, built and started as in production, in its own empty working directory. */
 export interface ServerProcess {
   url: string
   process: ChildProcess
@@ -26,7 +26,7 @@ export interface Exit {
   stdout: string
 }
 
-// A test that fails before it ends its servers must not keep the test runner waiting for them.
+// Otherwise the test runner would wait for the servers of a failed test.
 const running = new Set<ChildProcess>()
 const { afterAll } = globalThis as { afterAll?: (work: () => void) => void }
 afterAll?.(() => {
@@ -38,14 +38,14 @@ process.once('exit', () => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true })
 })
 
-/** A folder that is gone when the tests are over. */
+/** Creates a folder. It is deleted after the tests. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'auth-server-'))
   folders.push(folder)
   return folder
 }
 
-/** The environment of a server process: of the outside it has the PATH only. */
+/** Returns the environment of a server process. Only the PATH comes from outside. */
 export function serverEnvironment(settings: Record<string, string>): Record<string, string> {
   return {
     PATH: process.env.PATH ?? '',
@@ -57,7 +57,7 @@ export function serverEnvironment(settings: Record<string, string>): Record<stri
   }
 }
 
-/** Starts a server and waits until it listens. Fails with its standard error where it ends instead. */
+/** Starts a server and waits until it listens. Throws its standard error if it ends instead. */
 export async function startServer(
   settings: Record<string, string>,
   cwd?: string,
@@ -79,12 +79,12 @@ export async function startServer(
   }
 }
 
-/** Starts a server that is expected to end by itself, and waits for that. */
+/** Starts a server that is expected to end by itself, and waits for its end. */
 export function runServer(settings: Record<string, string>, cwd?: string, program?: string): Promise<Exit> {
   return launch(settings, cwd, program).exit
 }
 
-/** Starts a server and kills it after a while, wherever it stands then. */
+/** Starts a server and kills it after a time, whatever it is doing. */
 export async function killServerAfter(milliseconds: number, settings: Record<string, string>): Promise<void> {
   const { child, exit } = launch(settings)
   await delay(milliseconds)
@@ -101,7 +101,7 @@ function launch(settings: Record<string, string>, cwd = temporaryFolder(), progr
   const listening = new Promise<string>((resolve) => {
     output.on('line', (line) => {
       lines.push(line)
-      // In development the other lines are for people.
+      // In development the other lines are not JSON.
       const { msg, url } = line.startsWith('{') ? JSON.parse(line) : {}
       if (msg === 'listening') resolve(url)
     })
@@ -116,7 +116,7 @@ function launch(settings: Record<string, string>, cwd = temporaryFolder(), progr
   return { child, exit, lines, listening }
 }
 
-/** Resident memory of a process in MB (10^6 bytes), by the kernel's account. */
+/** Returns the resident memory of a process in MB (10^6 bytes), from the kernel. */
 export function residentMegabytes({ process: { pid } }: ServerProcess): number {
   const [, kibibytes] = /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8')) ?? []
   return (Number(kibibytes) * 1024) / 1e6
@@ -131,7 +131,7 @@ export interface Answer {
   headers: Headers
 }
 
-/** One request over the network, with what these suites look at in its answer. */
+/** Sends one request over the network, and returns what these suites check in the answer. */
 export async function send(
   method: string,
   url: string,
@@ -163,10 +163,10 @@ export async function send(
 const claimsOf = (refreshToken: string | undefined) =>
   JSON.parse(Buffer.from(refreshToken?.split('.')[1] ?? '', 'base64url').toString())
 
-/** The generation a refresh token names. */
+/** Returns the generation in a refresh token. */
 export const generationOf = (refreshToken: string | undefined): number => claimsOf(refreshToken).gen
 
-/** A `Cookie` header with a refresh token. The cookie's name carries the port of the server's origin, the issuer. */
+/** Returns a `Cookie` header with a refresh token. The cookie's name contains the port of the issuer. */
 export function refreshCookie(refreshToken: string): string {
   const { port } = new URL(claimsOf(refreshToken).iss)
   return `refresh_token${port && `_${port}`}=${refreshToken}`

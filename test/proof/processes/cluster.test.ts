@@ -55,7 +55,7 @@ describeOnPostgres('two servers on one PostgreSQL [G4]', () => {
     ((await refresh(0, answer.refreshToken as string)).status === 200 ||
       (await send('GET', `${servers[1].url}/users/me`, { accessToken: answer.accessToken })).status === 200)
 
-  test('a client that resets the connection with its request is charged to its address [D5]', async () => {
+  test('counts a guess whose client resets the connection against its address [D5]', async () => {
     const server = await startServer({ ...settings, LIMIT_REGISTER_ADDRESS: '1000/3600' })
     const body = JSON.stringify({ email: 'gone@example.com', password })
     const request = `POST /auth/register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
@@ -79,7 +79,7 @@ describeOnPostgres('two servers on one PostgreSQL [G4]', () => {
     await server.end('SIGTERM')
   })
 
-  test('B1 2,000 rounds of 8 refreshes at once with one token: one successor each, nobody logged out', async () => {
+  test('2,000 rounds of 8 parallel refreshes with one token: one successor each, no logout [B1]', async () => {
     let { refreshToken: token } = await newUser()
     for (let round = 1; round <= 2000; round++) {
       const answers = await Promise.all(Array.from({ length: 8 }, (_, client) => refresh(client, token)))
@@ -125,7 +125,7 @@ describeOnPostgres('two servers on one PostgreSQL [G4]', () => {
     },
   )
 
-  test('B8 logins with the old password racing its change leave nothing usable', async () => {
+  test('logins with the old password that race its change leave nothing usable [B8]', async () => {
     for (let round = 0; round < 50; round++) {
       const user = await newUser()
       const login = (server: number) => post(server, '/auth/login', { body: { email: user.email, password } })
@@ -146,7 +146,7 @@ describeOnPostgres('two servers on one PostgreSQL [G4]', () => {
     }
   })
 
-  test('B8 logins that began before a logout everywhere leave nothing usable', async () => {
+  test('logins that began before a logout-all leave nothing usable [B8]', async () => {
     let cutOff = 0
     for (let round = 0; round < 50; round++) {
       const user = await newUser()
@@ -168,7 +168,7 @@ describeOnPostgres('two servers on one PostgreSQL [G4]', () => {
     expect(cutOff).toBeGreaterThan(0)
   })
 
-  test('D3 D6 two servers share the limits on guessing: of 40 wrong guesses at once on both, 10 are hashed', async () => {
+  test('two servers share the limits on guessing: of 40 parallel wrong guesses on both, 10 are hashed [D3, D6]', async () => {
     const limited = { ...settings, LIMIT_LOGIN_ACCOUNT: '10/900' }
     const guessed = await Promise.all([startServer(limited), startServer(limited)])
     const { email } = await newUser()
@@ -185,7 +185,7 @@ describeOnPostgres('two servers on one PostgreSQL [G4]', () => {
     expect(codes.filter((code) => code === 'too_many_attempts')).toHaveLength(30)
   })
 
-  test('B9 the cap holds under parallel logins on both', async () => {
+  test('the session cap holds under parallel logins on both servers [B9]', async () => {
     const { email } = await newUser()
     const login = (server: number) => post(server, '/auth/login', { body: { email, password } })
 
@@ -196,7 +196,7 @@ describeOnPostgres('two servers on one PostgreSQL [G4]', () => {
     expect(body.sessions).toHaveLength(5)
   })
 
-  test('one stays under 150 MB resident after 10,000 refreshes [G5]', async () => {
+  test('a server uses less than 150 MB of memory after 10,000 refreshes [G5]', async () => {
     const server = await startServer(settings)
     let { refreshToken: token } = await newUser()
     for (let count = 0; count < 10_000; count++) {

@@ -53,7 +53,7 @@ async function abort(url: string): Promise<void> {
   socket.destroy()
 }
 
-test('development logs for people, names its addresses, and ends with its terminal', async () => {
+test('in development, writes a readable log, names its addresses, and ends with its terminal', async () => {
   const terminal = await startInTerminal()
   const { url } = terminal
   await fetch(`${url}/users/me?token=secret`)
@@ -80,7 +80,7 @@ test('development logs for people, names its addresses, and ends with its termin
   expect((await next.end('SIGTERM')).code).toBe(0)
 })
 
-test('development without a terminal still says on one JSON line that it listens', async () => {
+test('in development without a terminal, reports on one JSON line that it listens', async () => {
   const server = await startServer({ NODE_ENV: 'development', BCRYPT_COST: '10' })
 
   const exit = await server.end('SIGTERM')

@@ -55,8 +55,8 @@ const openFiles = ({ process: { pid } }: ServerProcess) => readdirSync(`/proc/${
 const post = (path: string, headers: string, body: string) =>
   `POST ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${headers}\r\n\r\n${body}`
 
-describe('G1 SIGTERM', () => {
-  test('under load fails no request: readiness goes first, and what was accepted is answered [G1]', async () => {
+describe('SIGTERM', () => {
+  test('fails no request under load: the server is unready first, and answers what it accepted [G1]', async () => {
     const server = await startServer(production)
     const { accessToken } = await send('POST', `${server.url}/auth/register`, { body: credentials })
     const answers: number[] = []
@@ -86,7 +86,7 @@ describe('G1 SIGTERM', () => {
     expect(Date.now() - stoppedAt).toBeLessThan(10_000)
   })
 
-  test('a login in flight is answered, also where the server stops listening at once [G1]', async () => {
+  test('answers a running login, also if the server stops listening at once [G1]', async () => {
     const server = await startServer({ BCRYPT_COST: '13' })
     await send('POST', `${server.url}/auth/register`, { body: credentials })
     const login = send('POST', `${server.url}/auth/login`, { body: credentials })
@@ -98,7 +98,7 @@ describe('G1 SIGTERM', () => {
     expect((await exit).code).toBe(0)
   })
 
-  test('idle connections and a stalled upload do not hold the exit beyond 10 seconds [G1]', async () => {
+  test('ends within 10 seconds, despite idle connections and a stalled upload [G1]', async () => {
     const server = await startServer(production)
     const silent = await open(server)
     const idle = await open(server, 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
@@ -117,7 +117,7 @@ describe('G1 SIGTERM', () => {
 })
 
 test.each(['SIGTERM', 'SIGINT'] as const)(
-  '%s, draining and the end are a line each in the log [G1]',
+  'logs %s, draining and the end on one line each [G1]',
   async (signal) => {
     const server = await startServer({ LOG_LEVEL: 'info' })
 
@@ -132,7 +132,7 @@ test.each(['SIGTERM', 'SIGINT'] as const)(
   },
 )
 
-test('the 503s of a server that drains are no warnings in its log [G1]', async () => {
+test('a draining server logs its 503s without a warning [G1]', async () => {
   const server = await startServer({ ...production, LOG_LEVEL: 'info' })
   const exit = server.end('SIGTERM')
   let status = 200
@@ -145,8 +145,8 @@ test('the 503s of a server that drains are no warnings in its log [G1]', async (
   expect(lines.filter(({ level }) => level > 30)).toEqual([])
 })
 
-describe('F3 slow and greedy clients', () => {
-  test('headers that do not end in 10 s, and a body that does not end in 20 s, are cut off; others are served [F3]', async () => {
+describe('slow and greedy clients', () => {
+  test('closes connections whose headers take over 10 s or whose body takes over 20 s, and serves others [F3]', async () => {
     const server = await startServer({})
     const openedAt = Date.now()
     const closedAfter = async ({ socket }: { socket: Socket }) => {
@@ -173,7 +173,7 @@ describe('F3 slow and greedy clients', () => {
     expect(body.received()).toMatch(/^HTTP\/1\.1 408 /)
   })
 
-  test('of more connections than 10,000 the next are refused, and there is room again when some have gone [F3]', async () => {
+  test('refuses connections over 10,000, and accepts new ones when others have closed [F3]', async () => {
     const server = await startServer({})
     const sockets: Socket[] = []
     for (let opened = 0; opened < 10_000; opened += 500)
@@ -191,7 +191,7 @@ describe('F3 slow and greedy clients', () => {
     expect(served.status).toBe(200)
   })
 
-  test('clients that do not read their answers are cut off, and hold no memory; one that reads slowly is not [F3]', async () => {
+  test('closes the connections of clients that do not read, which hold no memory, but not of one that reads slowly [F3]', async () => {
     const server = await startServer({})
     const file = await fetch(`${server.url}/docs/swagger-ui-bundle.js`)
     const size = 8 * (await file.arrayBuffer()).byteLength
@@ -216,7 +216,7 @@ describe('F3 slow and greedy clients', () => {
     for (const bytes of received) expect(bytes).toBeLessThan(size)
   })
 
-  test('headers after thousands of others count as well: none that a proxy has added is lost', async () => {
+  test('reads headers after thousands of others, because a proxy may have added them', async () => {
     const server = await startServer({})
     const { socket, received } = await open(
       server,
@@ -228,7 +228,7 @@ describe('F3 slow and greedy clients', () => {
     expect(received()).toMatch(/^HTTP\/1\.1 400 /)
   })
 
-  test('a connection is kept for longer than proxies keep it, 60 s as a rule [F3]', async () => {
+  test('keeps idle connections longer than proxies do, which is usually 60 s [F3]', async () => {
     const server = await startServer({})
     const { socket, received } = await open(server, 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n')
     while (!received().includes('{"status":"ok"}')) await delay(10)
@@ -239,11 +239,11 @@ describe('F3 slow and greedy clients', () => {
   })
 })
 
-describe('G7 an error that nobody expected', () => {
+describe('an unexpected error', () => {
   test.each([
     ['thrown', "throw new Error('planted')"],
     ['of a promise nobody awaits', "Promise.reject(new Error('planted'))"],
-  ])('%s: one line in the log, exit 1 [G7]', async (_what, statement) => {
+  ])('%s: logs one line and exits with 1 [G7]', async (_what, statement) => {
     const plant = `data:text/javascript,process.on('SIGUSR2', () => { ${statement} })`
     const server = await startServer({ NODE_OPTIONS: `--import="${plant}"` })
 

@@ -11,13 +11,13 @@ const clients = 4
 const rounds = Number(process.env.KILL_ROUNDS || 100)
 
 describe('the embedded database', () => {
-  test(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
+  test(`loses no answered refresh in ${rounds} times kill -9 [G3]`, async () => {
     await killAndContinue({ DATA_DIR: temporaryFolder() })
   })
 })
 
 describeOnPostgres('PostgreSQL', () => {
-  test(`G3 ${rounds} times kill -9 in the middle of refreshes`, async () => {
+  test(`loses no answered refresh in ${rounds} times kill -9 [G3]`, async () => {
     const { url, drop } = await createPostgresDatabase(postgresServer)
     await killAndContinue({ DATABASE_URL: url })
     await drop()

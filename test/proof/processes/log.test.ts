@@ -115,27 +115,24 @@ describe('a log that cannot be written', () => {
     },
     { log: 'a full disk, as standard error', line: 'sh server >/dev/full 2>/dev/full', said: '' },
     { log: 'a pipe that nobody reads, as standard error', line: 'sh server 2>&1 | sleep 600', said: '' },
-  ])(
-    '$log: the server serves, counts dropped lines, and ends at SIGTERM [G8, G8]',
-    async ({ line, breaks, said }) => {
-      const server = await start(line)
-      breaks?.(server)
+  ])('$log: serves, counts dropped lines, and ends at SIGTERM [G8]', async ({ line, breaks, said }) => {
+    const server = await start(line)
+    breaks?.(server)
 
-      const statuses = await server.logMuch()
-      const registered = await send('POST', `${server.url}/auth/register`, { body })
-      const dropped = await server.droppedLines()
-      const exit = await server.end('SIGTERM')
+    const statuses = await server.logMuch()
+    const registered = await send('POST', `${server.url}/auth/register`, { body })
+    const dropped = await server.droppedLines()
+    const exit = await server.end('SIGTERM')
 
-      expect(statuses).toEqual([404])
-      expect(registered.status).toBe(201)
-      expect(dropped).toBeGreaterThan(10)
-      expect(exit.code).toBe(0)
-      expect(exit.milliseconds).toBeLessThan(10_000)
-      expect(server.read('stderr')).toBe(said)
-    },
-  )
+    expect(statuses).toEqual([404])
+    expect(registered.status).toBe(201)
+    expect(dropped).toBeGreaterThan(10)
+    expect(exit.code).toBe(0)
+    expect(exit.milliseconds).toBeLessThan(10_000)
+    expect(server.read('stderr')).toBe(said)
+  })
 
-  test('a disk that has room again gets whole lines again [G8, G8]', async () => {
+  test('writes whole lines again when the disk has room again [G8]', async () => {
     const server = await start('ulimit -S -f 2; sh server >log')
     await server.logMuch()
 
@@ -148,7 +145,7 @@ describe('a log that cannot be written', () => {
     expect(lines.some((line) => line.includes('"path":"/readyz"'))).toBe(true)
   })
 
-  test('an unexpected error ends the process, and is on standard error instead [G7, G8]', async () => {
+  test('an unexpected error ends the process, and goes to standard error instead [G7, G8]', async () => {
     const plant = `data:text/javascript,process.on('SIGUSR2', () => { throw new Error('planted') })`
     const server = await start('sh server >/dev/full 2>stderr', { NODE_OPTIONS: `--import="${plant}"` })
 
@@ -160,7 +157,7 @@ describe('a log that cannot be written', () => {
 })
 
 describe('a terminal that is closed', () => {
-  test('ends the server that was started in it, which lets go of the data folder', async () => {
+  test('ends the server that was started in it, and frees the data folder', async () => {
     const folder = temporaryFolder()
     const server = await start("exec script -qc 'sh server >log' /dev/null", { DATA_DIR: folder })
 

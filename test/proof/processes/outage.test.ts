@@ -43,7 +43,7 @@ describeOnPostgres('outages of PostgreSQL', () => {
     return { body, token: (await post('/auth/register', { body })).refreshToken as string }
   }
 
-  test('G2 cut in the middle of a login: 503 with Retry-After, and the server goes on', async () => {
+  test('a connection cut during a login: 503 with Retry-After, and the server continues [G2]', async () => {
     const { body, token } = await newUser()
     const holder = new pg.Client({ connectionString: url })
     await holder.connect()
@@ -65,7 +65,7 @@ describeOnPostgres('outages of PostgreSQL', () => {
     expect((await post('/auth/refresh', { refreshToken: token })).status).toBe(200)
   })
 
-  test('G2 cut again and again under load: 200 or 503, never another answer', async () => {
+  test('connections cut repeatedly under load: answers 200 or 503 only [G2]', async () => {
     const { body } = await newUser()
     let loggingIn = true
     const loops = Array.from({ length: 8 }, async () => {
@@ -96,7 +96,7 @@ describeOnPostgres('outages of PostgreSQL', () => {
     ['frozen', 12_000, () => proxy.freeze(), () => proxy.revive()],
     ...(control ? realOutages : []),
   ])(
-    'G2 %s, and back: 503 within a bound, no 401, no cookie cleared, nobody logged out, recovery by itself',
+    '%s, then back: 503 in bounded time, no 401, no cookie cleared, no logout, recovers by itself [G2]',
     async (_what, outageMs, begin, end) => {
       const answers: { action: string; status: number; ms: number; cleared: boolean }[] = []
       let running = true
@@ -150,7 +150,7 @@ describeOnPostgres('outages of PostgreSQL', () => {
     },
   )
 
-  test('G2 all connections taken: a bounded wait, then 503, and 200 when there is room again', async () => {
+  test('all connections in use: waits, then 503, and 200 when one is free again [G2]', async () => {
     const users = await Promise.all(Array.from({ length: 15 }, newUser))
     const holder = new pg.Client({ connectionString: url })
     await holder.connect()
@@ -171,7 +171,7 @@ describeOnPostgres('outages of PostgreSQL', () => {
     expect(served.map(({ status }) => status)).toEqual(users.map(() => 200))
   })
 
-  test('G2 no connection is held while passwords are hashed', async () => {
+  test('holds no connection while it hashes passwords [G2]', async () => {
     const slow = await startServer({ DATABASE_URL: url, BCRYPT_COST: '12' })
     const watcher = new pg.Client({ connectionString: url })
     await watcher.connect()

@@ -104,7 +104,7 @@ describeOnPostgres('a PostgreSQL database that is set up in its own way', () => 
     return other.href
   }
 
-  test('serves whatever the settings of the database are', async () => {
+  test('serves with unusual settings of the database', async () => {
     const settings = [...hostileSettings, ...hostileTimeouts]
     for (const setting of settings) await query(postgresServer, `ALTER DATABASE ${name} SET ${setting}`)
     const server = await startServer({ DATABASE_URL: url, ...limits })
@@ -118,7 +118,7 @@ describeOnPostgres('a PostgreSQL database that is set up in its own way', () => 
   test.each([
     ['the search_path of its role', () => as(role)],
     ['the options of its URL', () => as(role, '-csearch_path=by_url')],
-  ])('keeps to a schema of its own, by %s, beside the tables of another application', async (how, urlOf) => {
+  ])('uses its own schema by %s, beside the tables of another application', async (how, urlOf) => {
     const schema = how.includes('URL') ? 'by_url' : 'by_role'
     await query(
       url,
@@ -138,7 +138,7 @@ describeOnPostgres('a PostgreSQL database that is set up in its own way', () => 
     expect(await query(url, 'SELECT * FROM public.users')).toEqual(before)
   })
 
-  test('a schema that has tables of another application: exit 1 with one line that says what to do', async () => {
+  test('a schema with tables of another application: exits with 1 and one line that says what to do', async () => {
     await query(url, 'CREATE SCHEMA taken', 'CREATE TABLE taken.users (name text)')
 
     const exit = await runServer({ DATABASE_URL: as('postgres', '-csearch_path=taken') })
@@ -154,7 +154,7 @@ describeOnPostgres('a PostgreSQL database that is set up in its own way', () => 
     // This machine too, but not by a name that says so.
     ['0.0.0.0', 1],
     ['127.0.0.1', 0],
-  ])('in production, the network between can read along to %s: %d warnings', async (host, warnings) => {
+  ])('in production, an unencrypted connection to %s: %d warnings', async (host, warnings) => {
     const server = await startServer({
       NODE_ENV: 'production',
       PUBLIC_URL: 'http://localhost:3000',
@@ -168,7 +168,7 @@ describeOnPostgres('a PostgreSQL database that is set up in its own way', () => 
     expect(told.map((line) => JSON.parse(line).level)).toEqual(Array(warnings).fill(40))
   })
 
-  test('read-only: 503 with Retry-After, cookie kept, /readyz says read_only, and back by itself [G2]', async () => {
+  test('a read-only database: 503 with Retry-After, keeps the cookie, /readyz says read_only, recovers by itself [G2]', async () => {
     const server = await startServer({ DATABASE_URL: as('postgres', '-csearch_path=by_url') })
     const { refreshToken = '' } = await post(server, '/auth/register', { body: newBody() })
     await query(
@@ -201,7 +201,7 @@ describeOnOwnServers('PgBouncer', () => {
   afterAll(() => server.end())
 
   test.each(['session', 'transaction'] as const)(
-    'in %s mode: servers that start together serve, and leave no lock behind',
+    'in %s mode: servers that start together serve, and leave no lock',
     async (mode) => {
       await query(server.url, `CREATE DATABASE ${mode}`)
       for (const setting of hostileSettings) await query(server.url, `ALTER DATABASE ${mode} SET ${setting}`)
@@ -243,7 +243,7 @@ describeOnOwnServers('TLS to PostgreSQL', () => {
   const url = (server: OwnPostgres, host: string, query: string) =>
     `${server.url.replace('127.0.0.1', host)}?${query}`
 
-  test('is verified by the authority that sslrootcert names', async () => {
+  test('verifies the certificate with the authority of sslrootcert', async () => {
     const DATABASE_URL = url(tls, 'localhost', `sslmode=verify-full&sslrootcert=${at('server.crt')}`)
     const server = await startServer({ DATABASE_URL })
 
@@ -258,24 +258,27 @@ describeOnOwnServers('TLS to PostgreSQL', () => {
 
   test.each([
     [
-      'a certificate that it signed itself',
+      'a self-signed certificate',
       'localhost',
       'sslmode=require',
       /authority that this machine does not trust.* sslrootcert=\//,
     ],
     ['the same, verified in full', 'localhost', 'sslmode=verify-full', /sslrootcert=\//],
     ['a certificate for another name', '127.0.0.1', 'sslmode=verify-full&sslrootcert=CA', /another name/],
-  ])('a server with %s: exit 78 with one line that says what to do', async (_what, host, parameters, way) => {
-    const DATABASE_URL = url(tls, host, parameters.replace('CA', at('server.crt')))
+  ])(
+    'a server with %s: exits with 78 and one line that says what to do',
+    async (_what, host, parameters, way) => {
+      const DATABASE_URL = url(tls, host, parameters.replace('CA', at('server.crt')))
 
-    const exit = await runServer({ DATABASE_URL })
+      const exit = await runServer({ DATABASE_URL })
 
-    expect(exit).toMatchObject({ code: 78, stdout: '' })
-    expect(exit.stderr).toMatch(/^DATABASE_URL: .*\.\n$/)
-    expect(exit.stderr).toMatch(way)
-  })
+      expect(exit).toMatchObject({ code: 78, stdout: '' })
+      expect(exit.stderr).toMatch(/^DATABASE_URL: .*\.\n$/)
+      expect(exit.stderr).toMatch(way)
+    },
+  )
 
-  test('a server that has TLS turned off, and sslmode=require: exit 78 with one line that says what to do', async () => {
+  test('a server without TLS, and sslmode=require: exits with 78 and one line that says what to do', async () => {
     const exit = await runServer({ DATABASE_URL: url(plain, 'localhost', 'sslmode=require') })
 
     expect(exit).toMatchObject({
@@ -297,7 +300,7 @@ describeOnOwnServers('a failover', () => {
     await primary.end()
   })
 
-  test('to a standby: 503, cookie kept, /readyz says read_only, a start waits; all serve when it is promoted [G2]', async () => {
+  test('to a standby: 503, keeps the cookie, /readyz says read_only, a start waits; serves after the promotion [G2]', async () => {
     const target = new URL(primary.url)
     const proxy = await createProxy(target)
     const server = await startServer({ DATABASE_URL: proxy.url.href, PUBLIC_URL: 'http://localhost:3000' })
@@ -365,7 +368,7 @@ describeOnOwnServers('two roles, as compose.yaml has them', () => {
   test.each([
     ['missing', () => {}],
     ['empty', (path: string) => writeFileSync(path, '')],
-  ])('roles.sql stops where a password file is %s', (_what, arrange) => {
+  ])('roles.sql stops if a password file is %s', (_what, arrange) => {
     const place = mkdtempSync(join(folder, 'bad-'))
     writeFileSync(join(place, 'owner_password'), 'canary')
     arrange(join(place, 'auth_password'))
@@ -380,14 +383,14 @@ describeOnOwnServers('two roles, as compose.yaml has them', () => {
     expect(psql.stderr).not.toMatch(/already exists/)
   })
 
-  test('the server says what is missing before the owner has migrated', async () => {
+  test('the server reports what is missing until the owner has migrated', async () => {
     const exit = await runServer({ DATABASE_URL: as('auth') })
 
     expect(exit).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(/^DATABASE_URL: .*\n$/) })
     expect(exit.stderr).toMatch(/^DATABASE_URL: Migrate first: npm run migrate -- --grant ROLE/)
   })
 
-  test('the owner migrates, and a role that may only add to the audit serves', async () => {
+  test('serves as a role that may only add to the audit, after the owner has migrated', async () => {
     expect(migrate(as('auth_owner'), '--grant', 'auth')).toMatchObject({
       status: 0,
       stdout: expect.stringMatching(/^Applied \d+ migrations\.\nGranted auth the rights to serve\.\n$/),
@@ -426,7 +429,7 @@ describeOnOwnServers('two roles, as compose.yaml has them', () => {
       1,
       /^--grant: role "nobody" does not exist\. Create it as docs\/roles\.sql does\.$/m,
     ],
-  ])('npm run migrate with %s: says so', (_what, url, args, status, stderr) => {
+  ])('npm run migrate with %s: reports it', (_what, url, args, status, stderr) => {
     expect(migrate(url(), ...args)).toMatchObject({ status, stderr: expect.stringMatching(stderr) })
   })
 })

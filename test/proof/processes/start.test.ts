@@ -9,7 +9,7 @@ import { killServerAfter, runServer, send, startServer, temporaryFolder } from '
 const body = { email: 'ada@example.com', password: 'my dog is called rex' }
 
 describe('start', () => {
-  test('E1 bad settings: exit 78, every problem on a line of its own, no value of a secret, nothing listens', async () => {
+  test('bad settings: exits with 78, one line per problem, no value of a secret, does not listen [E1]', async () => {
     const exit = await runServer({
       NODE_ENV: 'production',
       PORT: '99999',
@@ -46,11 +46,11 @@ describe('start', () => {
       /^DATABASE_URL: .*sslrootcert=\//,
     ],
     [
-      'a certificate file that is not there',
+      'a missing certificate file',
       { DATABASE_URL: 'postgres://db/auth?sslmode=verify-full&sslrootcert=/nowhere.pem' },
       /^DATABASE_URL: .*sslrootcert= .*ENOENT/,
     ],
-  ])('%s: exit 78 with one line that says what to do [E1]', async (_what, settings, line) => {
+  ])('%s: exits with 78 and one line that says what to do [E1]', async (_what, settings, line) => {
     const exit = await runServer({
       NODE_ENV: 'production',
       PUBLIC_URL: 'http://localhost:3000',
@@ -62,7 +62,7 @@ describe('start', () => {
     expect(exit.stderr.trimEnd().split('\n')).toHaveLength(1)
   })
 
-  test('a port that is taken: exit 1, one line that says what to do', async () => {
+  test('a port in use: exits with 1 and one line that says what to do', async () => {
     const other = createServer().listen(0, '127.0.0.1')
     await once(other, 'listening')
     const { port } = other.address() as { port: number }
@@ -74,7 +74,7 @@ describe('start', () => {
     expect(exit.stderr).toBe(`Port ${port} is taken. Stop the process that listens on it, or change PORT.\n`)
   })
 
-  test('a data folder in use: exit 1, one line that says what to do; the first server goes on', async () => {
+  test('a data folder in use: exits with 1 and one line that says what to do; the first server continues', async () => {
     const folder = temporaryFolder()
     const first = await startServer({ DATA_DIR: folder })
 
@@ -86,7 +86,7 @@ describe('start', () => {
     await first.end('SIGTERM')
   })
 
-  test('a database out of reach: tried again for 30 s, then exit 1 with one line that says what to do', async () => {
+  test('an unavailable database: retries for 30 s, then exits with 1 and one line that says what to do', async () => {
     const silent = createServer().listen(0, '127.0.0.1')
     await once(silent, 'listening')
     const { port } = silent.address() as { port: number }
@@ -110,7 +110,7 @@ describe('start', () => {
   })
 
   test.each(['/dev/null/auth', ...(existsSync('/proc') ? ['/proc/auth', '/proc/auth/data'] : [])])(
-    'the data folder %s, which cannot be made: exit 1, one line that says what to do',
+    'the data folder %s, which cannot be created: exits with 1 and one line that says what to do',
     async (folder) => {
       const exit = await runServer({ DATA_DIR: folder })
 
@@ -120,14 +120,14 @@ describe('start', () => {
     },
   )
 
-  test('an address that is not of this machine: exit 1, one line that says what to do', async () => {
+  test('an address of another machine: exits with 1 and one line that says what to do', async () => {
     const exit = await runServer({ HOST: '192.0.2.1', PORT: '3901' })
 
     expect(exit.code).toBe(1)
     expect(exit.stderr).toBe('Cannot listen on 192.0.2.1:3901 (EADDRNOTAVAIL). Change HOST or PORT.\n')
   })
 
-  test('a first start that is killed at any moment is done again by the next', async () => {
+  test('the next start repeats a first start that was killed at any moment', async () => {
     const folder = temporaryFolder()
     for (const milliseconds of [700, 1000, 1300, 1600, 2000])
       await killServerAfter(milliseconds, { DATA_DIR: folder })
@@ -139,7 +139,7 @@ describe('start', () => {
   })
 
   test.each(['SIGTERM', 'SIGINT'] as const)(
-    '%s: exit 0, and the data is there at the next start [G1]',
+    '%s: exits with 0, and the next start finds the data [G1]',
     async (signal) => {
       const folder = temporaryFolder()
       const first = await startServer({ DATA_DIR: folder })
@@ -155,7 +155,7 @@ describe('start', () => {
   )
 
   test.each(['silent', 'fatal', 'info'])(
-    'says on standard output that it listens, at LOG_LEVEL=%s',
+    'writes to standard output that it listens, at LOG_LEVEL=%s',
     async (level) => {
       const server = await startServer({ LOG_LEVEL: level })
 
@@ -175,7 +175,7 @@ describe('start', () => {
     },
   )
 
-  test('reads .env of the working directory, and the environment wins over it', async () => {
+  test('reads .env of the working directory; the environment overrides it', async () => {
     const folder = temporaryFolder()
     writeFileSync(join(folder, '.env'), 'ACCESS_TOKEN_SECONDS=77\nPASSWORD_MIN_LENGTH=64\n')
     const server = await startServer({ DATA_DIR: 'memory://', PASSWORD_MIN_LENGTH: '8' }, folder)
@@ -186,7 +186,7 @@ describe('start', () => {
     expect(answer).toMatchObject({ status: 201, body: { expiresIn: 77 } })
   })
 
-  test('development: makes .env with secrets of its own and mode 0600, and never touches one that is there', async () => {
+  test('in development, creates .env with new secrets and mode 0600, and never changes an existing one', async () => {
     const folder = temporaryFolder()
     copyFileSync('.env.example', join(folder, '.env.example'))
     const makeEnv = () =>
@@ -211,7 +211,7 @@ describe('start', () => {
     expect((await server.end('SIGTERM')).code).toBe(0)
   })
 
-  test('E2 a secret file that is replaced is noticed, at the latest on SIGHUP', async () => {
+  test('notices a replaced secret file, at the latest on SIGHUP [E2]', async () => {
     const folder = temporaryFolder()
     const file = join(folder, 'refresh-secret')
     const secret = () =>

@@ -4,15 +4,15 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-/** One way to write a part of a secret down. */
+/** One way to write a part of a secret. */
 interface Writing {
   form: string
   bytes: Buffer
 }
 
 /**
- * What marks the secrets of a run, so that they are recognised wherever they turn up. Its mark has letters and digits
- * only, which stay what they are where text is escaped for a URL, for JSON or for a shell.
+ * Creates secrets that contain the mark of a run, so that the search finds them anywhere. The mark has only letters and
+ * digits, because escaping for a URL, JSON or a shell does not change those.
  */
 export function createCanary() {
   const mark = lettersAndDigits(32)
@@ -20,16 +20,16 @@ export function createCanary() {
   const canary = {
     mark,
     writings,
-    /** A new secret, good by the policy, with the mark somewhere in its middle. */
+    /** Returns a new secret that the policy accepts, with the mark in its middle. */
     secret: () => `${lettersAndDigits(17 + Math.floor(3 * Math.random()))}${mark}${lettersAndDigits(17)}`,
-    /** A new private key in PEM, whose secret number is watched for as well. */
+    /** Returns a new private key in PEM, and searches for its secret number too. */
     privateKey(): string {
       const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
       const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString()
       canary.watch(pem)
       return pem
     },
-    /** Watches for another secret, or private key in PEM, too. */
+    /** Searches for another secret or private key in PEM too. */
     watch(secret: string) {
       const bytes = secret.includes('-----BEGIN')
         ? Buffer.from(createPrivateKey(secret).export({ format: 'jwk' }).d ?? '', 'base64url')
@@ -49,7 +49,7 @@ const lettersAndDigits = (length: number) =>
     .replace(/[^A-Za-z0-9]/g, '')
     .slice(0, length)
 
-// Of a secret that is cut off or broken into lines a piece is left.
+// A secret that is cut off or broken into lines still contains one of these pieces.
 const pieces = (secret: Buffer) =>
   Array.from({ length: Math.min(4, Math.floor(secret.length / 16)) }, (_, index) =>
     secret.subarray(16 * index, 16 * index + 16),
@@ -64,7 +64,7 @@ function writingsOf(piece: Buffer): Writing[] {
     ['hex', hex],
     ['hex', hex.toUpperCase()],
   ]
-  // In base64 it looks different by how many bytes are before it, of the three that make four characters.
+  // In base64 the text depends on the position in a group of three bytes.
   for (const before of [0, 1, 2])
     for (const form of ['base64', 'base64url'] as const) {
       const text = Buffer.concat([Buffer.alloc(before), piece]).toString(form)
@@ -77,7 +77,7 @@ function writingsOf(piece: Buffer): Writing[] {
   return [...unique].map(([bytes, form]) => ({ form, bytes: Buffer.from(bytes, 'latin1') }))
 }
 
-/** Where secrets must not turn up, each kind searched in every run. */
+/** Where secrets must not appear. Every run searches every kind. */
 export type Kind =
   | 'output'
   | 'output of a failing start'
@@ -92,7 +92,7 @@ export type Kind =
 
 export interface Place {
   kind: Kind
-  /** Which of its kind, for whoever has to find the leak. */
+  /** Names the place, to find the leak. */
   name: string
   bytes: Buffer
 }
@@ -104,7 +104,7 @@ export interface Hit {
   around: string
 }
 
-/** The search: in one place, for one canary, in every form that its secrets can be written in. */
+/** Searches one place for the secrets of a canary in every form. */
 export function findCanary(
   { writings }: Pick<Canary, 'writings'>,
   { kind, name }: { kind: string; name: string },
@@ -118,20 +118,20 @@ export function findCanary(
   })
 }
 
-/** A process whose output is kept, byte for byte. */
+/** A process whose whole output is kept. */
 export interface Running {
   child: ChildProcess
   pid: number
   stdout(): Buffer
   stderr(): Buffer
-  /** Waits for a line of the log with this message. */
+  /** Waits for a log line with this message. */
   logged(message: string): Promise<Record<string, string>>
   ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
 }
 
 const launched = new Set<ChildProcess>()
 
-/** Ends what a failed run has left behind. */
+/** Ends the processes that a failed run left behind. */
 export function endAll(): void {
   for (const child of launched) child.kill('SIGKILL')
 }
@@ -173,7 +173,7 @@ export function launch(args: string[], options: { cwd: string; env: Record<strin
   }
 }
 
-/** Asks again until there is an answer other than undefined. */
+/** Asks until the answer is not undefined. */
 export async function until<T>(ask: () => T | undefined | Promise<T | undefined>, seconds = 120): Promise<T> {
   const deadline = performance.now() + seconds * 1000
   for (;;) {
@@ -184,19 +184,19 @@ export async function until<T>(ask: () => T | undefined | Promise<T | undefined>
   }
 }
 
-/** Every file below a folder, links not followed. */
+/** Returns every file below a folder. Does not follow links. */
 export function filesIn(folder: string): string[] {
   return readdirSync(folder, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
 }
 
-/** What the kernel tells everybody of a process; nothing of one that has ended. */
+/** Returns what the kernel shows of a process; nothing if it has ended. */
 export function ofProcess(pid: number, what: 'environ' | 'cmdline'): Buffer {
   return readKernel(`/proc/${pid}/${what}`)
 }
 
-/** The processes that a process has started, and those that these have started. */
+/** Returns the children of a process, and their children. */
 export function descendants(pid: number): number[] {
   let threads: string[] = []
   try {
@@ -216,11 +216,11 @@ function readKernel(path: string): Buffer {
   }
 }
 
-/** Everything that code can see of a value from outside: all members, hidden ones too, and what getters give. */
+/** Returns everything that code can see of a value: all members, also hidden ones, and the values of getters. */
 export function visible(value: unknown): Buffer {
   const found: Buffer[] = []
   const parts = new Set([value])
-  // Members that are added on the way are visited as well.
+  // The loop also visits members that it adds.
   for (const part of parts) {
     if (typeof part === 'string') found.push(Buffer.from(`${part}\n`))
     if ((typeof part !== 'object' && typeof part !== 'function') || part === null) continue
