@@ -1,46 +1,30 @@
 import { z } from 'zod'
-import { type Delay, delay as realDelay } from '../retry.ts'
-import { openSecrets, type SecretProblem, type Secrets } from '../secrets/load-secrets.ts'
-import { isOutage, SourceError, type SourceFault } from '../secrets/source-error.ts'
-import { createSources, type OpenSource } from '../secrets/sources.ts'
-import { pathIn, writableByAll } from '../secrets/stores/file/file.ts'
+import { delay as realDelay } from '../retry.ts'
+import { openSecrets } from '../secrets/load-secrets.ts'
+import { createSources } from '../secrets/sources.ts'
 import type { Environment } from '../secrets/stores/secret-store.ts'
 import { ConfigError } from './config-error.ts'
-import { readTexts } from './environment.ts'
+import { readTexts, type Texts } from './environment.ts'
+import { fileWarnings, findMissing, lineOf, readDatabaseUrl, refuse, type Time } from './reading.ts'
 import { brokenRules } from './rules.ts'
 import { type FeatureSettings, type Settings, type SettingsOfFeatures, settings } from './settings.ts'
 
 const startMs = 15_000
-const pauseMs = 500
 
 type Features = readonly FeatureSettings[]
-type Texts = Record<string, string | undefined>
-
-/** A value that could not be read, or, without `fault`, is wrong. */
-interface Unread {
-  name: string
-  fault?: SourceFault
-  message: string
-}
-
-interface Time {
-  /** Returns milliseconds. */
-  clock: () => number
-  delay: Delay
-}
 
 /**
  * Reads the settings of `env`, and no secrets yet.
  * @param features whose own settings to read too
- * @returns `values` and `ofFeatures`: the settings that are valid; `problems` of the others; `texts`: what the variables say
+ * @returns `values` and `ofFeatures`, the settings that are valid; `problems` of the others; `texts`, what the variables
+ * say
  */
 export function readSettings<const F extends Features = []>(env: Environment, features?: F) {
-  const own = (features ?? []).map(({ name, settings = {} }) => ({ name, settings }))
-  const names = namesOf(own)
-  const { texts, problems } = readTexts(env, names)
+  const declared = (features ?? []).map(({ name, settings: shape = {} }) => ({ name, shape }))
+  const { texts, problems } = readTexts(env, namesOf(declared))
   const core = parseEach(settings.shape, texts)
   const values = core.values as Settings
-  const parsed = own.map(({ name, settings }) => ({ name, ...parseEach(settings, texts) }))
+  const parsed = declared.map(({ name, shape }) => ({ name, ...parseEach(shape, texts) }))
   const openSource = createSources({ ...env, ...texts })
   return {
     values,
@@ -109,10 +93,10 @@ export async function loadDatabaseConfig(env: Environment): Promise<{ url: strin
   return { url, auditDays: values.AUDIT_DAYS }
 }
 
-function namesOf(features: readonly Required<FeatureSettings>[]): string[] {
+function namesOf(declared: readonly { name: string; shape: z.ZodRawShape }[]): string[] {
   const names = Object.keys(settings.shape)
-  for (const { name, settings } of features)
-    for (const setting of Object.keys(settings)) {
+  for (const { name, shape } of declared)
+    for (const setting of Object.keys(shape)) {
       if (names.includes(setting))
         throw new Error(`The feature ${name} declares ${setting}, which exists already. Choose another name.`)
       names.push(setting)
@@ -130,44 +114,6 @@ function parseEach(shape: z.ZodRawShape, texts: Texts) {
   }
   return { values, problems }
 }
-
-async function readDatabaseUrl(
-  text: string | undefined,
-  openSource: OpenSource,
-): Promise<{ url?: string; unread: Unread[] }> {
-  if (text === undefined) return { unread: [] }
-  try {
-    const [version] = await openSource(text).versions()
-    const url = version?.value ?? ''
-    if (URL.canParse(url) && /^postgres(ql)?:$/.test(new URL(url).protocol)) return { url, unread: [] }
-    const message = version?.problem ?? 'must be a URL, postgres://user:password@host:port/database'
-    return { unread: [{ name: 'DATABASE_URL', message }] }
-  } catch (error) {
-    if (!(error instanceof SourceError)) throw error
-    return { unread: [{ name: 'DATABASE_URL', message: error.message, fault: error.fault }] }
-  }
-}
-
-// Finds the secrets without a usable version. Waits for a store that is unavailable.
-async function findMissing(secrets: Secrets, patienceMs: number, time: Time): Promise<SecretProblem[]> {
-  const deadline = time.clock() + patienceMs
-  for (;;) {
-    const { versions, problems } = await secrets.load()
-    const missing = problems.filter(({ name }) => !versions[name]?.length)
-    const passing = missing.length > 0 && missing.every(({ fault }) => fault && isOutage(fault))
-    if (!passing || time.clock() >= deadline) return missing
-    await time.delay(pauseMs)
-  }
-}
-
-function refuse(problems: readonly string[], unread: readonly Unread[]): void {
-  const lines = [...problems, ...unread.map(lineOf)]
-  if (lines.length === 0) return
-  const isByStores = unread.every(({ fault }) => fault && (isOutage(fault) || fault === 'denied'))
-  throw problems.length === 0 && isByStores ? new Error(lines.join('\n')) : new ConfigError(lines)
-}
-
-const lineOf = ({ name, message }: Unread) => `${name}: ${message}`
 
 function grouped(values: Settings) {
   return {
@@ -214,19 +160,6 @@ function httpSettings(values: Settings) {
     localNetwork: NODE_ENV === 'development',
     hstsIncludeSubdomains: values.HSTS_INCLUDE_SUBDOMAINS,
   }
-}
-
-// Not the keys: at every load, they warn of their own files. The server reads these here once, or a store does.
-async function fileWarnings(texts: Texts): Promise<string[]> {
-  const files = ['DATABASE_URL', 'VAULT_TOKEN', 'VAULT_SECRET_ID'].flatMap((name) => {
-    const path = pathIn(texts[name])
-    return path ? [{ name, path }] : []
-  })
-  const warnings = [...files, { name: '.env', path: '.env' }].map(async ({ name, path }) => {
-    const warning = await writableByAll(path)
-    return warning ? [`${name}: ${warning}`] : []
-  })
-  return (await Promise.all(warnings)).flat()
 }
 
 function deepFreeze<T extends object>(value: T): T {

@@ -8,6 +8,9 @@ import type { Environment } from '../secrets/stores/secret-store.ts'
 import { ConfigError } from './config-error.ts'
 import { type FeatureSettings, settings } from './settings.ts'
 
+/** What variables say, by name. */
+export type Texts = Record<string, string | undefined>
+
 /** Variables that may hold a reference to their value, `ref+…`, or come as `NAME_FILE`. */
 export const referenceNames = [...secretNames, 'DATABASE_URL', 'VAULT_TOKEN', 'VAULT_SECRET_ID'] as const
 
@@ -88,7 +91,7 @@ function isRead(name: string, features: readonly FeatureSettings[]): boolean {
  */
 export function readTexts(env: Environment, names: readonly string[]) {
   const problems: string[] = []
-  const texts: Record<string, string | undefined> = {}
+  const texts: Texts = {}
   for (const name of names) texts[name] = env[name] || undefined
   for (const name of referenceNames) {
     const path = env[`${name}_FILE`]
@@ -101,7 +104,7 @@ export function readTexts(env: Environment, names: readonly string[]) {
 }
 
 // Beside a secret file is the file of the previous secret. `secrets rotate` writes it.
-function withPreviousFiles(texts: Record<string, string | undefined>) {
+function withPreviousFiles(texts: Texts): Texts {
   const result = { ...texts }
   for (const name of secretNames) {
     const path = pathIn(texts[name])

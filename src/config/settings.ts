@@ -11,8 +11,8 @@ import {
   trustedProxies,
 } from './values.ts'
 
-// Beside a description, a setting may have: `computed`, its default in words. `example`, its value in .env.example.
-// `values`, what it accepts, in words. Pages are made of these: docs/settings.md and .env.example.
+// `npm run docs` makes docs/settings.md and .env.example from these words. Apart from its description, a setting can have
+// its default in words (`computed`), a value for .env.example (`example`), and what it accepts, in words (`values`).
 
 const secrets = {
   JWT_ACCESS_SECRET: text.meta({
@@ -177,7 +177,7 @@ const operation = {
     .describe('The least severe log lines to write.'),
 }
 
-/** The settings in groups, for the pages that are made of them. */
+/** The settings in groups, for these pages. */
 export const groups = [
   {
     title: 'Secrets',
@@ -210,13 +210,13 @@ export const settings = z.object({
 
 export type Settings = z.output<typeof settings>
 
-/** A feature's own settings, by the names of their variables. The kinds of values are in `values.ts`. */
+/** What a feature declares: its own settings, by the names of their variables. Use the kinds of values in `values.ts`. */
 export interface FeatureSettings {
   readonly name: string
   readonly settings?: z.ZodRawShape
 }
 
-/** The settings of features as parsed, by the names of the features. */
+/** The parsed settings of features, by the names of the features. */
 export type SettingsOfFeatures<Features extends readonly FeatureSettings[]> = {
   [Feature in Features[number] as Feature['name']]: Feature extends {
     settings: infer Shape extends z.ZodRawShape

@@ -1,9 +1,9 @@
-// The kinds of values that settings have. Features declare their settings with these too.
+// The kinds of values that settings can have. Features use them for their own settings too.
 import { z } from 'zod'
 import { isOrigin } from './origins.ts'
 import { coverHalfOfAll, parseTrustedProxies } from './trusted-proxies.ts'
 
-/** Decimal digits, in a range that includes both ends. */
+/** A whole number in decimal digits, from `min` to `max`. */
 export function integer(min: number, max: number) {
   const message = `must be a whole number from ${min} to ${max}, in decimal digits`
   return z
@@ -22,7 +22,7 @@ export function oneOf<const Names extends readonly string[]>(names: Names) {
   return z.enum(names, `must be ${names.slice(0, -1).join(', ')} or ${names.at(-1)}`)
 }
 
-/** Text that may be empty in the environment: no value then. */
+/** Any text, or none. */
 export const text = z.string().optional()
 
 const list = (items: string) => items.split(',').map((item) => item.trim())
@@ -65,7 +65,7 @@ export const trustedProxies = z
     'must cover less than half of all addresses. Otherwise clients could write their own address. Name the proxies only.',
   )
 
-/** N/S: at most N attempts in S seconds. `off` gives undefined: no limit. */
+/** N/S: at most N attempts in S seconds. `off` becomes undefined, which means no limit. */
 export const limit = z
   .string()
   .transform((text, context) => {
