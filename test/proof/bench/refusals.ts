@@ -10,6 +10,7 @@ import { sql } from 'drizzle-orm'
 import { pino } from 'pino'
 import { compose } from '../../../src/compose.ts'
 import { loadConfig } from '../../../src/config/config.ts'
+import { features } from '../../../src/features.ts'
 import { openDatabase } from '../../../src/store/open-database.ts'
 import { createPostgresDatabase } from '../../support/database.ts'
 import { testEnvironment } from '../../support/environment.ts'
@@ -21,11 +22,8 @@ const wrong = 'my cat is called tux'
 
 const postgres = process.env.TEST_DATABASE_URL
 const empty = postgres ? await createPostgresDatabase(postgres) : undefined
-const config = await loadConfig({
-  ...testEnvironment,
-  BCRYPT_COST: '10',
-  PUBLIC_URL: 'http://localhost:3000',
-})
+const environment = { ...testEnvironment, BCRYPT_COST: '10', PUBLIC_URL: 'http://localhost:3000' }
+const config = await loadConfig(environment, { features })
 const database = await openDatabase({ url: empty?.url, folder: 'memory://', onTrouble: console.error })
 const services = await compose(config, pino({ level: 'silent' }), { database })
 const server = createServer(services.app('http://localhost:3000')).listen(0, '127.0.0.1')

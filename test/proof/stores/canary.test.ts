@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { compose } from '../../../src/compose.ts'
 import { loadConfig } from '../../../src/config/config.ts'
 import { ConfigError } from '../../../src/config/config-error.ts'
+import { features } from '../../../src/features.ts'
 import { delay } from '../../../src/retry.ts'
 import { createLiveKeys } from '../../../src/secrets/live-keys.ts'
 import { createSources } from '../../../src/secrets/sources.ts'
@@ -105,7 +106,11 @@ describe('the search for secrets', () => {
       }`,
     ],
     ['secrets/policy.js', /export function secretProblem\(secret\) \{/, 'process.stderr.write(secret)'],
-    ['secrets/cli/cli.js', /async function check\(args\) \{/, 'console.log(process.env.JWT_ACCESS_SECRET)'],
+    [
+      'secrets/cli/check.js',
+      /function checkCommand\(args\) \{/,
+      'console.log(process.env.JWT_ACCESS_SECRET)',
+    ],
     ['secrets/key-events.js', /function reportState\(.*\{/, 'source += globalThis.leaked'],
   ]
 
@@ -159,11 +164,11 @@ describe('code in the process sees no secret [E6]', () => {
   }
 
   test('in the settings', async () => {
-    expect(shown('config', await loadConfig(settings))).toEqual([])
+    expect(shown('config', await loadConfig(settings, { features }))).toEqual([])
   })
 
   test('in the services, the keys and the log', async () => {
-    const config = await loadConfig(settings)
+    const config = await loadConfig(settings, { features })
     const database = await openDatabase({ folder: 'memory://', onTrouble: () => {} })
     const lines: string[] = []
     const services = await compose(config, pino({ level: 'trace' }, { write: (line) => lines.push(line) }), {
