@@ -32,7 +32,11 @@ export async function createTestDatabase(): Promise<TestDatabase> {
       await rows(sql`UPDATE test_clock.skew SET by = by + make_interval(secs => ${seconds})`)
     },
     async empty() {
-      await rows(sql`TRUNCATE users, sessions, attempts, audit_events RESTART IDENTITY`)
+      // Every table, those of features too.
+      await rows(sql`DO $$ BEGIN EXECUTE (
+        SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') || ' RESTART IDENTITY' FROM pg_tables
+        WHERE schemaname = current_schema() AND tablename <> 'auth_server_migrations'
+      ); END $$`)
       await rows(sql`UPDATE test_clock.skew SET by = interval '0'`)
     },
     async close() {
