@@ -313,9 +313,7 @@ describe('bearer routes', () => {
   })
 
   test.each(bearerRoutes)('$path with a session that has ended: 401 session_ended', async (route) => {
-    const passwords = { currentPassword: password, newPassword: password }
-
-    const response = await goodRequest(route, { body: route.body === 'members' ? passwords : {} }, ended)
+    const response = await goodRequest(route, { body: route.example ?? {} }, ended)
 
     expectProblem(response, 401, 'session_ended')
     expect(response.get('WWW-Authenticate')).toBe('Bearer error="invalid_token"')

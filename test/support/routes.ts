@@ -20,6 +20,8 @@ export interface RouteUnderTest {
   allow: string[]
   /** `members`: a body is required. `none`: no body, or `{}`. */
   body?: 'none' | 'members'
+  /** A body that the route accepts. */
+  example?: object
   bearer: boolean
 }
 
@@ -29,12 +31,13 @@ const methodsOf = ({ method }: Route) => (method === 'get' ? ['GET', 'HEAD'] : [
 /** The routes that the OpenAPI document has. */
 export const routesUnderTest: RouteUnderTest[] = routes
   .filter(({ hidden }) => !hidden)
-  .map(({ method, path, checks }) => {
+  .map(({ method, path, checks, example }) => {
     const schema = checks.find(({ body }) => body)?.body
     return {
       method: method.toUpperCase(),
       path: path.replaceAll(/:(\w+)/g, (_, name) => parameters[name] ?? '1'),
       allow: routes.filter((route) => route.path === path).flatMap(methodsOf),
+      ...(example && { example }),
       ...(schema && { body: schema === noBody.body ? 'none' : 'members' }),
       bearer: checks.some(({ credentials }) => credentials === 'accessToken'),
     }
