@@ -61,8 +61,8 @@ function bytesOfDotenv(): Buffer {
   }
 }
 
-// dotenv takes everything after an unquoted # for a comment, also inside a reference, a password or a URL. An intended
-// comment has a blank in front of it.
+// dotenv takes everything after an unquoted # for a comment, also inside a reference, a password or a URL. A real comment
+// has a blank before its #.
 function cutByComment(text: string): string[] {
   const lines = text.matchAll(/^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*[=:]([^\r\n]*)/gm)
   return [...lines].flatMap(([, name = '', value = '']) => {
