@@ -33,7 +33,7 @@ afterAll(async () => {
 
 const raw = (bytes: string) => exchange(server, bytes)
 
-test('C2 a cookie whose name only looks like ours does not keep the session alive at logout', async () => {
+test('a cookie whose name only looks like ours does not keep the session alive at logout [C2]', async () => {
   const { refreshToken } = await register(t.app)
 
   const answers = await raw(
@@ -47,7 +47,7 @@ test('C2 a cookie whose name only looks like ours does not keep the session aliv
 test.each([
   ['a declared length', 'Content-Length: 99999999\r\n\r\n{'],
   ['chunks without an end', `Transfer-Encoding: chunked\r\n\r\n2100\r\n${' '.repeat(0x2100)}\r\n`],
-])('F1 answers 413 to %s before all of it has come, and closes', async (_what, rest) => {
+])('answers 413 to %s before all of it has come, and closes [F1]', async (_what, rest) => {
   const answers = await raw(`POST /auth/login HTTP/1.1\r\nHost: localhost\r\n${rest}`)
 
   expect(answers).toMatchObject([
@@ -83,7 +83,7 @@ test.each([
   ],
   ['no Host', 'Content-Length: 0'],
   ['a folded header', 'Host: localhost\r\nX-A: b\r\n c\r\nContent-Length: 0'],
-])('F3 %s: 400, and the connection ends', async (_what, headers) => {
+])('%s: 400, and the connection ends [F3]', async (_what, headers) => {
   const { refreshToken } = await register(t.app)
 
   const answers = await raw(
@@ -98,7 +98,7 @@ test.each([
   ['a path that no route has', 'POST /nowhere', 404],
   ['another method', 'PUT /auth/login', 405],
   ['another site', 'POST /auth/login HTTP/1.1\r\nOrigin: https://evil.example\r\nX:', 403],
-])('F3 a long body to %s is not read to its end: the connection closes', async (_what, start, status) => {
+])('a long body to %s is not read to its end: the connection closes [F3]', async (_what, start, status) => {
   const request = start.includes('HTTP/1.1') ? start : `${start} HTTP/1.1\r\nX:`
 
   const answers = await raw(`${request} x\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n{`)
@@ -115,7 +115,7 @@ test('a short body to a path that no route has leaves the connection open', asyn
   expect(answers.map(({ status }) => status)).toEqual([404, 200])
 })
 
-test('F3 thousands of requests in one packet: the connection is cut, and others are served meanwhile', async () => {
+test('thousands of requests in one packet: the connection is cut, and others are served meanwhile [F3]', async () => {
   const attack = raw('GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(20_000))
   const startedAt = Date.now()
 
@@ -126,7 +126,7 @@ test('F3 thousands of requests in one packet: the connection is cut, and others 
   expect((await attack).filter(({ status }) => status === 200).length).toBeLessThanOrEqual(8)
 })
 
-test('F3 a few requests in one packet are all answered, in their order', async () => {
+test('a few requests in one packet are all answered, in their order [F3]', async () => {
   const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${more}\r\n`
 
   const answers = await raw(
@@ -136,7 +136,7 @@ test('F3 a few requests in one packet are all answered, in their order', async (
   expect(answers.map(({ status }) => status)).toEqual([200, 404, 200, 200])
 })
 
-test('E6 F4 no line of the log has a password, a token, a cookie, a secret or personal data in it', async () => {
+test('no line of the log has a password, a token, a cookie, a secret or personal data in it [E6, F4]', async () => {
   const canary = 'QzK7canary'
   const client = await register(t.app, `${canary.toLowerCase()}@example.com`)
   const bodies = [{ email: client.email, password: `${canary} of a password` }, `{"email":"${canary}`]

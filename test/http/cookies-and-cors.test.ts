@@ -62,7 +62,7 @@ describe(`the refresh cookie on ${databaseName}`, () => {
   const lasting = ['HttpOnly', 'Path=/', 'SameSite=Strict']
   const whole = ['HttpOnly', 'Max-Age=604800', 'Path=/', 'SameSite=Strict']
 
-  test('C1 has exactly the attributes of the contract, from registration, login, refresh and password change', async () => {
+  test('has exactly the attributes of the contract, from registration, login, refresh and password change [C1]', async () => {
     const registered = await tryRegister()
     const loggedIn = await tryLogin(t.app, registered.body.user.email)
     const refreshed = await refresh(t.app, refreshTokenOf(loggedIn))
@@ -83,14 +83,14 @@ describe(`the refresh cookie on ${databaseName}`, () => {
     expect(Math.abs((Date.parse(expires) - Date.now()) / 1000 - 604_800)).toBeLessThan(5)
   })
 
-  test('C1 is cleared with the attributes it was set with', async () => {
+  test('is cleared with the attributes it was set with [C1]', async () => {
     const response = await logout(t.app, (await register(t.app)).refreshToken)
 
     expect(clearsCookie(response)).toBe(true)
     expect(attributesOf(response)).toEqual(lasting)
   })
 
-  test('C1 where cookies are secure: __Host-refresh_token with Secure, set and cleared', async () => {
+  test('where cookies are secure: __Host-refresh_token with Secure, set and cleared [C1]', async () => {
     const hostCookie = (response: request.Response) => `__Host-refresh_token=${refreshTokenOf(response)}`
     const set = await tryRegister(secure)
     const refreshed = await refreshWith(hostCookie(set), secure)
@@ -155,7 +155,7 @@ describe(`the refresh cookie on ${databaseName}`, () => {
     ['one under the plain name', 'refresh_token=*', 'refresh_token_missing'],
     ['one under the name in lower case', '__host-refresh_token=*', 'refresh_token_missing'],
     ['two of the name', '__Host-refresh_token=*; __Host-refresh_token=*', 'refresh_token_invalid'],
-  ])('C1 where cookies are secure, %s is refused', async (_what, header, code) => {
+  ])('where cookies are secure, %s is refused [C1]', async (_what, header, code) => {
     const client = await register(secure.app)
 
     const response = await refreshWith(header.replaceAll('*', client.refreshToken), secure)
@@ -164,7 +164,7 @@ describe(`the refresh cookie on ${databaseName}`, () => {
     expect(await rowOf(secure, client)).toMatchObject({ generation: 1, ended_at: null })
   })
 
-  test('C1 where cookies are secure, one that a subdomain planted under the plain name is ignored', async () => {
+  test('where cookies are secure, one that a subdomain planted under the plain name is ignored [C1]', async () => {
     const [client, planter] = [await register(secure.app), await register(secure.app)]
     const planted = `refresh_token=${planter.refreshToken}; __Host-refresh_token=${client.refreshToken}`
 
@@ -186,7 +186,7 @@ describe('cookies that no client of ours sends', () => {
     ['space around a name', (token) => `${cookie(token)}; \t${refreshCookieName} =${token}`],
     ['others between', (token) => `a=b; ${cookie(token)}; c=d; ${cookie('x')}`],
     ['two headers', (token) => [cookie(token), cookie(token)]],
-  ])('C2 refuses two cookies of the name: %s', async (_what, header) => {
+  ])('refuses two cookies of the name: %s [C2]', async (_what, header) => {
     const other = await register(t.app)
     const before = await everything()
 
@@ -270,7 +270,7 @@ describe('cookies that no client of ours sends', () => {
     ['percent-encoded bytes that are not UTF-8', () => '%ff%fe'],
     ['an encoded NUL', (token) => `${token}%00`],
     ['encoded line ends', (token) => `${token}%0d%0aSet-Cookie:%20a=b`],
-  ])('C2 %s is no token: refresh is 401, logout 204, no effect', async (_what, value) => {
+  ])('%s is no token: refresh is 401, logout 204, no effect [C2]', async (_what, value) => {
     const before = await everything()
     const header = cookie(value(untouched.refreshToken))
 
@@ -284,7 +284,7 @@ describe('cookies that no client of ours sends', () => {
     expect(({} as Record<string, unknown>).polluted).toBeUndefined()
   })
 
-  test('C2 strange cookies beside a good one do not matter', async () => {
+  test('strange cookies beside a good one do not matter [C2]', async () => {
     const client = await register(t.app)
     const strange = '%zz=%zz; =; ;;; j=j:{"a":1}; __proto__=x; constructor=y'
 
@@ -305,7 +305,7 @@ describe('cross-site requests', () => {
   }
   const loginWith = (headers: Record<string, string>) => tryLogin(t.app, untouched.email).set(headers)
 
-  test.each(unsafe)('C3 GET and HEAD instead of %s: no effect', async (_route, act) => {
+  test.each(unsafe)('GET and HEAD instead of %s: no effect [C3]', async (_route, act) => {
     const { pathname } = new URL(act(untouched).url)
     const before = await everything()
 
@@ -321,7 +321,7 @@ describe('cross-site requests', () => {
     expect(await everything()).toEqual(before)
   })
 
-  test.each(unsafe)('C3 %s from elsewhere: 403 cross_site_request, no effect', async (_route, act) => {
+  test.each(unsafe)('%s from elsewhere: 403 cross_site_request, no effect [C3]', async (_route, act) => {
     const before = await everything()
 
     for (const headers of [
@@ -335,7 +335,7 @@ describe('cross-site requests', () => {
   })
 
   test.each(unsafe)(
-    'C3 %s from a program, from here and from a listed origin is let through',
+    '%s from a program, from here and from a listed origin is let through [C3]',
     async (_route, act) => {
       for (const headers of [
         {},
@@ -351,7 +351,7 @@ describe('cross-site requests', () => {
   )
 
   test.each([own, 'http://127.0.0.1:3000', 'http://[::1]:3000', listed, alsoListed])(
-    'C3 the origin %s logs in',
+    'the origin %s logs in [C3]',
     async (Origin) => void (await loginWith({ Origin }).expect(200)),
   )
 
@@ -383,7 +383,7 @@ describe('cross-site requests', () => {
     'http://localhost:3000.evil.example',
     'file://',
     '*',
-  ])('C3 the origin %j does not log in, and gets no CORS headers', async (Origin) => {
+  ])('the origin %j does not log in, and gets no CORS headers [C3]', async (Origin) => {
     const before = await everything()
 
     const response = await loginWith({ Origin })
@@ -398,11 +398,11 @@ describe('cross-site requests', () => {
     ['same-site', 200],
     ['none', 200],
     ['cross-site', 403],
-  ])('C3 Sec-Fetch-Site: %s without an origin: %d', async (site, status) => {
+  ])('Sec-Fetch-Site: %s without an origin: %d [C3]', async (site, status) => {
     expect((await loginWith({ 'Sec-Fetch-Site': site })).status).toBe(status)
   })
 
-  test('C3 Sec-Fetch-Site: same-site does not make up for an origin that is not listed', async () => {
+  test('Sec-Fetch-Site: same-site does not make up for an origin that is not listed [C3]', async () => {
     expectRefused(await loginWith({ Origin: 'https://other.example.com', 'Sec-Fetch-Site': 'same-site' }))
   })
 
@@ -412,7 +412,7 @@ describe('cross-site requests', () => {
     ['https://localhost', 403],
     ['http://auth.example.com', 403],
     ['https://auth.example.com', 200],
-  ])('C3 where PUBLIC_URL is https://auth.example.com, the origin %s: %d', async (Origin, status) => {
+  ])('where PUBLIC_URL is https://auth.example.com, the origin %s: %d [C3]', async (Origin, status) => {
     const { email } = await register(secure.app)
 
     expect((await tryLogin(secure.app, email).set({ Origin })).status).toBe(status)
@@ -514,7 +514,7 @@ describe('CORS', () => {
     [listed, alsoListed].flatMap((origin) =>
       ['/auth/login', '/auth/sessions/some', '/users/me'].map((path) => [origin, path] as const),
     ),
-  )('C4 the preflight of %s for %s: 204, exact', async (origin, path) => {
+  )('the preflight of %s for %s: 204, exact [C4]', async (origin, path) => {
     const response = await preflight(path, origin)
 
     expect(response.status).toBe(204)
@@ -537,7 +537,7 @@ describe('CORS', () => {
   })
 
   test.each([evil, 'null', 'https://app.example.com.evil.example', 'http://app.example.com'])(
-    'C4 the preflight of %s gets nothing',
+    'the preflight of %s gets nothing [C4]',
     async (origin) => {
       const response = await preflight('/auth/login', origin)
 
@@ -552,7 +552,7 @@ describe('CORS', () => {
     ['GET /users/me', 401],
     ['GET /nowhere', 404],
     ['POST /auth/login', 400],
-  ])('C4 the answer to %s, %d, is for listed origins to read, and for no other', async (route, status) => {
+  ])('the answer to %s, %d, is for listed origins to read, and for no other [C4]', async (route, status) => {
     const known = await send(t.app, route, { headers: { Origin: listed } })
     const stranger = await send(t.app, route, { headers: { Origin: evil } })
 
@@ -564,7 +564,7 @@ describe('CORS', () => {
     for (const response of [known, stranger]) expect(varies(response)).toContain('Origin')
   })
 
-  test('C4 without CORS_ORIGINS nobody gets CORS headers, the own origin neither needs nor gets them', async () => {
+  test('without CORS_ORIGINS nobody gets CORS headers, the own origin neither needs nor gets them [C4]', async () => {
     const response = await tryRegister(secure).set({ Origin: 'https://auth.example.com' })
 
     expect(response.status).toBe(201)
@@ -581,7 +581,7 @@ test.each<[what: string, send: (on: typeof t) => request.Test]>([
   ['a 400', (on) => send(on.app, 'POST /auth/login')],
   ['a 204', (on) => send(on.app, 'POST /auth/logout')],
   ['a token answer', tryRegister],
-])('C4 security headers and Vary on %s', async (_what, act) => {
+])('security headers and Vary on %s [C4]', async (_what, act) => {
   const [plain, overTls] = [await act(t), await act(secure)]
 
   for (const response of [plain, overTls]) {

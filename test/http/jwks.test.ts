@@ -58,7 +58,7 @@ describe.each(['RS256', 'ES256'] as const)('access tokens signed by a private ke
     expect((await refresh(t.app, refreshToken)).status).toBe(200)
   })
 
-  test('E3 tokens of the previous key verify', async () => {
+  test('tokens of the previous key verify [E3]', async () => {
     const { accessToken } = await register(t.app)
     const { set } = await keySet(t)
     const kid = set.keys.find(
@@ -71,7 +71,7 @@ describe.each(['RS256', 'ES256'] as const)('access tokens signed by a private ke
     expect((await me(t, token)).status).toBe(200)
   })
 
-  test('A1 A2 a public key is never a shared secret, nor is any other algorithm accepted', async () => {
+  test('a public key is never a shared secret, nor is any other algorithm accepted [A1, A2]', async () => {
     const { accessToken } = await register(t.app)
     const { header, payload } = jwt.decode(accessToken, { complete: true }) as jwt.Jwt
     const publicPem = createPublicKey(current).export({ type: 'spki', format: 'pem' }).toString()

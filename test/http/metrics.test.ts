@@ -134,7 +134,7 @@ test('keys: how many in which state, how old their last load is, and how many fa
   expect(await metric('auth_keys_load_failures_total', {})).toBe(0)
 })
 
-test('E6 /keys tells operators of the keys, and nothing of the secrets; clients never', async () => {
+test('/keys tells operators of the keys, and nothing of the secrets; clients never [E6]', async () => {
   const server = operators()
 
   const answer = await request(server).get('/keys')
