@@ -1,6 +1,6 @@
 /**
- * Private keys that anybody can read: examples of RFCs, of jwt.io, of tutorials, and of the documentation and the tests of
- * JWT libraries. Each is named by its thumbprint (RFC 7638), with one place where it is published.
+ * Private keys that anybody can read: examples of RFCs, jwt.io and tutorials, and from the documentation and tests of JWT
+ * libraries. The list has the thumbprint of each (RFC 7638), and one place that publishes it.
  */
 export const publishedKeys: ReadonlySet<string> = new Set([
   'IsUn6_e04MaShXFIISMp4kG62LWzMIPy_MvSA5pJgX8', // RFC 7515, A.2
@@ -105,9 +105,8 @@ export const publishedKeys: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Shared secrets that anybody can read: samples of RFCs, of tutorials, and of the documentation and the tests of JWT
- * libraries. Each is named by the SHA-256 of its published spelling in lower case, because a tool that looks for secrets
- * would report the secret itself.
+ * Shared secrets that anybody can read, from the same kinds of places. The list has the SHA-256 of the published spelling
+ * in lower case, because tools that look for secrets would report the secrets themselves.
  */
 export const publishedSecrets: ReadonlySet<string> = new Set([
   'c1d2e8726375f11fda33d032c5d84eec753aba4bad251dfdfaf8bdd8c4d26243', // RFC 7515, A.1; RFC 7517, A.3

@@ -1,4 +1,4 @@
-/** What keeps a secret from being read or written; each has a remedy of its own. */
+/** Why a secret cannot be read or written. Each needs another fix. */
 export type SourceFault =
   | 'absent'
   | 'denied'
@@ -9,7 +9,7 @@ export type SourceFault =
   | 'sdk_missing'
   | 'unreachable'
 
-/** A source that cannot be read. The message says what is wrong and how to fix it, and never names the secret. */
+/** The error of all sources. The message says what happened and what to do. It never contains a part of the secret. */
 export class SourceError extends Error {
   readonly fault: SourceFault
   constructor(fault: SourceFault, message: string) {
@@ -19,7 +19,7 @@ export class SourceError extends Error {
   }
 }
 
-/** Faults that may pass by themselves. */
+/** Returns whether a fault may end by itself. */
 export const isOutage = (fault: SourceFault) => fault === 'unreachable' || fault === 'sealed'
 
 const errorOf = (fault: SourceFault) => (message: string) => new SourceError(fault, message)

@@ -6,7 +6,7 @@ import { toKey } from '../../src/secrets/key.ts'
 import { privateKeyProblem } from '../../src/secrets/policy.ts'
 import { publishedKeys } from '../../src/secrets/published-keys.ts'
 
-// The two primes of each, which make the whole key.
+// Two primes make a whole key.
 const rfc7515 = {
   p: '4BzEEOtIpmVdVEZNCqS7baC4crd0pqnRH_5IB3jw3bcxGn6QLvnEtfdUdiYrqBdss1l58BQ3KhooKeQTa9AB0Hw_Py5PJdTJNPY8cQn7ouZ2KKDcmnPGBY5t7yLc1QlQ5xHdwW1VhvKn-nXqhJTBgIPgtldC-KDV5z-y2XDwGUc',
   q: 'uQPEfgmVtjL0Uyyx88GZFF1fOunH3-7cepKmtH4pxhtCoHqpWmT8YAmZxaewHgHAjLYsp1ZSe7zFYHj7C6ul7TjeLQeZD_YwD66t62wDmpe_HlB-TnBA-njbglfIsRLtXlnDzQkv5dTltRJ11BKBBypeeF6689rjcJIDEz9RWdc',
@@ -50,7 +50,7 @@ describe.each(['RS256', 'ES256'] as const)('a private key for %s', (algorithm) =
     expect(key.kid).toBe(await calculateJwkThumbprint(await exportJWK(key.verifies)))
   })
 
-  test('E6 gives others its public half and nothing else', () => {
+  test('has a public half for others, and nothing else [E6]', () => {
     const { kid, kty, alg, use, ...members } = key.publicKey ?? {}
 
     expect({ kid, kty, alg, use }).toEqual({
@@ -63,17 +63,17 @@ describe.each(['RS256', 'ES256'] as const)('a private key for %s', (algorithm) =
     expect([key.signs.type, key.verifies.type]).toEqual(['private', 'public'])
   })
 
-  test('may be on one line, as variables often are', () => {
+  test('may be on one line, like many variables', () => {
     expect(toKey(pem.replaceAll('\n', '\\n'), algorithm).kid).toBe(key.kid)
     expect(privateKeyProblem(pem.replaceAll('\n', '\\n'), algorithm)).toBeUndefined()
   })
 
-  test('E1 will do as it was generated', () => {
+  test('is accepted as generated [E1]', () => {
     expect(privateKeyProblem(pem, algorithm)).toBeUndefined()
   })
 })
 
-describe('E1 a private key is refused', () => {
+describe('a private key is refused [E1]', () => {
   const pem = (options: object) => ({ type: 'pkcs8', format: 'pem', ...options }) as const
   const rsa = (bits: number) => generateKeyPairSync('rsa', { modulusLength: bits }).privateKey
   const ec = (namedCurve: string) => generateKeyPairSync('ec', { namedCurve }).privateKey
@@ -133,7 +133,7 @@ describe('E1 a private key is refused', () => {
     ['cut off', 'ES256', es256.slice(0, 100), notPem],
     ['a shared secret', 'ES256', newSecret(), notPem],
     ['empty', 'ES256', '', notPem],
-  ])('that is %s, with how to make a good one', (_what, algorithm, text, message) => {
+  ])('if it is %s, with how to make a good one', (_what, algorithm, text, message) => {
     const problem = privateKeyProblem(text, algorithm)
 
     expect(problem).toMatch(message)
@@ -142,7 +142,7 @@ describe('E1 a private key is refused', () => {
 })
 
 describe('a published sample key is refused [E1]', () => {
-  // Written without PEM, so that no scanner takes them for secrets of this repository.
+  // Without PEM, because scanners would report secrets of this repository.
   const p256 = (d: string, x: string, y: string) => ({ kty: 'EC', crv: 'P-256', d, x, y })
   test.each<[where: string, algorithm: 'RS256' | 'ES256', jwk: JsonWebKey]>([
     [
@@ -184,7 +184,7 @@ describe('a published sample key is refused [E1]', () => {
     expect(privateKeyProblem(pem.replaceAll('\n', '\\n'), algorithm)).toMatch(/^is a sample key/)
   })
 
-  test('and there are a hundred thumbprints or so, none twice', () => {
+  test('by about a hundred thumbprints, none twice', () => {
     expect(publishedKeys.size).toBe(99)
     expect([...publishedKeys].filter((name) => !/^[\w-]{43}$/.test(name))).toEqual([])
   })
@@ -201,6 +201,6 @@ test.each([
   ['npm wrote its banner in front', (pem: string) => `> server@1.0.0 secrets\n\n${pem}`],
   ['something follows', (pem: string) => `${pem}more`],
   ['a second key follows', (pem: string) => `${pem}${newPrivateKey('ES256')}`],
-])('a private key is refused where %s [E1]', (_what, wrap) => {
+])('a private key is refused if %s [E1]', (_what, wrap) => {
   expect(privateKeyProblem(wrap(newPrivateKey('ES256')), 'ES256')).toMatch(/^is not a private key in PEM/)
 })

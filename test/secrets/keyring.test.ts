@@ -6,7 +6,7 @@ import type { SecretVersion } from '../../src/secrets/sources.ts'
 
 const refreshSeconds = 60
 const tokenSeconds = 900
-// One interval until every instance has loaded a version, and a margin.
+// Every instance has loaded a version after one interval and a margin.
 const stagingMs = (refreshSeconds + 2) * 1000
 
 let now: number
@@ -18,7 +18,7 @@ const version = (createdAt: number): SecretVersion => ({
   source: 'a test',
 })
 
-/** What a key is under, to tell which of the versions it is. */
+/** Returns the kid of a version. */
 const kidOf = ({ value }: SecretVersion): string => {
   const ring = newKeyring()
   ring.update([{ value, createdAt: 0, source: 'a test' }], [])
@@ -42,36 +42,36 @@ describe('the life of a key', () => {
   const [old, young] = [version(0), version(t0)]
   beforeEach(() => ring.update([young, old], []))
 
-  test('published: it verifies and does not sign, until one refresh interval and a margin have passed', () => {
+  test('published: verifies but does not sign, until one refresh interval and a margin have passed [E3]', () => {
     for (now of [t0, t0 + stagingMs - 1]) {
       expect(signs(ring)).toBe(kidOf(old))
       expect([verifies(ring, young), verifies(ring, old)]).toEqual([true, true])
     }
   })
 
-  test('signing: it takes over at that time', () => {
+  test('signing: takes over at that time [E3]', () => {
     now = t0 + stagingMs
 
     expect(signs(ring)).toBe(kidOf(young))
     expect([verifies(ring, young), verifies(ring, old)]).toEqual([true, true])
   })
 
-  test('E3 verifying: the one before it verifies until its last token has expired', () => {
+  test('verifying: still verifies until its last token has expired [E3]', () => {
     now = t0 + stagingMs + tokenSeconds * 1000 - 1
 
     expect(signs(ring)).toBe(kidOf(young))
     expect(verifies(ring, old)).toBe(true)
   })
 
-  test('E3 retired: then it verifies no more', () => {
-    // The instance that notices the change last, one interval later, signs with the old key that much longer.
+  test('retired: no longer verifies after that [E3]', () => {
+    // The last instance notices the change one interval later, and signs with the old key that much longer.
     now = t0 + 2 * stagingMs + tokenSeconds * 1000
 
     expect(verifies(ring, old)).toBe(false)
     expect([signs(ring), verifies(ring, young)]).toEqual([kidOf(young), true])
   })
 
-  test('E3 the newest never retires by itself', () => {
+  test('never ends by time for the newest version [E3]', () => {
     now = t0 + 100 * 365 * 86_400_000
 
     expect([signs(ring), verifies(ring, young)]).toEqual([kidOf(young), true])
@@ -79,7 +79,7 @@ describe('the life of a key', () => {
 })
 
 describe('versions', () => {
-  test('a lone one signs at once, however young', () => {
+  test('a single version signs at once, however young', () => {
     const lone = version(now)
 
     ring.update([lone], [])
@@ -87,7 +87,7 @@ describe('versions', () => {
     expect([signs(ring), verifies(ring, lone)]).toEqual([kidOf(lone), true])
   })
 
-  test('of several that wait, the newest that may sign does', () => {
+  test('several published versions take over one after the other', () => {
     const [first, second, third] = [version(0), version(10_000), version(20_000)]
     ring.update([third, second, first], [])
 
@@ -104,7 +104,7 @@ describe('versions', () => {
     expect(signers).toEqual([first, second, second, third].map(kidOf))
   })
 
-  test('E3 one that is withdrawn is gone at once, whatever its age: the emergency drop', () => {
+  test('a withdrawn version is dropped at once, whatever its age [E3]', () => {
     const [old, young] = [version(0), version(0)]
     ring.update([young, old], [])
 
@@ -115,7 +115,7 @@ describe('versions', () => {
     expect([signs(ring), verifies(ring, young), verifies(ring, old)]).toEqual([kidOf(old), false, true])
   })
 
-  test('without any there is no key', () => {
+  test('without versions there is no key', () => {
     const lone = version(0)
     ring.update([lone], [])
 
@@ -124,11 +124,11 @@ describe('versions', () => {
     expect([signs(ring), verifies(ring, lone)]).toEqual([undefined, false])
   })
 
-  test('E3 a version that turns up late counts from then on: nobody is logged out, and it is staged', () => {
+  test('a version that appears late counts from then on: it waits to sign, and nobody is logged out [E3]', () => {
     const [old, young] = [version(0), version(100_000)]
     ring.update([old], [])
 
-    // Enabled again, or made while the store was out of reach, long after it was made.
+    // It was enabled again, or created during an outage.
     now = 100_000 + 10 * 86_400_000
     ring.update([young, old], [])
 
@@ -141,7 +141,7 @@ describe('versions', () => {
     expect([signs(ring), verifies(ring, old)]).toEqual([kidOf(young), false])
   })
 
-  test('E3 a value of a file that was put right before it signed never signs', () => {
+  test('a wrong value of a file that was corrected before it signed never signs [E3]', () => {
     const [old, wrong, right] = [version(0), version(0), version(0)].map(({ value, source }) => ({
       value,
       source,
@@ -161,7 +161,7 @@ describe('versions', () => {
     expect(verifies(ring, wrong)).toBe(false)
   })
 
-  test('E3 a value that comes back after another one signs again, and does not retire by its first time', () => {
+  test('a value that comes back after another one signs again, and does not retire by its first date [E3]', () => {
     const [first, second] = [version(0), version(100_000)]
     ring.update([{ ...first, createdAt: 200_000 }, second, first], [])
 
@@ -171,7 +171,7 @@ describe('versions', () => {
     expect([verifies(ring, first), verifies(ring, second)]).toEqual([true, false])
   })
 
-  test('E3 the previous one verifies and never signs', () => {
+  test('a previous version verifies and never signs [E3]', () => {
     const [current, previous] = [version(0), version(0)]
 
     ring.update([current], [previous])
@@ -186,8 +186,8 @@ describe('versions', () => {
   })
 })
 
-describe('what is told of the keys', () => {
-  test('E6 each with its state, where it comes from and since when, and nothing of its value', () => {
+describe('the report of the keys', () => {
+  test('has the state, source and age of each key, and nothing of its value [E6]', () => {
     const [young, middle, old, previous] = [version(900_000), version(500_000), version(1), version(0)]
     now = 900_000
     ring.update([{ ...young, id: '3' }, middle, old], [previous])
@@ -203,7 +203,7 @@ describe('what is told of the keys', () => {
     expect(ring.states().map(({ state }) => state)).toEqual(['signing', 'verifying', 'retired', 'verifying'])
   })
 
-  test('how old a key is at least: by its store, its file, or since it was read first', () => {
+  test('dates a key by its store, by its file, or by its first read', () => {
     const since = () => Object.fromEntries(ring.states().map((key) => [key.kid, key.since]))
     const withoutDate = (): SecretVersion => ({ value: version(0).value, source: 'a test' })
     const [current, previous] = [withoutDate(), withoutDate()]
@@ -218,7 +218,7 @@ describe('what is told of the keys', () => {
     expect(since()).toMatchObject({ [kidOf(stored)]: 7_000, [kidOf(previous)]: 3_000 })
   })
 
-  test('when the next change comes', () => {
+  test('says when time changes the next state', () => {
     const [young, old] = [version(100_000), version(0)]
     ring.update([young, old], [])
 
@@ -229,7 +229,7 @@ describe('what is told of the keys', () => {
     expect(ring.nextChange()).toBeUndefined()
   })
 
-  test('E3 public keys are there for 60 s on every instance before their private key signs', () => {
+  test('publishes a public key for 60 s on every instance before its private key signs [E3]', () => {
     const [young, old] = [newPrivateKey('ES256'), newPrivateKey('ES256')]
     const ring = createKeyring({ refreshSeconds, tokenSeconds, clock, algorithm: 'ES256' })
     const kids = () => ring.publicKeys().map(({ kid }) => kid)
@@ -273,8 +273,8 @@ describe('kid', () => {
     expect(kids.size).toBe(500)
   })
 
-  // A digest of the secret itself could be looked up; a guess has to cost as much as with any token.
-  test('E6 is neither a part of the secret nor a plain digest of it', () => {
+  // Attackers could look up a digest of the secret. A guess must cost as much as with any token.
+  test('is neither a part of the secret nor a plain digest of it [E6]', () => {
     const secret = version(0)
     const kid = kidOf(secret)
 
@@ -296,7 +296,7 @@ describe('kid', () => {
     '|cat /etc/passwd',
     '\0',
     'a'.repeat(100_000),
-  ])('A3 %j is only ever looked up in a Map', (kid) => {
+  ])('%j is only looked up in a Map [A3]', (kid) => {
     const secret = version(0)
     ring.update([secret], [version(0)])
 
@@ -307,7 +307,7 @@ describe('kid', () => {
 
 describe('two instances that load at different moments', () => {
   const [old, young] = [version(0), version(0)]
-  // A file tells no time: each instance dates a change by when it noticed it, up to one interval apart.
+  // A file has no dates. Each instance dates a change by when it noticed it, up to one interval apart.
   const noticedAt = [100_000, 100_000 + refreshSeconds * 1000] as const
   const instances = noticedAt.map((createdAt) => ({ createdAt, ring: newKeyring() }))
   const load = () => {
@@ -315,7 +315,7 @@ describe('two instances that load at different moments', () => {
       ring.update(now >= createdAt ? [{ ...young, createdAt }, old] : [old], [])
   }
 
-  test('E3 never reject a token of each other, from its first second to its last', () => {
+  test('never reject a token of each other, from its first second to its last [E3]', () => {
     const rejected: string[] = []
     const issued: { kid: string; at: number; from: number }[] = []
     for (now = 90_000; now <= 1_300_000; now += 1_000) {

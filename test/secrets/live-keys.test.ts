@@ -52,7 +52,7 @@ async function start(secrets: Secrets, settings: { maxStaleSeconds?: number } = 
   return { keys, events, warnings, problems }
 }
 
-/** Secrets in files of one folder, as operators replace them. */
+/** Secrets in files of one folder, replaced in one step. */
 function createFiles() {
   const folder = mkdtempSync(join(root, 'case-'))
   const path = (name: string) => join(folder, name)
@@ -80,7 +80,7 @@ function createFiles() {
   }
 }
 
-/** A store that the test holds in its hand: what it answers, when, and how often it was asked. */
+/** A store that the test controls: what it answers, when, and how many loads it counts. */
 function createStore() {
   const store = {
     answer: {
@@ -116,7 +116,7 @@ function createStore() {
 
 const text = (key?: { export(): Buffer }) => key?.export().toString()
 const signer = (keys: TokenKeys) => text(keys.signingKey().signs)
-/** The name that an instance gives a secret. */
+/** Returns the kid of a secret. */
 async function kidOf(value: string): Promise<string> {
   const versions = {
     JWT_ACCESS_SECRET: [{ value, createdAt: 0, source: 'a test' }],
@@ -128,7 +128,7 @@ async function kidOf(value: string): Promise<string> {
 const unavailable = expect.objectContaining({ name: 'AuthError', code: 'unavailable' })
 
 describe('rotation in a file', () => {
-  test('E3 the new key signs one refresh interval and a margin after it was seen, the old verifies to its end', async () => {
+  test('signs with the new key one refresh interval and a margin later, and verifies the old one to its end [E3]', async () => {
     const files = createFiles()
     const { keys, problems } = await start(files.secrets())
     const oldKid = keys.access.signingKey().kid
@@ -150,7 +150,7 @@ describe('rotation in a file', () => {
     expect([keys.status(), problems()]).toEqual(['ok', []])
   })
 
-  test('E3 a rotation that is taken back before it signs changes nothing', async () => {
+  test('changes nothing if it is undone before the new key signs [E3]', async () => {
     const files = createFiles()
     const { keys } = await start(files.secrets())
 
@@ -167,7 +167,7 @@ describe('rotation in a file', () => {
     expect(signers).toEqual(Array(4).fill(files.access))
   })
 
-  test('E3 the previous secret verifies and never signs, on this keyring only', async () => {
+  test('verifies with the previous secret and never signs with it, on this keyring only [E3]', async () => {
     const files = createFiles()
     const previous = newSecret()
     const { keys } = await start(files.secrets(previous))
@@ -178,14 +178,14 @@ describe('rotation in a file', () => {
     expect(signer(keys.access)).toBe(files.access)
   })
 
-  test('A5 the two keyrings know nothing of each other', async () => {
+  test('does not mix the two keyrings [A5]', async () => {
     const { keys } = await start(createFiles().secrets())
 
     expect(await keys.access.verificationKey(keys.refresh.signingKey().kid)).toBeUndefined()
     expect(await keys.refresh.verificationKey(keys.access.signingKey().kid)).toBeUndefined()
   })
 
-  test('E3 two instances that load at different moments never reject a token of each other', async () => {
+  test('lets two instances that load at different moments accept all tokens of each other [E3]', async () => {
     const files = createFiles()
     const [{ keys: early }, { keys: late }] = [await start(files.secrets()), await start(files.secrets())]
     const verifiedByBoth = async () => {
@@ -211,7 +211,7 @@ describe('rotation in a file', () => {
     expect([signer(early.access), signer(late.access)]).toEqual([next, next])
   })
 
-  test('E3 one that starts amid a rotation is understood by one that has not loaded it', async () => {
+  test('lets an instance that starts during a rotation work with one that has not loaded the new key [E3]', async () => {
     const files = createFiles()
     const { keys: running } = await start(files.secrets())
     files.write('access', newSecret())
@@ -224,14 +224,14 @@ describe('rotation in a file', () => {
   })
 })
 
-describe('E4 a bad new version', () => {
+describe('a bad new version [E4]', () => {
   const weak = 'change-me-please'
 
   test.each<[what: string, value: (files: ReturnType<typeof createFiles>) => string, message: RegExp]>([
     ['weak', () => 'a'.repeat(64), /repeats/],
     ['a placeholder', () => weak, /placeholder/],
     ['the refresh secret', (files) => files.refresh, /is the same as/],
-  ])('that is %s is refused, and the last good one goes on', async (_what, value, message) => {
+  ])('that is %s is refused, and the last good one stays', async (_what, value, message) => {
     const files = createFiles()
     const { keys, problems } = await start(files.secrets())
     const bad = value(files)
@@ -252,7 +252,7 @@ describe('E4 a bad new version', () => {
   test.each<[what: string, value: (files: ReturnType<typeof createFiles>) => string]>([
     ['weak', () => weak],
     ['the refresh secret', (files) => files.refresh],
-  ])('that was %s and in the file for a while never verifies or signs afterwards', async (_what, value) => {
+  ])('that was %s for a while never verifies or signs later', async (_what, value) => {
     const files = createFiles()
     const { keys } = await start(files.secrets())
     const [bad, next] = [value(files), newSecret()]
@@ -272,7 +272,7 @@ describe('E4 a bad new version', () => {
     expect(await keys.access.verificationKey(kid)).toBeUndefined()
   })
 
-  test('that is taken back leaves the good one signing', async () => {
+  test('that is undone leaves the good one signing', async () => {
     const files = createFiles()
     const { keys } = await start(files.secrets())
 
@@ -285,8 +285,8 @@ describe('E4 a bad new version', () => {
   })
 })
 
-describe('E4 a store out of reach', () => {
-  test('the last good keys go on, and it recovers by itself', async () => {
+describe('an unavailable store [E4]', () => {
+  test('leaves the last good keys in use, and recovers by itself', async () => {
     const files = createFiles()
     const { keys, problems } = await start(files.secrets())
 
@@ -310,7 +310,7 @@ describe('E4 a store out of reach', () => {
     expect([keys.status(), problems().length]).toEqual(['ok', 1])
   })
 
-  test('an unknown kid is unavailable rather than invalid: it may be a good one', async () => {
+  test('makes an unknown kid unavailable rather than invalid, because it may be good', async () => {
     const files = createFiles()
     const { keys } = await start(files.secrets())
     files.remove('access')
@@ -319,7 +319,7 @@ describe('E4 a store out of reach', () => {
     await expect(keys.refresh.verificationKey('unknown')).rejects.toBeInstanceOf(AuthError)
   })
 
-  test('beyond SECRETS_MAX_STALE_SECONDS nothing signs or verifies [E4]', async () => {
+  test('stops all signing and verifying after SECRETS_MAX_STALE_SECONDS [E4]', async () => {
     const files = createFiles()
     const { keys } = await start(files.secrets())
     const { kid } = keys.access.signingKey()
@@ -336,7 +336,7 @@ describe('E4 a store out of reach', () => {
     expect(() => keys.refresh.signingKey()).toThrow(unavailable)
   })
 
-  test('stale keys serve again after a good load', async () => {
+  test('ends with a good load, also for stale keys', async () => {
     const files = createFiles()
     const { keys } = await start(files.secrets())
     const { kid } = keys.access.signingKey()
@@ -351,7 +351,7 @@ describe('E4 a store out of reach', () => {
     expect(text(await keys.access.verificationKey(kid))).toBe(files.access)
   })
 
-  test('SECRETS_MAX_STALE_SECONDS=0: the last good keys serve without limit', async () => {
+  test('has no age limit with SECRETS_MAX_STALE_SECONDS=0', async () => {
     const files = createFiles()
     const { keys } = await start(files.secrets(), { maxStaleSeconds: 0 })
     files.remove('access')
@@ -362,7 +362,7 @@ describe('E4 a store out of reach', () => {
     expect([keys.status(), signer(keys.access)]).toEqual(['unreachable', files.access])
   })
 
-  test('a previous file that is removed is withdrawn, unless the whole folder is out of reach', async () => {
+  test('does not withdraw a previous file with its folder; removing the file does', async () => {
     const files = createFiles()
     files.write('previous', newSecret())
     const previous = await kidOf(readFileSync(files.path('previous'), 'utf8'))
@@ -380,7 +380,7 @@ describe('E4 a store out of reach', () => {
     expect(await keys.access.verificationKey(previous)).toBeUndefined()
   })
 
-  test('every user who may write a secret file is warned of once, and again after it was right', async () => {
+  test('a file that every user can write is reported once, and again after it was fixed', async () => {
     const files = createFiles()
     chmodSync(files.path('refresh'), 0o666)
     const { keys, warnings } = await start(files.secrets())
@@ -394,7 +394,7 @@ describe('E4 a store out of reach', () => {
     expect(warnings).toHaveLength(2)
   })
 
-  test('a previous secret out of reach leaves the rest as it is, for as long as it takes', async () => {
+  test('leaves the other keys in use without limit if only a previous secret is unavailable', async () => {
     const files = createFiles()
     files.write('previous', newSecret())
     const { keys } = await start(files.secrets(`ref+file://${files.path('previous')}`))
@@ -411,7 +411,7 @@ describe('E4 a store out of reach', () => {
     expect(keys.access.signingKey().kid).toBe(kid)
   })
 
-  test('where one kind of token has no key, the other goes on, and /readyz is told', async () => {
+  test('one kind of token without a key makes the status stale, and the other kind still works', async () => {
     const store = createStore()
     const { keys } = await start(store)
 
@@ -423,7 +423,7 @@ describe('E4 a store out of reach', () => {
     expect(() => keys.refresh.signingKey()).toThrow(unavailable)
   })
 
-  test('a reload that is asked for begins after the one under way, which may have listed before', async () => {
+  test('a reload waits for the load under way, which may have read too early, and then loads again', async () => {
     const store = createStore()
     const { keys } = await start(store)
     const release = store.hold()
@@ -437,7 +437,7 @@ describe('E4 a store out of reach', () => {
     expect(store.loads).toBe(3)
   })
 
-  test('without any usable key signing is unavailable', async () => {
+  test('signing is unavailable without any usable key', async () => {
     const { keys } = await start({ load: async () => ({ versions: {}, problems: [] }) })
 
     expect(() => keys.access.signingKey()).toThrow(unavailable)
@@ -445,7 +445,7 @@ describe('E4 a store out of reach', () => {
 })
 
 describe('an unknown kid', () => {
-  test('loads the secrets once more, and finds a key that was published meanwhile', async () => {
+  test('loads the secrets again, and finds a key that was published in the meantime', async () => {
     const store = createStore()
     const { keys } = await start(store)
     const next = newSecret()
@@ -457,7 +457,7 @@ describe('an unknown kid', () => {
     expect(store.loads).toBe(2)
   })
 
-  test('A3 makes one load however many are made up at once, and one in five seconds', async () => {
+  test('starts one load for any number of kids, and one in five seconds [A3]', async () => {
     const store = createStore()
     const { keys } = await start(store)
     const release = store.hold()
@@ -482,7 +482,7 @@ describe('an unknown kid', () => {
     expect(store.loads).toBe(3)
   })
 
-  test('is not looked for where the kid is known', async () => {
+  test('is not the case for a known kid: nothing is loaded', async () => {
     const store = createStore()
     const { keys } = await start(store)
 
@@ -508,7 +508,7 @@ describe('an unknown kid', () => {
     expect(store.loads).toBe(2)
   })
 
-  test('waits for a store that does not answer one second at most', async () => {
+  test('waits one second at most for a store that does not answer', async () => {
     const store = createStore()
     const { keys } = await start(store)
     const release = store.hold()
@@ -519,7 +519,7 @@ describe('an unknown kid', () => {
       answered = true
     })
 
-    // The contract leaves open whether such a store is out of reach already.
+    // The contract does not say whether such a store is already unavailable.
     expect([undefined, unavailable]).toContainEqual(outcome)
     expect([store.loads, answered]).toEqual([2, false])
     release()
@@ -549,7 +549,7 @@ describe('the background refresh', () => {
     expect(store.loads).toBe(12)
   })
 
-  test('starts no second load while one is under way', async () => {
+  test('does not start a second load during the first', async () => {
     jest.useFakeTimers({ doNotFake: ['Date'] })
     const store = createStore()
     await start(store)
@@ -568,7 +568,7 @@ describe('events', () => {
   const names = (events: KeyEvent[]) =>
     events.map(({ event, secret }) => (secret ? `${secret} ${event}` : event))
 
-  test('E6 every change is told once, by kid and source, when it happens and not at the next load', async () => {
+  test('report every change once, by kid and source, when it happens and not at the next load [E6]', async () => {
     jest.useFakeTimers({ now, doNotFake: ['nextTick', 'queueMicrotask'] })
     const store = createStore()
     const { keys, events } = await start(store)
@@ -606,7 +606,7 @@ describe('events', () => {
     jest.useRealTimers()
   })
 
-  test('E3 one that is withdrawn is retired, with the reason', async () => {
+  test('report that a withdrawn key is retired, with the reason [E3]', async () => {
     const store = createStore()
     const { keys, events } = await start(store)
     const { kid } = keys.access.signingKey()
@@ -628,7 +628,7 @@ describe('events', () => {
     await expect(keys.access.verificationKey(kid)).rejects.toEqual(unavailable)
   })
 
-  test('E4 a lasting problem is told once, counted each time, and its end is told', async () => {
+  test('report a lasting problem once, and its end; the failures count each time [E4]', async () => {
     const files = createFiles()
     const { keys, events } = await start(files.secrets())
     events.splice(0)
@@ -643,7 +643,7 @@ describe('events', () => {
     expect(names(events)).toEqual(['JWT_REFRESH_SECRET keys_reload_failed', 'keys_loaded'])
   })
 
-  test('E4 a store whose SDK throws something else is out of reach, and not the end of the process', async () => {
+  test('report a store whose SDK throws an unexpected error as unavailable [E4]', async () => {
     const files = createFiles()
     let broken = false
     const { keys, problems } = await start(

@@ -3,28 +3,31 @@ import { expect, test } from '@jest/globals'
 import { openSecrets } from '../../src/secrets/load-secrets.ts'
 import { createSources, type SecretVersion } from '../../src/secrets/sources.ts'
 
-test.each(['', ' ', '\n'])('E1 refuses one secret for both purposes, and with %j behind it', async (end) => {
-  const secret = randomBytes(48).toString('base64url')
+test.each(['', ' ', '\n'])(
+  'one secret for both purposes is refused, also with %j behind it [E1]',
+  async (end) => {
+    const secret = randomBytes(48).toString('base64url')
 
-  const { problems } = await openSecrets(
-    {
-      JWT_ACCESS_SECRET: secret,
-      JWT_REFRESH_SECRET: secret + end,
-    },
-    createSources({}),
-  ).load()
+    const { problems } = await openSecrets(
+      {
+        JWT_ACCESS_SECRET: secret,
+        JWT_REFRESH_SECRET: secret + end,
+      },
+      createSources({}),
+    ).load()
 
-  expect(problems).toEqual([
-    {
-      name: 'JWT_REFRESH_SECRET',
-      kind: 'refused',
-      source: 'environment',
-      message: expect.stringMatching(/^is the same as JWT_ACCESS_SECRET/),
-    },
-  ])
-})
+    expect(problems).toEqual([
+      {
+        name: 'JWT_REFRESH_SECRET',
+        kind: 'refused',
+        source: 'environment',
+        message: expect.stringMatching(/^is the same as JWT_ACCESS_SECRET/),
+      },
+    ])
+  },
+)
 
-test('E4 a secret that turns up for a second purpose stays with the one that had it first', async () => {
+test('a secret that appears for a second purpose stays with the first one [E4]', async () => {
   const [shared, older] = [randomBytes(48).toString('base64url'), randomBytes(48).toString('base64url')]
   const history: Record<string, SecretVersion[]> = {
     'ref+file:///refresh': [{ value: shared, createdAt: 1_000, source: 'refresh' }],
@@ -49,7 +52,7 @@ test('E4 a secret that turns up for a second purpose stays with the one that had
   expect(problems.map(({ name }) => name)).toEqual(['JWT_ACCESS_SECRET'])
 })
 
-test('E4 a file that is overwritten with the secret of another purpose takes nothing from that one', async () => {
+test('a file that is overwritten with the secret of another purpose does not disturb that purpose [E4]', async () => {
   const shared = randomBytes(48).toString('base64url')
   const openSource = (text: string) => ({
     label: text,

@@ -23,7 +23,7 @@ const assignment = 'begins with the name of a setting, like a line of .env'
 const lineBreak = 'contains a line break or a control character, like the output of npm run without -s'
 const decoded = (rule: string) => `${rule} once decoded`
 
-describe('E1 accepts random secrets', () => {
+describe('accepts random secrets [E1]', () => {
   test.each<[what: string, make: () => string]>([
     ['32 bytes in hex', () => randomBytes(32).toString('hex')],
     ['32 bytes in upper-case hex', () => randomBytes(32).toString('hex').toUpperCase()],
@@ -44,7 +44,7 @@ describe('E1 accepts random secrets', () => {
   })
 })
 
-describe('E1 refuses less than 32 bytes of key material', () => {
+describe('refuses less than 32 bytes of key material [E1]', () => {
   test.each<[what: string, short: () => string, enough: () => string]>([
     ['hex', () => hex(31), () => hex(32)],
     ['hex, half a byte', () => hex(32).slice(1), () => hex(32)],
@@ -70,7 +70,7 @@ describe('E1 refuses less than 32 bytes of key material', () => {
   })
 })
 
-test.each(['', ' ', '\n', '\t \r\n', '\u00a0'])('E1 refuses %j as empty', (text) => {
+test.each(['', ' ', '\n', '\t \r\n', '\u00a0'])('refuses %j as empty [E1]', (text) => {
   expect(rule(text)).toBe('is empty')
 })
 
@@ -83,7 +83,7 @@ test.each([
   'Tr0ub4dor&3'.repeat(3),
   '00112233445566778899aabbccddeeff'.repeat(2),
   randomBytes(8).toString('hex').repeat(8),
-])('E1 refuses text that repeats itself: %s', (text) => expect(rule(text)).toBe(regular))
+])('refuses text that repeats itself: %s [E1]', (text) => expect(rule(text)).toBe(regular))
 
 test.each([
   'abcdefghijklmnopqrstuvwxyz0123456789abcdefgh',
@@ -96,7 +96,7 @@ test.each([
   'a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6q7r8s9t0u1v2',
   'qwertyuiopasdfghjklzxcvbnm1234567890qwertyu',
   printable,
-])('E1 refuses sequences: %s', (text) => expect(rule(text)).toBe(regular))
+])('refuses sequences: %s [E1]', (text) => expect(rule(text)).toBe(regular))
 
 test.each([
   'correct horse battery staple correct battery',
@@ -106,9 +106,9 @@ test.each([
   'MY_SUPER_SECRET_JWT_SIGNING_KEY_FOR_PRODUCTION',
   'jwt_refresh_token_secret_key_development_2024',
   'supersecretsupersecretsupersecret!',
-])('E1 refuses phrases: %s', (text) => expect(rule(text)).toBe(regular))
+])('refuses phrases: %s [E1]', (text) => expect(rule(text)).toBe(regular))
 
-describe('E1 refuses placeholders', () => {
+describe('refuses placeholders [E1]', () => {
   const inExample = [...readFileSync('.env.example', 'utf8').matchAll(/^\w+_SECRET\w*=(.+)$/gm)].map(
     ([, value]) => value ?? '',
   )
@@ -133,8 +133,8 @@ describe('E1 refuses placeholders', () => {
   })
 })
 
-describe('E1 refuses what is publicly known', () => {
-  // Out of tutorials: Spring Boot's, FastAPI's, and RFC 7515 A.1.
+describe('refuses what is publicly known [E1]', () => {
+  // From tutorials of Spring Boot and FastAPI, and from RFC 7515 A.1.
   const known = [
     '404E635266556A586E3272357538782F413F4428472B4B6250645367566B5970',
     '09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7',
@@ -145,13 +145,13 @@ describe('E1 refuses what is publicly known', () => {
     expect(rule(text.toLowerCase())).toBe('is publicly known')
   })
 
-  test.each(known.slice(1))('%s, but not with a character changed', (text) => {
+  test.each(known.slice(1))('%s, but accepts it with one character changed', (text) => {
     expect(rule(text.slice(0, 20) + (text[20] === '1' ? '2' : '1') + text.slice(21))).toBeUndefined()
   })
 })
 
 test.each(['"', "'", ' x', 'R'])(
-  'E1 refuses a reference behind %j, which would be a secret that others can guess',
+  'refuses a reference behind %j, because others could guess it as a secret [E1]',
   (start) => {
     const reference = `${start}ref+awssecrets://prod/7f3a9c1e-5b2d-4e8f-9a6c-1d0e2f3b4c5a`
 
@@ -159,7 +159,7 @@ test.each(['"', "'", ' x', 'R'])(
   },
 )
 
-describe('refuses what is weak in base64, hex or base32 too [E1]', () => {
+describe('refuses weak secrets also in base64, hex or base32 [E1]', () => {
   const phrase = 'my super secret jwt signing key for production'
   const base32 = (text: string) =>
     (
@@ -216,7 +216,7 @@ describe('refuses what is weak in base64, hex or base32 too [E1]', () => {
   })
 })
 
-describe('refuses what surrounds a secret by mistake [E1]', () => {
+describe('refuses a secret with something around it by mistake [E1]', () => {
   const secret = randomBytes(48).toString('base64url')
   test.each<[what: string, text: string, expected: string]>([
     [
@@ -231,8 +231,8 @@ describe('refuses what surrounds a secret by mistake [E1]', () => {
     ['NUL, as in UTF-16', [...secret].join('\0'), lineBreak],
     ['a terminal escape', `\u001b[32m${secret}`, lineBreak],
     ['a second trailing newline', `${secret}\n`, edges],
-    ['a blank in front', ` ${secret}`, edges],
-    ['a tab behind', `${secret}\t`, edges],
+    ['a blank at the start', ` ${secret}`, edges],
+    ['a tab at the end', `${secret}\t`, edges],
     ['a no-break space', `${secret}\u00a0`, edges],
     ['a zero-width space', `\u200b${secret}`, edges],
     ['a BOM', `\ufeff${secret}`, edges],
@@ -251,7 +251,7 @@ describe('refuses what surrounds a secret by mistake [E1]', () => {
     ['an option of a command', `--access-secret=${secret}`, assignment],
     ['a line of YAML', `jwt_refresh_secret: ${secret}`, assignment],
     [
-      'bytes that are no UTF-8',
+      'bytes that are not UTF-8',
       Buffer.concat([Buffer.from(secret), Buffer.from([0xe9])]).toString(),
       'contains U+FFFD, which stands for bytes that are not UTF-8',
     ],
@@ -261,7 +261,7 @@ describe('refuses what surrounds a secret by mistake [E1]', () => {
   })
 })
 
-describe('refuses invisible characters in front, behind and within [E1]', () => {
+describe('refuses invisible characters at both ends and inside [E1]', () => {
   const secret = randomBytes(48).toString('base64url')
   const codes = [
     0xad, 0x61c, 0x180e, 0x200b, 0x200d, 0x200f, 0x202a, 0x202e, 0x2060, 0x2064, 0x2066, 0x2800, 0x3164,
@@ -277,13 +277,13 @@ describe('refuses invisible characters in front, behind and within [E1]', () => 
     },
   )
 
-  test('a no-break space within', () => {
+  test('a no-break space inside', () => {
     expect(rule(`${secret.slice(0, 20)}\u00a0${secret.slice(20)}`)).toBe(invisible)
   })
 })
 
-describe('refuses samples out of RFCs, documentation and tutorials, in any encoding [E1]', () => {
-  // In halves, because a tool that looks for secrets would report them whole.
+describe('refuses samples from RFCs, documentation and tutorials, in any encoding [E1]', () => {
+  // In halves, because tools that look for secrets would report whole ones.
   test.each([
     [
       'Express projects',
@@ -327,7 +327,7 @@ describe('the list of leaked secrets [E1]', () => {
   const text = readFileSync('src/secrets/leaked-jwt-secrets.sha256', 'utf8')
   const lines = text.split('\n')
 
-  test('has one digest a line, sorted, and none twice', () => {
+  test('has one digest per line, sorted, and none twice', () => {
     expect(lines.pop()).toBe('')
     expect(lines).toHaveLength(1826)
     expect(lines.filter((line) => !/^[0-9a-f]{64}$/.test(line))).toEqual([])
@@ -339,7 +339,7 @@ describe('the list of leaked secrets [E1]', () => {
     ['CRLF', text.replaceAll('\n', '\r\n')],
     ['CR', text.replaceAll('\n', '\r')],
     ['a BOM and no last line end', `\ufeff${text.trimEnd()}`],
-  ])('is read whole with %s', (_what, written) => {
+  ])('is read completely with %s', (_what, written) => {
     const digests = parseDigests(written)
 
     expect(digests.size).toBe(1826)
@@ -349,7 +349,7 @@ describe('the list of leaked secrets [E1]', () => {
   })
 })
 
-describe('A2 refuses key files', () => {
+describe('refuses key files [A2]', () => {
   const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' })
   const ed25519 = generateKeyPairSync('ed25519').privateKey
@@ -437,7 +437,7 @@ describe('A2 refuses key files', () => {
     expect([wrongKind, decoded(wrongKind)]).toContain(rule(text))
   })
 
-  test('looks for keys in linear time', () => {
+  test('is linear in the length of the text', () => {
     const started = performance.now()
     for (const part of ['%25', '\\', '\\u006b', 'k:', '{ ', 'AAAA', ' ,', "'k' ", '--BEGIN'])
       rule(part.repeat(100_000 / part.length))
@@ -460,7 +460,7 @@ describe('A2 refuses key files', () => {
       'a JWK, encoded whole',
       Buffer.from(JSON.stringify(ed25519.export({ format: 'jwk' }))).toString('base64url'),
     ],
-  ])('%s without anything but its base64 or hex', (_what, text) => {
+  ])('%s as bare base64 or hex', (_what, text) => {
     expect([wrongKind, decoded(wrongKind)]).toContain(rule(text))
   })
 })
@@ -473,7 +473,7 @@ test.each([
   'QzK7canary and other common words of the language together',
   '-----BEGIN QzK7canaryWv5',
   '09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7',
-])('E6 the message for %j is a rule and a remedy, with nothing of the value', (text) => {
+])('the message for %j says the rule and the fix, and nothing of the value [E6]', (text) => {
   const message = secretProblem(text) ?? ''
 
   expect(message).toMatch(/^\S.*\. Set one made by: npm run -s secrets -- generate$/)
