@@ -11,20 +11,26 @@ export async function isPredictable(task) {
   return judge.isPredictable(task)
 }
 
-/** @param {{ password: string, cost: number }} task */
-export function hash({ password, cost }) {
-  return bcrypt.hashSync(prepare(password), cost)
+/** @typedef {Pick<typeof bcrypt, 'hashSync' | 'compareSync'>} Hasher */
+
+/**
+ * @param {{ password: string, cost: number }} task
+ * @param {Hasher} hasher
+ */
+export function hash({ password, cost }, hasher = bcrypt) {
+  return hasher.hashSync(prepare(password), cost)
 }
 
 /**
  * Verifies with the work of `cost`, also if the hash has a lower cost c. So the time does not reveal older accounts:
  * 2^c + (2^c + 2^(c+1) + … + 2^(cost-1)) = 2^cost.
  * @param {{ password: string, hash: string, cost: number }} task
+ * @param {Hasher} hasher
  */
-export function verify({ password, hash, cost }) {
+export function verify({ password, hash, cost }, hasher = bcrypt) {
   const prepared = prepare(password)
-  const match = bcrypt.compareSync(prepared, hash)
-  for (let spent = bcrypt.getRounds(hash); spent < cost; spent++) bcrypt.hashSync(prepared, spent)
+  const match = hasher.compareSync(prepared, hash)
+  for (let spent = bcrypt.getRounds(hash); spent < cost; spent++) hasher.hashSync(prepared, spent)
   return match
 }
 

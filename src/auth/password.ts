@@ -23,6 +23,14 @@ export interface Asker {
   gone?: AbortSignal
 }
 
+type Task = 'hash' | 'verify' | 'isPredictable'
+
+/** Threads that run the functions of password-worker.js. */
+export interface Threads {
+  run(task: object, options: { name: Task }): Promise<unknown>
+  destroy(): Promise<void>
+}
+
 const server: Asker = { account: '', ip: undefined, knownDevice: undefined }
 
 // How the worker prepares a password for bcrypt. Increase it when `prepare` changes.
@@ -41,25 +49,20 @@ export function createPasswords(options: {
   minLength: number
   context: readonly string[]
   highestCost?: () => Promise<number>
+  startThreads?: (maxThreads: number) => Threads
 }) {
-  const { cost, minLength } = options
+  const { cost, minLength, startThreads = startPool } = options
   // Leave one core free. Low priority helps only the threads of this process, and not a database on the same machine.
   const maxThreads = Math.max(1, availableParallelism() - 1)
-  const pool = new Piscina<unknown, never>({
-    filename: new URL('./password-worker.js', import.meta.url).href,
-    maxThreads,
-    idleTimeout: 60_000,
-    niceIncrement: lowPriority,
-    env: {},
-  })
+  const threads = startThreads(maxThreads)
   // The pool's own queue cannot drop a waiting task without ending a running thread.
   const queue = createFairQueue({ concurrency: maxThreads, capacity: maxThreads * hashesWaitingPerThread })
   // For accounts that do not exist. No password matches it, and it takes as long as any other.
   const dummy = hash(randomBytes(32).toString('hex'))
   dummy.catch(() => {})
 
-  function run<T>(name: 'hash' | 'verify' | 'isPredictable', task: object, asker: Asker): Promise<T> {
-    return queue.add(jobOf(asker), () => pool.run(task, { name }))
+  function run<T>(name: Task, task: object, asker: Asker): Promise<T> {
+    return queue.add(jobOf(asker), () => threads.run(task, { name }) as Promise<T>)
   }
 
   // The time must not tell which hashes have a lower cost, even if the setting was changed.
@@ -117,12 +120,21 @@ export function createPasswords(options: {
     load: queue.load,
 
     async close() {
-      await pool.destroy()
+      await threads.destroy()
     },
   }
 }
 
 export type Passwords = ReturnType<typeof createPasswords>
+
+const startPool = (maxThreads: number): Threads =>
+  new Piscina({
+    filename: new URL('./password-worker.js', import.meta.url).href,
+    maxThreads,
+    idleTimeout: 60_000,
+    niceIncrement: lowPriority,
+    env: {},
+  })
 
 const jobOf = ({ ip, account, knownDevice, gone }: Asker): Job => ({
   flows: [...networksOf(ip), { name: `account ${account}`, shares: 1 }],

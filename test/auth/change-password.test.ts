@@ -25,7 +25,7 @@ function overtakenChange(isStillRight: boolean) {
   return { change: () => change(access, 'current password', 'new password', someDevice), store }
 }
 
-test('overtaken by a rehash, the right current password is verified again, and the change goes through', async () => {
+test('a change after a rehash verifies the current password again, and succeeds', async () => {
   const { change, store } = overtakenChange(true)
 
   await change()
@@ -33,7 +33,7 @@ test('overtaken by a rehash, the right current password is verified again, and t
   expect(store).toHaveBeenCalledTimes(2)
 })
 
-test('B8 overtaken by another change, the current password is wrong by now', async () => {
+test('a change after another change finds the current password wrong [B8]', async () => {
   const { change, store } = overtakenChange(false)
 
   await expect(change()).rejects.toMatchObject({ code: 'wrong_password' })

@@ -39,15 +39,15 @@ const settled = () => new Promise((resolve) => setImmediate(resolve))
 const many = (count: number, action: (i: number) => void) =>
   Array.from({ length: count }, (_, i) => action(i))
 
-describe('whose turn it is [G10]', () => {
-  test('jobs of different flows run in the order they came', async () => {
+describe('turns [G10]', () => {
+  test('jobs of different flows run in the order of their arrival', async () => {
     const { add, drain } = controlled()
     for (const name of ['a', 'b', 'c']) add(name, [name])
 
     expect(await drain()).toBe('a b c')
   })
 
-  test('flows take turns, whatever each has waiting', async () => {
+  test('flows take turns, however many jobs of each wait', async () => {
     const { add, drain } = controlled()
     many(4, (i) => add(`a${i}`, ['a']))
     many(2, (i) => add(`b${i}`, ['b']))
@@ -56,7 +56,7 @@ describe('whose turn it is [G10]', () => {
     expect(await drain()).toBe('a0 b0 c0 a1 b1 a2 a3')
   })
 
-  test('a newcomer waits for one turn of each flow at most', async () => {
+  test('a new flow waits for one turn of each other flow at most', async () => {
     const { add, drain, ends, started } = controlled()
     many(9, (i) => add(`a${i}`, ['a']))
     many(9, (i) => add(`b${i}`, ['b']))
@@ -72,7 +72,7 @@ describe('whose turn it is [G10]', () => {
     expect(started.indexOf('new') - before).toBeLessThanOrEqual(1)
   })
 
-  test('an account that is tried from many addresses has the turns of one', async () => {
+  test('an account that many addresses try has the turns of one flow', async () => {
     const { add, drain } = controlled()
     many(5, (i) => add(`a${i}`, [`address ${i}`, 'account']))
     add('other', ['elsewhere', 'another account'])
@@ -80,7 +80,7 @@ describe('whose turn it is [G10]', () => {
     expect(await drain()).toBe('a0 other a1 a2 a3 a4')
   })
 
-  test('accounts of one address take turns, too', async () => {
+  test('accounts of one address take turns', async () => {
     const { add, drain } = controlled()
     many(4, (i) => add(`a${i}`, ['address', 'flooding account']))
     add('other', ['address', 'another account'])
@@ -98,7 +98,7 @@ describe('whose turn it is [G10]', () => {
     expect(await drain()).toBe('x0 z0 y0 x1 z1 y1 x2 z2 y2')
   })
 
-  test('a flow saves no turns while it is away', async () => {
+  test('a flow saves no turns while it has no jobs', async () => {
     const { add, drain, ends } = controlled()
     add('b0', ['b'])
     many(6, (i) => add(`a${i}`, ['a']))
@@ -112,7 +112,7 @@ describe('whose turn it is [G10]', () => {
     expect(await drain()).toBe('b0 a0 a1 a2 a3 b1 a4 b2 a5 b3')
   })
 
-  test('what is preferred goes first, for one turn of its flow', async () => {
+  test('a preferred job runs first, for one turn of its flow', async () => {
     const { add, drain } = controlled()
     add('running', ['x'])
     for (const name of ['a', 'b', 'c']) add(name, [name])
@@ -121,7 +121,7 @@ describe('whose turn it is [G10]', () => {
     expect(await drain()).toBe('running known0 a b c known1 known2')
   })
 
-  test('as many run at once as may', async () => {
+  test('runs as many jobs at once as the concurrency allows', async () => {
     const { add, started, queue } = controlled({ concurrency: 3 })
     many(5, (i) => add(`a${i}`, ['a']))
 
@@ -129,7 +129,7 @@ describe('whose turn it is [G10]', () => {
     expect(queue.load()).toEqual({ running: 3, waiting: 2 })
   })
 
-  test('goes on after a job that fails, and hands its error on', async () => {
+  test('continues after a job that fails, and passes its error on', async () => {
     const queue = createFairQueue({ concurrency: 1, capacity: 1 })
     const job = { flows: [{ name: 'a', shares: 1 }], preferred: false }
     const failing = queue.add(job, async () => {
@@ -142,8 +142,8 @@ describe('whose turn it is [G10]', () => {
   })
 })
 
-describe('who gives way in a full queue [G10]', () => {
-  test('the newest job of the flow that has most waiting', async () => {
+describe('a full queue refuses [G10]', () => {
+  test('the newest job of the flow with the most waiting jobs', async () => {
     const { add, drain, refused } = controlled({ capacity: 5 })
     add('running', ['x'])
     many(3, (i) => add(`a${i}`, ['a']))
@@ -156,7 +156,7 @@ describe('who gives way in a full queue [G10]', () => {
     expect(await drain()).toBe('running a0 b0 new a1 b1')
   })
 
-  test('the newcomer, if its flow has most waiting', async () => {
+  test('the new job, if its flow has the most waiting jobs', async () => {
     const { add, queue, refused } = controlled({ capacity: 4 })
     many(3, (i) => add(`a${i}`, ['a']))
     many(2, (i) => add(`b${i}`, ['b']))
@@ -169,7 +169,7 @@ describe('who gives way in a full queue [G10]', () => {
     expect(queue.isFullFor({ flows: [{ name: 'c', shares: 1 }], preferred: false })).toBe(false)
   })
 
-  test('an account that is tried from many addresses', async () => {
+  test('a job of an account that many addresses try', async () => {
     const { add, refused } = controlled({ capacity: 5 })
     many(6, (i) => add(`a${i}`, [`address ${i}`, 'account']))
 
@@ -179,7 +179,7 @@ describe('who gives way in a full queue [G10]', () => {
     expect(refused).toEqual(['a5: overloaded'])
   })
 
-  test('an address with many accounts', async () => {
+  test('a job of an address with many accounts', async () => {
     const { add, refused } = controlled({ capacity: 5 })
     many(6, (i) => add(`a${i}`, ['address', `account ${i}`]))
 
@@ -189,7 +189,7 @@ describe('who gives way in a full queue [G10]', () => {
     expect(refused).toEqual(['a5: overloaded'])
   })
 
-  test('a network that counts as many, as soon as it has more waiting than a newcomer [G10]', async () => {
+  test('a job of a network with many shares, as soon as its load is above that of a new flow [G10]', async () => {
     const { add, refused } = controlled({ capacity: 32 })
     add('running', ['x'])
     for (const network of ['a', 'b'])
@@ -201,7 +201,7 @@ describe('who gives way in a full queue [G10]', () => {
     expect(refused).toEqual(['b15: overloaded'])
   })
 
-  test('of a crowd with one job each, whoever had a turn before, and not a newcomer [G10]', async () => {
+  test('a job of a flow that had a turn, and not of a new flow, if all have one job [G10]', async () => {
     const { add, refused, ends, started } = controlled({ capacity: 4 })
     many(4, (i) => add(`${i}`, [`address ${i}`]))
     for (const again of ['0', '1']) {
@@ -218,7 +218,7 @@ describe('who gives way in a full queue [G10]', () => {
     expect(refused).toEqual(['1 again: overloaded'])
   })
 
-  test('not what is preferred, if others weigh the same', async () => {
+  test('no preferred job, if others have the same load', async () => {
     const { add, refused } = controlled({ capacity: 2 })
     for (const name of ['running', 'a', 'b']) add(name, [name])
 
@@ -229,7 +229,7 @@ describe('who gives way in a full queue [G10]', () => {
     expect(refused).toEqual(['b: overloaded', 'late: overloaded'])
   })
 
-  test('what is preferred too, if its flow has most waiting', async () => {
+  test('also a preferred job, if its flow has the most waiting jobs', async () => {
     const { add, refused } = controlled({ capacity: 3 })
     add('running', ['x'])
     many(3, (i) => add(`known${i}`, ['a'], { preferred: true }))
@@ -241,7 +241,7 @@ describe('who gives way in a full queue [G10]', () => {
   })
 })
 
-describe('a job that nobody waits for', () => {
+describe('a job that aborts', () => {
   test('leaves the queue and makes room', async () => {
     const { add, drain, refused } = controlled({ capacity: 2 })
     const gone = new AbortController()
@@ -257,7 +257,7 @@ describe('a job that nobody waits for', () => {
     expect(await drain()).toBe('running b c')
   })
 
-  test('does not begin if it was gone before it came', async () => {
+  test('does not begin if it aborted before it was added', async () => {
     const { add, started, refused } = controlled()
 
     add('a', ['a'], { gone: AbortSignal.abort() })
@@ -266,7 +266,7 @@ describe('a job that nobody waits for', () => {
     expect([started, refused]).toEqual([[], ['a: overloaded']])
   })
 
-  test('is done if it has begun', async () => {
+  test('continues if it has begun', async () => {
     const { add, drain, refused } = controlled()
     const gone = new AbortController()
     add('a', ['a'], { gone: gone.signal })
@@ -278,7 +278,7 @@ describe('a job that nobody waits for', () => {
   })
 })
 
-test('of 1,000 strangers that come all at once, one with a known device waits for one turn', async () => {
+test('a known device among 1,000 strangers that arrive at once waits for one turn', async () => {
   const { add, drain, refused, started } = controlled({ capacity: 32 })
   many(1000, (i) => add(`stranger${i}`, [`address ${i}`, `account ${i}`]))
 

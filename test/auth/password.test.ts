@@ -7,8 +7,14 @@ import bcrypt from 'bcrypt'
 import { sql } from 'drizzle-orm'
 import type request from 'supertest'
 import { createLogin } from '../../src/auth/login.ts'
-import { createPasswords, type HashedPassword, type Passwords } from '../../src/auth/password.ts'
+import {
+  createPasswords,
+  type HashedPassword,
+  type Passwords,
+  type Threads,
+} from '../../src/auth/password.ts'
 import { isPredictable } from '../../src/auth/password-judge.js'
+import { hash, verify } from '../../src/auth/password-worker.js'
 import { AuthError } from '../../src/errors.ts'
 import { createSessionStore, type SessionState } from '../../src/store/sessions.ts'
 import { type Credentials, createUserStore, type UserStore } from '../../src/store/users.ts'
@@ -217,9 +223,9 @@ const illFormed: [string, string][] = [
   ['a surrogate pair the wrong way round', String.raw`"my dog is called rex \ude00\ud83d"`],
 ]
 
-describe('D1 passwords that are taken', () => {
+describe('passwords that are accepted [D1]', () => {
   test.each(allowed)(
-    'D1 takes %s, as it was typed, at registration and as the new one',
+    'accepts %s as it was typed, at registration and as the new password [D1]',
     async (_name, text, others) => {
       const email = newEmail()
       await tryRegister(text, email).expect(201)
@@ -232,7 +238,7 @@ describe('D1 passwords that are taken', () => {
     },
   )
 
-  test('D1 tells apart two passwords that share their first 72 bytes', async () => {
+  test('two passwords with the same first 72 bytes are different [D1]', async () => {
     const shared = 'a dog, a cat, a horse, a cow, a hen, and a mouse walked into a long bar. '.slice(0, 72)
     const email = newEmail()
     await tryRegister(`${shared}one`, email).expect(201)
@@ -243,7 +249,7 @@ describe('D1 passwords that are taken', () => {
   test.each([
     ['NFC', 'NFD'],
     ['NFD', 'NFC'],
-  ])('D1 a password set in %s is the same in %s', async (one, other) => {
+  ])('a password that was set in %s is the same in %s [D1]', async (one, other) => {
     const text = 'cr\u00e8me br\u00fbl\u00e9e \u00e0 point'
     const email = newEmail()
     expect(text.normalize(one)).not.toBe(text.normalize(other))
@@ -256,7 +262,7 @@ describe('D1 passwords that are taken', () => {
   })
 })
 
-describe('D1 passwords that are refused', () => {
+describe('passwords that are refused [D1]', () => {
   const longEmail = () => newEmail().replace('@', '-somebody@')
 
   function expectRejected(response: request.Response, path: string, text: string) {
@@ -267,7 +273,7 @@ describe('D1 passwords that are refused', () => {
   }
 
   test.each(rejected)(
-    'D1 %s: 400 password_rejected at registration and as the new one',
+    '%s: 400 password_rejected at registration and as the new password [D1]',
     async (_name, make) => {
       const email = longEmail()
       const client = await register(t.app, longEmail())
@@ -281,7 +287,7 @@ describe('D1 passwords that are refused', () => {
     },
   )
 
-  test.each(predictable)('D1 refuses %s', (_name, texts) => {
+  test.each(predictable)('refuses %s [D1]', (_name, texts) => {
     const context = ['auth.example.com', 'john.smith@gmail.com']
 
     const accepted = texts.filter((text) => !isPredictable({ password: text, minLength: 15, context }))
@@ -289,7 +295,7 @@ describe('D1 passwords that are refused', () => {
     expect(accepted).toEqual([])
   })
 
-  test.each(illFormed)('D1 %s: 400 invalid_request wherever there is a password', async (_name, json) => {
+  test.each(illFormed)('%s: 400 invalid_request in every password of a body [D1]', async (_name, json) => {
     const as = await register(t.app)
     const [email, before] = [newEmail(), await userRow(as.email)]
 
@@ -320,7 +326,7 @@ describe('D1 passwords that are refused', () => {
     ['8,000 characters of one kind', `${'a'.repeat(8000)}b`],
     ['8,000 ligatures, each of three letters', '\ufb03'.repeat(8000)],
     ['8,000 accents on one letter', `e${'\u0301'.repeat(8000)}`],
-  ])('D1 judges adversarial text within milliseconds of processor time: %s', (_name, text) => {
+  ])('checks adversarial text within milliseconds of processor time: %s [D1]', (_name, text) => {
     const task = { password: text, minLength: 15, context: [`${'abc.'.repeat(60)}@example.com`] }
     isPredictable(task)
     const before = process.cpuUsage()
@@ -331,7 +337,7 @@ describe('D1 passwords that are refused', () => {
     expect((user + system) / 1000 / 5).toBeLessThan(400)
   })
 
-  test('D1 refuses the most common passwords of 15 characters and more, with signs around them too', () => {
+  test('refuses the most common passwords of 15 characters and more, also with signs around them [D1]', () => {
     const common = readFileSync('src/auth/common-passwords.txt', 'utf8').trimEnd().split('\n')
     const sample = common.filter((_, i) => i < 100 || i % 100 === 0)
     const accepted = (text: string) => !isPredictable({ password: text, minLength: 15, context: [] })
@@ -343,7 +349,7 @@ describe('D1 passwords that are refused', () => {
     expect(sample.slice(0, 50).filter((text) => accepted(`${text}1!`))).toEqual([])
   })
 
-  test('D1 takes random passwords and passphrases of four random words', () => {
+  test('accepts random passwords and passphrases of four random words [D1]', () => {
     const words = dictionary['diceware-common'] ?? []
     const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!$'
     const some = (count: number, from: ArrayLike<string>) =>
@@ -358,7 +364,7 @@ describe('D1 passwords that are refused', () => {
     expect(texts.filter(refused)).toEqual([])
   })
 
-  test('D1 takes passphrases in which words that are not common follow common ones', () => {
+  test('accepts passphrases in which less common words follow common words [D1]', () => {
     const texts = [
       'my dog is called rex',
       'rex the old dog',
@@ -369,7 +375,7 @@ describe('D1 passwords that are refused', () => {
     expect(texts.filter((text) => isPredictable({ password: text, minLength: 15, context: [] }))).toEqual([])
   })
 
-  test('D1 the least length is a setting, and login asks for none', async () => {
+  test('the minimum length is a setting, and a login has no minimum [D1]', async () => {
     const short = createPasswords({ cost: 4, minLength: 8, context: [] })
     const email = newEmail()
 
@@ -382,7 +388,7 @@ describe('D1 passwords that are refused', () => {
 })
 
 describe('what is stored', () => {
-  test('a hash by bcrypt at the configured cost, and its scheme', async () => {
+  test('stores a bcrypt hash of the configured cost, and its scheme', async () => {
     const { email } = await register(t.app)
 
     const row = await userRow(email)
@@ -395,7 +401,7 @@ describe('what is stored', () => {
     expect(bcrypt.compareSync(prepared(password), row?.password_hash ?? '')).toBe(true)
   })
 
-  test('is salted: one password of two users has two hashes', async () => {
+  test('stores two hashes if two users have the same password', async () => {
     const [one, other] = [await register(t.app), await register(t.app)]
 
     expect((await userRow(one.email))?.password_hash).not.toBe((await userRow(other.email))?.password_hash)
@@ -413,7 +419,7 @@ describe('rehash at login', () => {
     return email
   }
 
-  test('makes a hash of another cost one of the cost that is configured', async () => {
+  test('replaces a hash of another cost by one of the configured cost', async () => {
     const email = await registerWith(olderHash)
 
     await tryLogin(email).expect(200)
@@ -425,7 +431,7 @@ describe('rehash at login', () => {
     expect(await userRow(email)).toEqual(row)
   })
 
-  test('makes a hash of another scheme one of the scheme of today', async () => {
+  test('replaces a hash of another scheme by one of the current scheme', async () => {
     const ofToday = bcrypt.hashSync(prepared(password), 4)
     const email = await registerWith(ofToday, 0)
 
@@ -436,7 +442,7 @@ describe('rehash at login', () => {
     expect(row?.password_hash).not.toBe(ofToday)
   })
 
-  test('leaves a hash of today as it is', async () => {
+  test('keeps a current hash', async () => {
     const { email } = await register(t.app)
     const before = await userRow(email)
 
@@ -445,7 +451,7 @@ describe('rehash at login', () => {
     expect(await userRow(email)).toEqual(before)
   })
 
-  test('happens on success only', async () => {
+  test('happens only after a successful login', async () => {
     const email = await registerWith(olderHash)
     const disabled = await registerWith(olderHash)
     await t.db.rows(sql`UPDATE users SET disabled_at = now() WHERE email = ${disabled}`)
@@ -486,7 +492,7 @@ describe('rehash at login', () => {
         }),
       })(email, password, someDevice)
 
-    test('does not overwrite a password that was changed meanwhile [G4]', async () => {
+    test('does not overwrite a password that changed in the meantime [G4]', async () => {
       const email = await registerWith(olderHash)
       const changed: HashedPassword = await passwords.hash(otherPassword)
 
@@ -499,7 +505,7 @@ describe('rehash at login', () => {
       expect((await tryLogin(email, password)).status).toBe(401)
     })
 
-    test('of an overloaded queue leaves the old hash, and the login succeeds', async () => {
+    test('keeps the old hash if the queue is full, and the login succeeds', async () => {
       const email = await registerWith(olderHash)
 
       const started = await loginWhile(email, async () => {
@@ -512,8 +518,8 @@ describe('rehash at login', () => {
   })
 })
 
-describe('D2 unknown, wrong and disabled cannot be told apart', () => {
-  test('D2 by status, body or headers, and none starts a session', async () => {
+describe('unknown, wrong and disabled cannot be distinguished [D2]', () => {
+  test('by status, body or headers, and none starts a session [D2]', async () => {
     const known = await register(t.app)
     const disabled = await register(t.app)
     await disable(t, disabled)
@@ -547,39 +553,28 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
     let account: Credentials | undefined
     let login: (email: string, password: string) => Promise<unknown>
 
-    // The thread pool runs its tasks in this thread, and bcrypt says how much it works: 2^cost for every call.
-    beforeAll(async () => {
-      const spend = (spent: number) => {
-        work += 2 ** spent
-      }
+    // The tasks run in this thread. Each call of bcrypt with cost c adds 2^c to the work.
+    beforeAll(() => {
       const counted = {
-        getRounds: bcrypt.getRounds,
         hashSync(data: string, rounds: number) {
-          spend(rounds)
+          work += 2 ** rounds
           return bcrypt.hashSync(data, rounds)
         },
         compareSync(data: string, hash: string) {
-          spend(bcrypt.getRounds(hash))
+          work += 2 ** bcrypt.getRounds(hash)
           return bcrypt.compareSync(data, hash)
         },
       }
-      jest.resetModules()
-      jest.unstable_mockModule('bcrypt', () => ({ ...counted, default: counted }))
-      const workerPath = '../../src/auth/password-worker.js'
-      const worker = await import(workerPath)
-      jest.unstable_mockModule('piscina', () => ({
-        Piscina: class {
-          async run(task: never, { name }: { name: 'hash' | 'verify' }) {
-            runs.push(name)
-            return worker[name](task)
-          }
-          async destroy() {}
+      const startThreads = (): Threads => ({
+        async run(task, { name }) {
+          runs.push(name)
+          return (name === 'hash' ? hash : verify)(task as never, counted as never)
         },
-      }))
-      const { createPasswords: createCounted } = await import('../../src/auth/password.ts')
-      const { createLogin: createCountedLogin } = await import('../../src/auth/login.ts')
-      passwords = createCounted({ cost, minLength: 15, context: [], highestCost: async () => dearest })
-      const counting = createCountedLogin({
+        destroy: async () => {},
+      })
+      const highestCost = async () => dearest
+      passwords = createPasswords({ cost, minLength: 15, context: [], highestCost, startThreads })
+      const attempt = createLogin({
         ...notUnderTest,
         users: { credentialsByEmail: async () => account } as unknown as UserStore,
         sessions: { start: async () => undefined } as never,
@@ -587,11 +582,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
         prepareDeviceGrant: () => (state: SessionState) => state as never,
         newSessionFor: async () => ({}) as never,
       })
-      login = (email, text) => counting(email, text, someDevice)
-    })
-    afterAll(() => {
-      jest.unstable_unmockModule('bcrypt')
-      jest.unstable_unmockModule('piscina')
+      login = (email, text) => attempt(email, text, someDevice)
     })
     beforeEach(() => {
       runs.length = 0
@@ -607,7 +598,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
       epoch: 0,
     })
 
-    test('D2 an unknown account takes one verification of the configured cost, and no other task', async () => {
+    test('an unknown account needs one verification of the configured cost, and no other task [D2]', async () => {
       expect(await passwords.verify(password, undefined)).toBe(false)
 
       expect(runs).toEqual(['verify'])
@@ -625,7 +616,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
       ['disabled, right, hash of a cost one lower', () => accountWith(cost - 1, true), password],
       ['disabled, right, hash of the least cost', () => accountWith(4, true), password],
     ])(
-      'D2 %s: a refused login takes the work of the configured cost, in one task',
+      'a refused login needs the work of the configured cost, in one task: %s [D2]',
       async (_name, make, text) => {
         account = make?.()
 
@@ -646,7 +637,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
       ['disabled, right, hash of the configured cost', () => accountWith(cost, true), password],
       ['disabled, right, hash of the dearest cost', () => accountWith(cost + 2, true), password],
     ])(
-      'takes the work of the dearest hash there is after the cost was lowered: %s [D2]',
+      'a refused login needs the work of the highest cost after the setting was lowered: %s [D2]',
       async (_name, make, text) => {
         dearest = cost + 2
         account = make?.()
@@ -660,7 +651,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
       },
     )
 
-    test('a right password of an account with a hash of today takes no more than that', async () => {
+    test('a right password of an account with a current hash needs no more work', async () => {
       expect(await passwords.verify(password, accountWith(cost, false))).toBe(true)
 
       expect(work).toBe(2 ** cost)
@@ -668,7 +659,7 @@ describe('D2 unknown, wrong and disabled cannot be told apart', () => {
   })
 })
 
-test('finds out the cost of the dearest hash there is, which another instance may have made [D2]', async () => {
+test('finds the highest cost of all hashes, which another instance may have made [D2]', async () => {
   const { email } = await register(t.app)
   const { highestCost } = createUserStore(t.db)
   const before = await highestCost()
@@ -693,7 +684,7 @@ describe('the pool of threads', () => {
     ...(await passwords.hash(password)),
   })
 
-  test('refuses what its queue cannot hold, does what it accepted, and works on [G5]', () =>
+  test('refuses what its queue cannot hold, does what it accepted, and continues to work [G5]', () =>
     usePasswords(async (passwords) => {
       const results = await flood(() => passwords.hash(password))
 
@@ -707,7 +698,7 @@ describe('the pool of threads', () => {
       expect(await passwords.verify(password, await accountOf(passwords))).toBe(true)
     }))
 
-  test('a verification is refused alike, for known and unknown accounts', () =>
+  test('refuses verifications in the same way for known and unknown accounts', () =>
     usePasswords(async (passwords) => {
       for (const account of [await accountOf(passwords), undefined]) {
         const results = await flood(() => passwords.verify(password, account))
@@ -730,7 +721,7 @@ describe('the pool of threads', () => {
     for (const thread of threads) expect(thread.threadId).toBe(-1)
   })
 
-  test('leaves nobody waiting when it is closed', async () => {
+  test('rejects waiting passwords when it is closed', async () => {
     const passwords = createPasswords({ cost: 4, minLength: 15, context: [] })
     const waiting = Promise.allSettled(Array.from({ length: 20 }, () => passwords.hash(password)))
 

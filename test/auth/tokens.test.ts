@@ -247,7 +247,7 @@ describe.each(kinds)('$name tokens', (kind) => {
     expect(await rowOf(t, user)).toMatchObject({ generation, ended_at: null })
   }
 
-  test('re-signed without a change they are accepted, so what the tests below change is what is refused', async () => {
+  test('are accepted if they are signed again without a change, so the tests below fail only by their changes', async () => {
     expect(forge(secret, header, claims)).toBe(token)
     await expectAccepted((own) => forge(secret, header, own))
   })
@@ -266,7 +266,7 @@ describe.each(kinds)('$name tokens', (kind) => {
     expect(JSON.stringify(payload)).not.toContain(client.email)
   })
 
-  describe('A1 one pinned algorithm', () => {
+  describe('one pinned algorithm [A1]', () => {
     const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 })
     const ec = generateKeyPairSync('ec', { namedCurve: 'P-256' })
     const publicPem = rsa.publicKey.export({ type: 'spki', format: 'pem' }).toString()
@@ -280,25 +280,26 @@ describe.each(kinds)('$name tokens', (kind) => {
       ES256: (input) => signWith('sha256', input, p1363),
     }
 
-    test.each(['none', 'NONE', 'None', 'nOnE', ''])('A1 refuses alg "%s" without a signature', (alg) =>
+    test.each(['none', 'NONE', 'None', 'nOnE', ''])('refuses alg "%s" without a signature [A1]', (alg) =>
       expectInvalid(`${unsigned(alg)}.`),
     )
 
-    test.each(badHeaders.alg)('A1 refuses the header %j though the HS256 signature is true', (change) =>
+    test.each(badHeaders.alg)('refuses the header %j although the HS256 signature is right [A1]', (change) =>
       expectInvalid(withHeader(change)),
     )
 
-    test.each(Object.keys(signatures))('A1 refuses alg %s though the signature is true for it', (alg) =>
+    test.each(Object.keys(signatures))('refuses alg %s although the signature is right for it [A1]', (alg) =>
       expectInvalid(
         `${unsigned(alg)}.${signatures[alg]?.(Buffer.from(unsigned(alg))).toString('base64url')}`,
       ),
     )
 
-    test.each(['HS256', 'RS256'])('A1 refuses alg %s signed by HMAC with a public key as the secret', (alg) =>
-      expectInvalid(sign(unsigned(alg), publicPem)),
+    test.each(['HS256', 'RS256'])(
+      'refuses alg %s signed by HMAC with a public key as the secret [A1]',
+      (alg) => expectInvalid(sign(unsigned(alg), publicPem)),
     )
 
-    test('A1 refuses a signature by another secret, and a change under the old signature', async () => {
+    test('refuses a signature by another secret, and a change under the old signature [A1]', async () => {
       const [head, body, signature] = token.split('.')
       await expectInvalid(forge(kind.otherSecret, header, claims))
       await expectInvalid(forge('x'.repeat(48), header, claims))
@@ -307,14 +308,14 @@ describe.each(kinds)('$name tokens', (kind) => {
     })
   })
 
-  describe('A2 typed keys', () => {
+  describe('typed keys [A2]', () => {
     const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
 
     test.each([
       ['PEM', publicKey.export({ type: 'spki', format: 'pem' }).toString()],
       ['JWK', JSON.stringify(publicKey.export({ format: 'jwk' }))],
       ['JWK of a shared secret', JSON.stringify({ kty: 'oct', k: randomBytes(48).toString('base64url') })],
-    ])('A2 a %s as the shared secret stops the start', async (_name, value) => {
+    ])('the server does not start with a %s as the shared secret [A2]', async (_name, value) => {
       const name = `JWT_${kind.name.toUpperCase()}_SECRET`
       const start = loadConfig({ ...testEnvironment, [name]: value })
 
@@ -323,7 +324,7 @@ describe.each(kinds)('$name tokens', (kind) => {
     })
   })
 
-  describe('A3 keys come from the keyring only', () => {
+  describe('keys come from the keyring only [A3]', () => {
     const fetched: (string | undefined)[] = []
     const keyHost = http.createServer((req, res) => {
       fetched.push(req.url)
@@ -340,7 +341,7 @@ describe.each(kinds)('$name tokens', (kind) => {
       ['jku', hostUrl],
       ['x5u', hostUrl],
       ['x5c', () => [Buffer.from('certificate').toString('base64')]],
-    ])('A3 refuses %s, whoever signed', async (name, value) => {
+    ])('refuses %s, also with a right signature [A3]', async (name, value) => {
       const member = { [name]: value() }
       await expectInvalid(withHeader(member))
       await expectInvalid(forge(ownSecret, { ...header, ...member }, claims))
@@ -349,11 +350,11 @@ describe.each(kinds)('$name tokens', (kind) => {
       expect(fetched).toEqual([])
     })
 
-    test.each(badHeaders.kid)('A3 refuses the header %j though the signature is true', (change) =>
+    test.each(badHeaders.kid)('refuses the header %j although the signature is right [A3]', (change) =>
       expectInvalid(withHeader(change)),
     )
 
-    test('A3 refuses the kid of the other kind, and one that only a prototype would have', async () => {
+    test('refuses the kid of the other kind, and names of members of Object.prototype [A3]', async () => {
       const inherited = `{"alg":"HS256","typ":"${typ}","__proto__":${JSON.stringify({ kid: header.kid })}}`
       const head = Buffer.from(inherited).toString('base64url')
 
@@ -362,28 +363,28 @@ describe.each(kinds)('$name tokens', (kind) => {
     })
   })
 
-  test.each(badHeaders.crit)('A4 refuses any crit: %j', (change) => expectInvalid(withHeader(change)))
+  test.each(badHeaders.crit)('refuses any crit: %j [A4]', (change) => expectInvalid(withHeader(change)))
 
-  describe('A5 the kind of a token', () => {
+  describe('the kind of a token [A5]', () => {
     const otherTyp = typ === 'at+jwt' ? 'rt+jwt' : 'at+jwt'
-    test.each([...badHeaders.typ, { typ: otherTyp }])('A5 refuses the header %j', (change) =>
+    test.each([...badHeaders.typ, { typ: otherTyp }])('refuses the header %j [A5]', (change) =>
       expectInvalid(withHeader(change)),
     )
 
-    test('A5 a token of the other kind is none, not with the key of this one either', async () => {
+    test('refuses a token of the other kind, also if it is signed with the key of this kind [A5]', async () => {
       await expectInvalid(kind.name === 'access' ? client.refreshToken : client.accessToken)
       await expectInvalid(forge(secret, { ...other.header, kid: header.kid }, other.claims))
       await expectInvalid(forge(secret, header, other.claims))
     })
 
-    test('A5 the typ alone refuses what has the claims of both kinds', async () => {
+    test('refuses a token with the claims of both kinds by its typ alone [A5]', async () => {
       await expectAccepted((own) => forge(secret, header, { ...other.claims, ...own }))
       await expectInvalid(forge(secret, { ...header, typ: otherTyp }, { ...other.claims, ...claims }))
     })
   })
 
-  describe('A6 claims', () => {
-    test.each([...kind.texts, 'iat', 'exp'])('A6 refuses a token without %s', (name) =>
+  describe('claims [A6]', () => {
+    test.each([...kind.texts, 'iat', 'exp'])('refuses a token without %s [A6]', (name) =>
       expectInvalid(withClaims({ [name]: undefined })),
     )
 
@@ -399,13 +400,13 @@ describe.each(kinds)('$name tokens', (kind) => {
       ['aud', kind.name === 'access' ? `${publicUrl}/auth/refresh` : publicUrl],
       ...kind.claims,
     ]
-    test.each(wrong)('A6 refuses %s %j', (name, value) => expectInvalid(withClaims({ [name]: value })))
+    test.each(wrong)('refuses %s %j [A6]', (name, value) => expectInvalid(withClaims({ [name]: value })))
 
     test.each<[string, (stranger: Client) => Members]>([
       ['a session that is not', () => ({ sid: 'A'.repeat(22) })],
       ['a user that is not', () => ({ sub: '00000000-0000-4000-8000-000000000000' })],
       ["another user's session", ({ sessionId }) => ({ sid: sessionId, gen: 2 })],
-    ])('A6 %s: 401 session_ended, and no session is touched', async (_what, change) => {
+    ])('%s: 401 session_ended, and no session changes [A6]', async (_what, change) => {
       const stranger = await register(t.app)
       const rows = () => Promise.all([rowOf(t, client), rowOf(t, stranger)])
       const before = await rows()
@@ -423,19 +424,19 @@ describe.each(kinds)('$name tokens', (kind) => {
       { sid: 'A'.repeat(2000) },
       { gen: 2 ** 32 + 1 },
       { gen: Number.MAX_SAFE_INTEGER },
-    ])('A6 %j: nothing for the database to choke on', (change) =>
+    ])('refuses %j before it reaches the database [A6]', (change) =>
       'gen' in change && kind.name === 'access'
         ? expectAccepted((own) => forge(secret, header, { ...own, ...change }))
         : expectInvalid(withClaims(change)),
     )
 
     test.each(['null', '[]', '""', '"text"', '1', 'true', 'text', '', '{', '{}'])(
-      'A6 refuses the claims %s',
+      'refuses the claims %s [A6]',
       (text) => expectInvalid(forge(secret, header, text)),
     )
   })
 
-  describe('A7 times', () => {
+  describe('times [A7]', () => {
     /** Claims with a member written by hand, as JSON has numbers that JavaScript does not write; `%` is its value. */
     const withWritten = (name: string, value: string, of = claims) => {
       const text = JSON.stringify({ ...of, exp: of.exp - 1, nbf: of.iat })
@@ -446,7 +447,7 @@ describe.each(kinds)('$name tokens', (kind) => {
       )
     }
 
-    test('A7 nbf in the past is fine', () => expectAccepted((own) => withWritten('nbf', '%', own)))
+    test('accepts nbf in the past [A7]', () => expectAccepted((own) => withWritten('nbf', '%', own)))
 
     test.each(
       Object.entries({
@@ -466,7 +467,7 @@ describe.each(kinds)('$name tokens', (kind) => {
         iat: ['1e999', '-1e999', '-1', '%.5', 'null', '"%"', '[%]'],
         nbf: ['1e999', 'null', '"%"'],
       }).flatMap(([name, values]) => values.map((value) => [name, value] as const)),
-    )('A7 refuses %s %s', (name, value) => expectInvalid(withWritten(name, value)))
+    )('refuses %s %s [A7]', (name, value) => expectInvalid(withWritten(name, value)))
 
     const at = 1_800_000_000
     const code = `${kind.name}_token_invalid`
@@ -483,7 +484,7 @@ describe.each(kinds)('$name tokens', (kind) => {
     })
   })
 
-  describe('A8 one spelling', () => {
+  describe('one spelling [A8]', () => {
     /** A token, good but for a claim nobody asks for, whose text fulfils a wish. */
     const goodTokenWhere = (of: Claims, wish: (token: string) => boolean) => {
       for (let filler = 'a'; ; filler += 'a') {
@@ -492,12 +493,12 @@ describe.each(kinds)('$name tokens', (kind) => {
       }
     }
 
-    test.each(Object.entries({ ...badSpellings, ...kind.spellings }))('A8 refuses %s', (_name, spell) => {
+    test.each(Object.entries({ ...badSpellings, ...kind.spellings }))('refuses %s [A8]', (_name, spell) => {
       const [head = '', body = '', signature = ''] = token.split('.')
       return expectInvalid(spell(head, body, signature, secret))
     })
 
-    test('A8 refuses another last character of the claims, signed so', async () => {
+    test('refuses another last character of the claims, with a right signature [A8]', async () => {
       const spare = (text: string) => (text.split('.')[1] ?? '').length % 4 !== 0
       const [head, body = ''] = goodTokenWhere(claims, spare).split('.')
 
@@ -508,7 +509,7 @@ describe.each(kinds)('$name tokens', (kind) => {
     test.each([
       ['signature', 2],
       ['claims', 1],
-    ])('A8 refuses the alphabet of plain base64 in the %s', async (_name, index) => {
+    ])('refuses the alphabet of plain base64 in the %s [A8]', async (_name, index) => {
       const special = (text: string) => /[-_]/.test(text.split('.')[index] ?? '')
       const parts = goodTokenWhere(claims, special).split('.')
       parts[index] = parts[index]?.replaceAll('-', '+').replaceAll('_', '/') ?? ''
@@ -529,13 +530,13 @@ describe.each(kinds)('$name tokens', (kind) => {
     throw new Error(`no token has ${length} characters`)
   }
 
-  test('A9 accepts a token of 4 KiB, and refuses a longer one before it reads it', async () => {
+  test('accepts a token of 4 KiB, and refuses a longer one before it parses it [A9]', async () => {
     await expectAccepted((own) => ofLength(own, 4096))
     await expectInvalid(ofLength(claims, 4097))
     await expectInvalid(ofLength({ ...claims, iat: claims.iat - 900, exp: claims.iat - 1 }, 4097))
   })
 
-  test.each(kind.missing)(`A10 %s: 401 ${kind.name}_token_missing`, async (_name, attempt) => {
+  test.each(kind.missing)(`%s: 401 ${kind.name}_token_missing [A10]`, async (_name, attempt) => {
     const before = await rowOf(t, client)
 
     expectRefusal(await attempt(), `${kind.name}_token_missing`)
@@ -544,7 +545,7 @@ describe.each(kinds)('$name tokens', (kind) => {
   })
 })
 
-test('A2 keys are secret KeyObjects, which no asymmetric algorithm takes', () => {
+test('keys are secret KeyObjects, which no asymmetric algorithm accepts [A2]', () => {
   const keyring = createKeyring({
     refreshSeconds: 60,
     tokenSeconds: 900,
@@ -559,7 +560,7 @@ test('A2 keys are secret KeyObjects, which no asymmetric algorithm takes', () =>
   expect(key?.type).toBe('secret')
 })
 
-test('A5 each kind fails as the other where the keys are the same', async () => {
+test('a token of one kind is refused as the other kind, also if the keys are the same [A5]', async () => {
   const keys = oneKey(createSecretKey(randomBytes(32)))
   const accessTokens = accessTokensOf(keys, Date.now, `${publicUrl}/auth/refresh`)
   const refreshTokens = refreshTokensOf(keys)
@@ -582,7 +583,7 @@ test.each([
   ['PUBLIC_URL', ' '],
   ['JWT_AUDIENCE', ' '],
   ['JWT_AUDIENCE', '\t'],
-])('A6 a blank %s stops the start', async (name, value) => {
+])('the server does not start with a blank %s [A6]', async (name, value) => {
   const start = loadConfig({ ...testEnvironment, [name]: value })
 
   await expect(start).rejects.toThrow(new RegExp(`^${name}: must`))
@@ -636,13 +637,13 @@ describe('an access token', () => {
       })
   })
 
-  test('has an id of its own', async () => {
+  test('has a unique id', async () => {
     const other = await register(t.app)
 
     expect(partsOf(other.accessToken).claims.jti).not.toBe(partsOf(client.accessToken).claims.jti)
   })
 
-  test('lives as long as is configured, which is what expiresIn says, and is for the audience configured', async () => {
+  test('has the configured lifetime, which is in expiresIn, and the configured audience', async () => {
     const settings = { ACCESS_TOKEN_SECONDS: '60', JWT_AUDIENCE: 'https://api.example.com' }
     const other = await withSettings(settings, 'https://auth.example.com')
 
@@ -703,7 +704,7 @@ describe('an access token', () => {
     }
   })
 
-  test('stops at routes of this server as soon as its session has ended', async () => {
+  test('is refused by routes of this server as soon as its session has ended', async () => {
     const leaver = await register(t.app)
     await getMe(bearer(leaver)).expect(200)
     await logout(t.app, leaver.refreshToken).expect(204)
@@ -717,7 +718,7 @@ describe('an access token', () => {
     ['since 1970', (at: number) => ({ iat: 0, exp: at + 900 })],
     ['of nothing', (at: number) => ({ iat: at + 30, exp: at + 30 })],
     ['that ends before it begins', (at: number) => ({ iat: at + 50, exp: at + 40 })],
-  ])('A7 refuses a lifetime %s', async (_name, times) => {
+  ])('refuses a lifetime %s [A7]', async (_name, times) => {
     expectRefusal(await getMe(withTimes(times(now()))), 'access_token_invalid')
   })
 
@@ -730,7 +731,7 @@ describe('an access token', () => {
     ['exp now', 0, { iat: at - 900, exp: at }, 'access_token_expired'],
     ['exp one millisecond ago', 1, { iat: at - 900, exp: at }, 'access_token_expired'],
     ['exp one second ago', 0, { iat: at - 900, exp: at - 1 }, 'access_token_expired'],
-  ])('A7 has no leeway for exp: %s', async (_name, milliseconds, times, code) => {
+  ])('has no leeway for exp: %s [A7]', async (_name, milliseconds, times, code) => {
     const { header, claims } = partsOf(client.accessToken)
     const forged = forge(accessSecret, { ...header, kid: 'one' }, { ...claims, ...times })
     const keys = oneKey(createSecretKey(accessSecret, 'utf8'))
@@ -739,7 +740,7 @@ describe('an access token', () => {
   })
 
   test.each(['Bearer', 'bearer', 'BEARER', 'bEaReR', 'Bearer  '])(
-    'A10 takes the scheme "%s"',
+    'accepts the scheme "%s" [A10]',
     async (scheme) => {
       const response = await getMe(`${scheme} ${client.accessToken}`)
 
@@ -753,7 +754,7 @@ describe('an access token', () => {
     ['a good token, then a bad one', (good: string) => [good, 'Bearer x']],
     ['a bad token, then a good one', (good: string) => ['Bearer x', good]],
     ['a good token, then Basic', (good: string) => [good, 'Basic dTpw']],
-  ])('A10 refuses two Authorization headers: %s', async (_name, values) => {
+  ])('refuses two Authorization headers: %s [A10]', async (_name, values) => {
     const headers = { Authorization: values(bearer(client)) as unknown as string }
 
     expectRefusal(await send(server, 'GET /users/me', { headers }), 'access_token_invalid')
@@ -785,7 +786,7 @@ describe('a refresh token', () => {
     })
   })
 
-  test('A7 past its own end is of no use, though its session is live', async () => {
+  test('is refused after its own end, although its session is live [A7]', async () => {
     const user = await register(t.app)
     const { header, claims } = partsOf(user.refreshToken)
     const old = forge(refreshSecret, header, { ...claims, iat: claims.iat - 100, exp: claims.iat - 1 })
@@ -794,7 +795,7 @@ describe('a refresh token', () => {
     expect((await postRefresh(user.refreshToken)).status).toBe(200)
   })
 
-  test('none of what was refused above has hurt the session: its token still rotates it', async () => {
+  test('still rotates the session after all the refusals above', async () => {
     const response = await postRefresh(client.refreshToken)
 
     const { refreshToken, sessionId } = clientOf(response)
@@ -805,7 +806,7 @@ describe('a refresh token', () => {
 })
 
 // The last ones, as they move the clock of the database.
-test('A7 an access token is good until its end by the clock of the server, and not after it', async () => {
+test('an access token is valid until its end by the clock of the server, and not after it [A7]', async () => {
   const late = await register(t.app)
   const { exp } = partsOf(late.accessToken).claims
   await t.pass(exp - now() - 30)
@@ -817,7 +818,7 @@ test('A7 an access token is good until its end by the clock of the server, and n
   expect(await rowOf(t, late)).toMatchObject({ ended_at: null })
 })
 
-test('B4 exp = min(rotated_at + idle, absolute end), and the database holds to both', async () => {
+test('exp = min(rotated_at + idle, absolute end), and the database applies both [B4]', async () => {
   let skewMs = 931_000
   const settings = { SESSION_IDLE_SECONDS: '100', SESSION_ABSOLUTE_SECONDS: '150' }
   const { app, close } = await withSettings(settings, publicUrl, () => Date.now() + skewMs)

@@ -33,7 +33,7 @@ const event = (name: string, reason: string | null, client: { sessionId: string 
 })
 
 describe(`audit_events, on ${databaseName}`, () => {
-  test('registration, login and logout: who, which session, from where', async () => {
+  test('records the user, session and address of a registration, login and logout', async () => {
     const first = await register(t.app)
     const second = await login(t.app, first.email)
     await logout(t.app, second.refreshToken)
@@ -45,7 +45,7 @@ describe(`audit_events, on ${databaseName}`, () => {
     ])
   })
 
-  test('E6 keys: which began to sign, from where, by kid only', async () => {
+  test('records the kid and source of a key that begins to sign, and no part of the key [E6]', async () => {
     const rows = await t.db.rows(
       sql`SELECT event, reason, secret, kid, source, user_id FROM audit_events WHERE event LIKE 'key%' ORDER BY id LIMIT 3`,
     )
@@ -59,7 +59,7 @@ describe(`audit_events, on ${databaseName}`, () => {
     ])
   })
 
-  test('the browser is named as it names itself, up to 256 characters', async () => {
+  test('records up to 256 characters of the User-Agent header', async () => {
     const { userId, email } = await register(t.app)
 
     await tryLogin(t.app, email).set('User-Agent', 'x'.repeat(1000)).expect(200)
@@ -67,7 +67,7 @@ describe(`audit_events, on ${databaseName}`, () => {
     expect((await eventsOf({ userId })).at(-1)).toMatchObject({ user_agent: 'x'.repeat(256) })
   })
 
-  test('failed logins of an account, wrong or disabled; of an unknown address without the address', async () => {
+  test('records failed logins: wrong, disabled, and unknown without the e-mail address', async () => {
     const client = await register(t.app)
     const unknown = newEmail()
     const before = await t.db.rows(sql`SELECT id FROM audit_events WHERE user_id IS NULL`)
@@ -89,7 +89,7 @@ describe(`audit_events, on ${databaseName}`, () => {
     ).not.toContain(unknown)
   })
 
-  test('B2 reuse of a refresh token, by whom it was presented', async () => {
+  test('records the reuse of a refresh token, with the address that presented it [B2]', async () => {
     const client = await register(t.app)
     const second = await refresh(t.app, client.refreshToken)
     await refresh(t.app, second.get('Set-Cookie')?.[0]?.match(/=([^;]+)/)?.[1] ?? '')
@@ -100,7 +100,7 @@ describe(`audit_events, on ${databaseName}`, () => {
     expect((await eventsOf(client)).at(-1)).toEqual(event('session_ended', 'reuse', client))
   })
 
-  test('a password change, the sessions it ends and the one it starts, and a change that failed', async () => {
+  test('records a password change, the sessions that it ends and starts, and a failed change', async () => {
     const client = await register(t.app)
     const other = await login(t.app, client.email)
     const change = (currentPassword: string) =>
@@ -124,7 +124,7 @@ describe(`audit_events, on ${databaseName}`, () => {
     )
   })
 
-  test('sessions that end by revocation, by logout everywhere, by a login in their place, and over the cap', async () => {
+  test('records sessions that end by revocation, logout-all, a login that replaces them, and the cap', async () => {
     const first = await register(t.app)
     const second = await login(t.app, first.email)
     const third = await login(t.app, first.email)
@@ -142,7 +142,7 @@ describe(`audit_events, on ${databaseName}`, () => {
     )
   })
 
-  test('is written with what it tells of, or neither is there', async () => {
+  test('writes the audit event in the transaction of the change [E6]', async () => {
     const client = await register(t.app)
     await t.db.rows(sql`ALTER TABLE audit_events ADD CONSTRAINT broken CHECK (reason <> 'logout') NOT VALID`)
 
@@ -154,7 +154,7 @@ describe(`audit_events, on ${databaseName}`, () => {
     expect((await refresh(t.app, client.refreshToken)).status).toBe(200)
   })
 
-  test('has no secret and no e-mail address in it', async () => {
+  test('contains no secret and no e-mail address', async () => {
     const client = await register(t.app)
     await tryLogin(t.app, client.email, otherPassword)
     await logout(t.app, client.refreshToken)
@@ -167,7 +167,7 @@ describe(`audit_events, on ${databaseName}`, () => {
 })
 
 describe('purge', () => {
-  test('takes audit events older than AUDIT_DAYS, and sessions past their absolute limit; nothing else', async () => {
+  test('deletes audit events older than AUDIT_DAYS and sessions past their absolute timeout, and nothing else', async () => {
     const old = await register(t.app)
     await t.pass(29 * 24 * 3600)
     const young = await register(t.app)
@@ -207,7 +207,7 @@ describe('purge', () => {
     },
   )
 
-  test('of more rows than it takes at once leaves none', async () => {
+  test('deletes all rows, also if there are more than one step deletes', async () => {
     await t.db.rows(
       sql`INSERT INTO attempts SELECT 'old:' || n, 1, now() - interval '1 second' FROM generate_series(1, 2500) n`,
     )
@@ -217,7 +217,7 @@ describe('purge', () => {
     expect(await t.db.rows(sql`SELECT 1 FROM attempts WHERE key LIKE 'old:%'`)).toEqual([])
   })
 
-  test('where the database is out of reach is an error that its caller logs', async () => {
+  test('throws an error for the log if the database is unavailable', async () => {
     await expect(withoutDatabase(t.db, () => t.purge())).rejects.toMatchObject({ code: 'unavailable' })
   })
 })

@@ -91,8 +91,8 @@ const failedLogins = async (userId: string) => {
   return row?.count
 }
 
-describe(`D3 by account, on ${databaseName}`, () => {
-  test('of 200 parallel wrong guesses as many as the limit are hashed, and the rest are 429 [D3]', async () => {
+describe(`by account, on ${databaseName} [D3]`, () => {
+  test('hashes as many of 200 parallel wrong guesses as the limit, and answers 429 to the rest [D3]', async () => {
     const passwords = createPasswords({ cost: 4, minLength: 15, context: [] })
     const verify = jest.fn(passwords.verify)
     const tryOnce = createLogin({
@@ -132,7 +132,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect(await failedLogins(userId)).toBe(limit)
   })
 
-  test('over the limit the right password is 429 too, with Retry-After to the end of the window, then not', async () => {
+  test('answers 429 also to the right password above the limit, until Retry-After has passed', async () => {
     const { email } = await register(t.app)
     await Promise.all(times(limit, () => guess(email)))
     await t.pass(100)
@@ -147,7 +147,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect((await guess(email, { guessed: password })).status).toBe(200)
   })
 
-  test('a success gives its own count back, and no other', async () => {
+  test('a right password takes its own attempt back, and no other', async () => {
     const { email } = await register(t.app)
     await Promise.all(times(limit - 1, () => guess(email)))
 
@@ -158,7 +158,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect((await guess(email, { guessed: password })).status).toBe(429)
   })
 
-  test('D6 what was no wrong guess leaves no row behind', async () => {
+  test('an attempt that was not a wrong guess leaves no row [D6]', async () => {
     const rows = () => t.db.rows(sql`SELECT key FROM attempts`)
     const before = await rows()
 
@@ -177,7 +177,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect((await guess(email, { guessed: password })).status).toBe(429)
   })
 
-  test('parallel logins with the right password leave nothing behind, those over the limit included', async () => {
+  test('parallel logins with the right password leave no row, also those above the limit', async () => {
     const { email } = await register(t.app)
 
     const answers = await Promise.all(times(3 * limit, () => guess(email, { guessed: password })))
@@ -186,7 +186,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect(tally(await Promise.all(times(limit, () => guess(email))))).toEqual({ 401: limit })
   })
 
-  test('unknown addresses are throttled alike, whatever their spelling [D3]', async () => {
+  test('throttles unknown addresses in the same way, in any spelling [D3]', async () => {
     const email = newEmail()
 
     const answers = await Promise.all(
@@ -196,7 +196,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect(tally(answers)).toEqual({ 401: limit, 429: 5 })
   })
 
-  test('429 tells nothing about existence: same body and headers for known, unknown and disabled [D6]', async () => {
+  test('429 has the same body and headers for known, unknown and disabled accounts [D6]', async () => {
     const known = await register(t.app)
     const disabled = await register(t.app)
     await t.db.rows(sql`UPDATE users SET disabled_at = now() WHERE id = ${disabled.userId}`)
@@ -275,7 +275,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect((await change(other, password)).status).toBe(200)
   })
 
-  test('a session that has ended is 401, and counts nothing', async () => {
+  test('a password change of a session that has ended answers 401 and counts nothing', async () => {
     const client = await register(t.app)
     await send(t.app, 'POST /auth/logout', { token: client.refreshToken })
 
@@ -300,7 +300,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
     expect(tally(answers)).toEqual({ 401: limit })
   })
 
-  test('D6 where the counters are out of reach nobody is let through: 503', async () => {
+  test('answers 503 to everybody if the counters are unavailable [D6]', async () => {
     const { email } = await register(t.app)
 
     const answer = await withoutDatabase(t.db, () => guess(email, { guessed: password }))
@@ -309,7 +309,7 @@ describe(`D3 by account, on ${databaseName}`, () => {
   })
 })
 
-describe('D4 a known device', () => {
+describe('a known device [D4]', () => {
   let owner: Client
   let device: string
   beforeAll(async () => {
@@ -324,7 +324,7 @@ describe('D4 a known device', () => {
     expect((await guess(owner.email, { guessed: password, device, from: '203.0.113.7' })).status).toBe(200)
   })
 
-  test('changes the password meanwhile, too', async () => {
+  test('changes the password in the meantime', async () => {
     const client = await register(t.app)
     const known = deviceOf(await guess(client.email, { guessed: password }))
     await Promise.all(times(limit, () => guess(client.email)))
@@ -384,7 +384,7 @@ describe('D4 a known device', () => {
     expect((await guess(client.email, { guessed: newPassword })).status).toBe(200)
   })
 
-  test('has a budget of its own, which ends as well [D4]', async () => {
+  test('has a budget of its own that can be used up [D4]', async () => {
     const { email } = await register(t.app)
     const known = deviceOf(await guess(email, { guessed: password }))
 
@@ -408,7 +408,7 @@ describe('D4 a known device', () => {
       async () =>
         `${Buffer.from('{"alg":"HS256","typ":"device+jwt","kid":"x"}').toString('base64url')}.e30.AAAA`,
     ],
-  ])('a cookie %s is ignored', async (_what, forged) => {
+  ])('is not known by a cookie %s', async (_what, forged) => {
     const { email } = await register(t.app)
     const known = deviceOf(await guess(email, { guessed: password }))
     const presented = await forged(known)
@@ -453,7 +453,7 @@ describe('D4 a known device', () => {
     expect(loggedOut.get('Set-Cookie')?.join()).not.toContain('device')
   })
 
-  test('A5 its token is good for nothing else', async () => {
+  test('its token is not accepted anywhere else [A5]', async () => {
     const as = { accessToken: device }
 
     expectProblem(await send(t.app, 'GET /users/me', { as }), 401, 'access_token_invalid')
@@ -461,7 +461,7 @@ describe('D4 a known device', () => {
   })
 })
 
-describe('D3 D5 by address', () => {
+describe('by address', () => {
   const t = useTestApp({ LIMIT_LOGIN_ADDRESS: '5/900', TRUST_PROXY: '1' })
   const tight = useTestApp({ LIMIT_LOGIN_ADDRESS: '1/900', TRUST_PROXY: '1' })
 
@@ -475,7 +475,7 @@ describe('D3 D5 by address', () => {
     return tally(answers)
   }
 
-  test('one password sprayed over 1,000 accounts trips the limit, other addresses do not notice [D3]', async () => {
+  test('one password that is tried on 1,000 accounts reaches the limit; other addresses are not affected [D3]', async () => {
     expect(await spray(t, () => '198.51.100.9', 1000)).toEqual({ 401: 5, 429: 995 })
     expect((await guess(newEmail(), { to: t, from: '198.51.100.10' })).status).toBe(401)
   })
@@ -491,7 +491,7 @@ describe('D3 D5 by address', () => {
     ['the next IPv4 address has a budget of its own', (i) => `203.0.113.${i}`, 20],
     ['clients behind NAT64 have budgets by their IPv4 addresses', (i) => `64:ff9b::c612:${hex(i)}`, 20],
     ["clients behind an operator's own NAT64 have budgets each", (i) => `64:ff9b:1::c633:64${hex(i)}`, 20],
-  ])('D5 %s', async (_what, from, expected) => {
+  ])('counts by network: %s [D5]', async (_what, from, expected) => {
     const answers = await spray(tight, from, 20)
 
     expect(answers).toEqual(expected === 20 ? { 401: 20 } : { 401: expected, 429: 20 - expected })
@@ -543,17 +543,17 @@ describe('D3 D5 by address', () => {
     expect([session, event]).toEqual([{ ip: plain }, { ip: plain }])
   })
 
-  test('D5 behind one proxy, what the client wrote before it changes nothing', async () => {
+  test('ignores the part of X-Forwarded-For that the client wrote before one proxy [D5]', async () => {
     expect(await spray(t, (i) => `192.0.2.${i}, 198.51.100.20`, 25)).toEqual({ 401: 5, 429: 20 })
   })
 
-  test('D5 a rotating X-Forwarded-For changes nothing without TRUST_PROXY', async () => {
+  test('ignores X-Forwarded-For without TRUST_PROXY [D5]', async () => {
     const app = await limited({ LIMIT_LOGIN_ADDRESS: '5/900', TRUST_PROXY: '' })
 
     expect(await spray(app, (i) => `192.0.2.${i}`, 25)).toEqual({ 401: 5, 429: 20 })
   })
 
-  test('ten times as many logins of an address are let through in all, right ones and known devices included [D3]', async () => {
+  test('allows ten times as many logins of an address in total, also right ones and those of known devices [D3]', async () => {
     const app = await limited({ LIMIT_LOGIN_ADDRESS: '2/900' })
     const { email } = await register(app.app)
     const device = deviceOf(await guess(email, { to: app, guessed: password, from: '203.0.113.5' }))
@@ -620,7 +620,7 @@ describe('D3 D5 by address', () => {
     expect((await guess(email, { to: app, from: '203.0.113.5', guessed: password })).status).toBe(200)
   })
 
-  test('registrations count all, before anything is hashed', async () => {
+  test('counts all registrations, before the hashing', async () => {
     const app = await limited({ LIMIT_REGISTER_ADDRESS: '4/3600' })
     const taken = await register(app.app, 'ada@example.com')
     const tryRegister = (email: string, text = password) =>
@@ -698,7 +698,7 @@ describe(`the audit of a throttled attack, on ${databaseName}`, () => {
   })
 })
 
-test('windows that are over are purged, the others stay [D6]', async () => {
+test('purges windows that are over, and keeps the others [D6]', async () => {
   const app = await limited({ LIMIT_LOGIN_ACCOUNT: '3/900' })
   await guess(newEmail(), { to: app })
   await app.pass(800)

@@ -172,7 +172,7 @@ describe(`the refresh state table on ${databaseName}`, () => {
     })
   })
 
-  test('generation = current: 200, token of generation + 1, one update of the row', async () => {
+  test('generation = current: 200, a token of generation + 1, one update of the row', async () => {
     const client = await register(t.app)
     const before = await rowOf(t, client)
     const from = t.log.length
@@ -190,7 +190,7 @@ describe(`the refresh state table on ${databaseName}`, () => {
     await send(t.app, 'GET /users/me', { as: clientOf(response) }).expect(200)
   })
 
-  test('generation = current - 1 in the grace window: 200, the same successor word for word, row untouched [B3]', async () => {
+  test('generation = current - 1 in the grace window: 200, the same successor word for word, no update of the row [B3]', async () => {
     const client = await register(t.app)
     const successor = await refreshOnce(client.refreshToken)
     const before = await rowOf(t, client)
@@ -206,7 +206,7 @@ describe(`the refresh state table on ${databaseName}`, () => {
     await send(t.app, 'GET /users/me', { as: clientOf(response) }).expect(200)
   })
 
-  test('B2 generation = current - 1 after the grace window: 401 refresh_token_reused, session ended', async () => {
+  test('generation = current - 1 after the grace window: 401 refresh_token_reused, session ended [B2]', async () => {
     const client = await register(t.app)
     await refreshOnce(client.refreshToken)
     await t.pass(10)
@@ -217,7 +217,7 @@ describe(`the refresh state table on ${databaseName}`, () => {
   test.each([
     ['within the grace time of the last rotation', 0],
     ['long after', 3600],
-  ])('B2 older than the predecessor, %s: 401 refresh_token_reused', async (_when, seconds) => {
+  ])('generation < current - 1, %s: 401 refresh_token_reused [B2]', async (_when, seconds) => {
     const client = await register(t.app)
     await refreshOnce(await refreshOnce(client.refreshToken))
     await t.pass(seconds)
@@ -226,7 +226,7 @@ describe(`the refresh state table on ${databaseName}`, () => {
   })
 
   test.each([2, 9, 2 ** 31 - 1])(
-    'B2 generation %d, newer than current: 401 refresh_token_reused',
+    'generation %d, newer than current: 401 refresh_token_reused [B2]',
     async (gen) => {
       const client = await register(t.app)
 
@@ -234,7 +234,7 @@ describe(`the refresh state table on ${databaseName}`, () => {
     },
   )
 
-  test('B2 the successors of a reused token fail too, and the security event is logged once', async () => {
+  test('the successors of a reused token also fail, and the security event is logged once [B2]', async () => {
     const client = await register(t.app)
     const second = clientOf(await refresh(t.app, client.refreshToken))
     const third = clientOf(await refresh(t.app, second.refreshToken))
@@ -251,7 +251,7 @@ describe(`the refresh state table on ${databaseName}`, () => {
 })
 
 describe('the grace window', () => {
-  test('B3 grace never slides', async () => {
+  test('the grace window never slides [B3]', async () => {
     const client = await register(t.app)
     await refreshOnce(client.refreshToken)
     await t.pass(6)
@@ -261,7 +261,7 @@ describe('the grace window', () => {
     await expectReused(client)
   })
 
-  test('B3 grace holds for the immediate predecessor only: a graced token does not bring its own predecessor back', async () => {
+  test('the grace window holds for the immediate predecessor only, also after a graced refresh [B3]', async () => {
     const client = await register(t.app)
     const second = await refreshOnce(client.refreshToken)
     const third = await refreshOnce(second)
@@ -270,7 +270,7 @@ describe('the grace window', () => {
     await expectReused(client)
   })
 
-  test('B3 a successor that was got by grace rotates like any other', async () => {
+  test('the successor of a graced refresh rotates like any other [B3]', async () => {
     const client = await register(t.app)
     await refreshOnce(client.refreshToken)
     const again = await refreshOnce(client.refreshToken)
@@ -278,7 +278,7 @@ describe('the grace window', () => {
     expect(claimsOf(await refreshOnce(again)).gen).toBe(3)
   })
 
-  test('B3 REFRESH_GRACE_SECONDS=0 turns it off', async () => {
+  test('REFRESH_GRACE_SECONDS=0 turns the grace window off [B3]', async () => {
     const client = await register(graceless.app)
     await refreshOnce(client.refreshToken, graceless)
 
@@ -290,7 +290,7 @@ describe('parallel refreshes', () => {
   const refresh50 = (on: typeof t, { refreshToken }: Client) =>
     Promise.all(Array.from({ length: 50 }, () => refresh(on.app, refreshToken)))
 
-  test('B1 50 with one token: one rotation, one successor', async () => {
+  test('50 parallel refreshes with one token: one rotation, one successor [B1]', async () => {
     const client = await register(t.app)
 
     const responses = await refresh50(t, client)
@@ -300,7 +300,7 @@ describe('parallel refreshes', () => {
     expect(await rowOf(t, client)).toMatchObject({ generation: 2, ended_at: null })
   })
 
-  test('B1 50 with one token and no grace: one successor at most, and none that is usable', async () => {
+  test('50 parallel refreshes with one token and no grace: one successor at most, and it is not usable [B1]', async () => {
     const client = await register(graceless.app)
 
     const responses = await refresh50(graceless, client)
@@ -324,7 +324,7 @@ describe('limits', () => {
     return Number(row?.now)
   }
 
-  test('B4 a session in use goes on past the idle limit', async () => {
+  test('a session that is used lives longer than the idle timeout [B4]', async () => {
     const client = await register(t.app)
     await t.pass(idle - 60)
     const successor = await refreshOnce(client.refreshToken)
@@ -335,7 +335,7 @@ describe('limits', () => {
     expect(await rowOf(t, client)).toMatchObject({ generation: 3, ended_at: null })
   })
 
-  test('B4 Max-Age and exp shrink towards the absolute limit, and never pass it', async () => {
+  test('Max-Age and exp never pass the absolute timeout [B4]', async () => {
     const client = await register(t.app)
     const row = await rowOf(t, client)
     const limit = Date.parse(String(row?.expires_at)) / 1000
@@ -359,7 +359,7 @@ describe('limits', () => {
     expect(claimsOf(token).exp).toBe(Math.floor(limit))
   })
 
-  test('B4 the cookie ends with its token: Max-Age = exp - now, at rotation and in grace', async () => {
+  test('the cookie ends with its token: Max-Age = exp - now, after a rotation and in grace [B4]', async () => {
     const client = await register(t.app)
     for (const seconds of [0, 9]) {
       await t.pass(seconds)
@@ -412,18 +412,21 @@ describe('a token past its own end', () => {
         return refreshToken
       },
     ],
-  ])('%s: 401 session_ended, though the idle limit was raised meanwhile [B4]', async (_what, present) => {
-    const client = await register(short.app)
-    const token = await present(client)
-    await pass(31)
-    const before = await rowOf(short, client)
+  ])(
+    '%s: 401 session_ended, although the idle timeout was raised in the meantime [B4]',
+    async (_what, present) => {
+      const client = await register(short.app)
+      const token = await present(client)
+      await pass(31)
+      const before = await rowOf(short, client)
 
-    const response = await refresh(raised.app, token)
+      const response = await refresh(raised.app, token)
 
-    expectProblem(response, 401, 'session_ended')
-    expect(clearsCookie(response)).toBe(true)
-    expect(await rowOf(short, client)).toEqual(before)
-  })
+      expectProblem(response, 401, 'session_ended')
+      expect(clearsCookie(response)).toBe(true)
+      expect(await rowOf(short, client)).toEqual(before)
+    },
+  )
 })
 
 describe('a token from the future', () => {
@@ -446,7 +449,7 @@ describe('a token from the future', () => {
     await refreshOnce(client.refreshToken)
   })
 
-  test('of a database whose clock is ahead: 503, and good when the clocks agree [G6]', async () => {
+  test('from a database whose clock is ahead: 503 until the clocks agree [G6]', async () => {
     await t.db.pass(120)
     const client = await register(t.app)
     const refused = [await refresh(t.app, client.refreshToken), await logout(t.app, client.refreshToken)]
@@ -457,7 +460,7 @@ describe('a token from the future', () => {
     await refreshOnce(client.refreshToken)
   })
 
-  test('signed by another key, of another issuer or of no session it is invalid all the same [A1]', async () => {
+  test('is invalid if it has another key, another issuer or no session [A1]', async () => {
     const ahead = { iat: claimsOf(untouched.refreshToken).iat + 120 }
 
     for (const change of [
@@ -468,7 +471,7 @@ describe('a token from the future', () => {
       expectProblem(await refresh(t.app, changed(untouched, change)), 401, 'refresh_token_invalid')
   })
 
-  test('presented at a login it is no hindrance', async () => {
+  test('does not prevent a login', async () => {
     const client = await register(t.app)
     const body = { email: client.email, password }
 
@@ -476,8 +479,8 @@ describe('a token from the future', () => {
   })
 })
 
-describe('database or keys out of reach', () => {
-  test('G2 the database: 503 unavailable, cookie kept, no effect; afterwards the token is as good as before', async () => {
+describe('if the database or the keys are unavailable', () => {
+  test('database unavailable: 503 unavailable, cookie kept, no effect; the token is valid afterwards [G2]', async () => {
     const client = await register(t.app)
     const before = await rowOf(t, client)
 
@@ -488,7 +491,7 @@ describe('database or keys out of reach', () => {
     await refreshOnce(client.refreshToken)
   })
 
-  test('an unknown kid while the last load of the keys failed, and keys too old: 503 unavailable, cookie kept', async () => {
+  test('unknown kid while the last load of the keys failed, and keys too old: 503 unavailable, cookie kept', async () => {
     const u = await createAppWithoutKeys()
     const client = await register(u.app)
 

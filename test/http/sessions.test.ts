@@ -71,7 +71,7 @@ async function expectUsable(...clients: Client[]) {
 const warningsSince = (from: number) => t.log.slice(from).filter(({ level }) => Number(level) >= 40)
 
 describe(`login on ${databaseName}`, () => {
-  test('gives a session of its own each time', async () => {
+  test('each login starts a session of its own', async () => {
     const [first, second] = await registerTwice()
 
     expect(second.userId).toBe(first.userId)
@@ -86,7 +86,7 @@ describe(`login on ${databaseName}`, () => {
   const routes = Object.entries(credentials)
 
   test.each(routes)(
-    'B5 %s ignores the identity in a presented cookie, starts a new session, ends the presented one',
+    '%s ignores the user of a presented cookie, starts a new session and ends the presented one [B5]',
     async (route, bodyFor) => {
       const [victim, visitor] = [await register(t.app), await register(t.app)]
 
@@ -102,7 +102,7 @@ describe(`login on ${databaseName}`, () => {
     },
   )
 
-  test('B5 ends the presented session by a token of an older generation too', async () => {
+  test('a login ends the presented session also if the token is of an older generation [B5]', async () => {
     const client = await register(t.app)
     const successor = clientOf(await refresh(t.app, client.refreshToken))
 
@@ -113,7 +113,7 @@ describe(`login on ${databaseName}`, () => {
     await expectUsable(clientOf(response))
   })
 
-  test.each(routes)('B5 two cookies presented to %s end no session', async (route, bodyFor) => {
+  test.each(routes)('two cookies that are presented to %s end no session [B5]', async (route, bodyFor) => {
     const [one, two] = [await register(t.app), await register(t.app)]
     const headers = { Cookie: `${cookie(one.refreshToken)}; ${cookie(two.refreshToken)}` }
 
@@ -126,7 +126,7 @@ describe(`login on ${databaseName}`, () => {
   test.each([
     ['POST /auth/login', 401, otherPassword],
     ['POST /auth/register', 409, password],
-  ])('B5 where %s fails, the presented session goes on', async (route, status, password) => {
+  ])('the presented session stays live if %s fails [B5]', async (route, status, password) => {
     const client = await register(t.app)
     const body = { email: client.email, password }
 
@@ -137,7 +137,7 @@ describe(`login on ${databaseName}`, () => {
     await expectUsable(client)
   })
 
-  test.each(['garbage', 'a.b.c', ''])('B5 a presented cookie %j is no hindrance', async (token) => {
+  test.each(['garbage', 'a.b.c', ''])('a login succeeds with the cookie %j [B5]', async (token) => {
     const client = await register(t.app)
 
     await tryLogin(t.app, client.email).set('Cookie', cookie(token)).expect(200)
@@ -162,21 +162,24 @@ describe('logout', () => {
         return cookie(refreshToken)
       },
     ],
-  ])('B6 with %s: 204, cookie cleared, session ended: %s', async (_what, ends, header) => {
-    const client = await register(t.app)
-    const headers = { Cookie: await header(client) }
-    const from = t.log.length
+  ])(
+    'a logout with %s answers 204 and clears the cookie; session ended: %s [B6]',
+    async (_what, ends, header) => {
+      const client = await register(t.app)
+      const headers = { Cookie: await header(client) }
+      const from = t.log.length
 
-    const response = await send(t.app, 'POST /auth/logout', { headers })
+      const response = await send(t.app, 'POST /auth/logout', { headers })
 
-    expect(response.status).toBe(204)
-    expect(clearsCookie(response)).toBe(true)
-    expect(await rowOf(t, client)).toMatchObject({ end_reason: ends ? 'logout' : null })
-    expect(warningsSince(from)).toEqual([])
-    if (ends) await expectUnusable([client])
-  })
+      expect(response.status).toBe(204)
+      expect(clearsCookie(response)).toBe(true)
+      expect(await rowOf(t, client)).toMatchObject({ end_reason: ends ? 'logout' : null })
+      expect(warningsSince(from)).toEqual([])
+      if (ends) await expectUnusable([client])
+    },
+  )
 
-  test('B6 is idempotent: the second time changes nothing', async () => {
+  test('a second logout changes nothing [B6]', async () => {
     const client = await register(t.app)
     await logout(t.app, client.refreshToken).expect(204)
     const row = await rowOf(t, client)
@@ -189,7 +192,7 @@ describe('logout', () => {
     expect(await rowOf(t, client)).toEqual(row)
   })
 
-  test('B6 works with an expired access token', async () => {
+  test('a logout works with an expired access token [B6]', async () => {
     const client = await register(t.app)
     await t.pass(901)
     expectProblem(await me(client), 401, 'access_token_expired')
@@ -199,7 +202,7 @@ describe('logout', () => {
     expect(await rowOf(t, client)).toMatchObject({ end_reason: 'logout' })
   })
 
-  test('B6 ends that session and no other', async () => {
+  test('a logout ends its session and no other [B6]', async () => {
     const [client, other] = await registerTwice()
 
     await logout(t.app, client.refreshToken).expect(204)
@@ -208,7 +211,7 @@ describe('logout', () => {
     await expectUsable(other)
   })
 
-  test('B6 where the session cannot be ended: 503, cookie kept', async () => {
+  test('a logout answers 503 and keeps the cookie if the session cannot be ended [B6]', async () => {
     const client = await register(t.app)
 
     const response = await withoutDatabase(t.db, async () => logout(t.app, client.refreshToken))
@@ -219,7 +222,7 @@ describe('logout', () => {
 })
 
 describe('logout everywhere', () => {
-  test('B8 ends every session of the user and of nobody else, and clears the cookie', async () => {
+  test('ends all sessions of the user and none of others, and clears the cookie [B8]', async () => {
     const [client, other] = await registerTwice()
     const stranger = await register(t.app)
 
@@ -232,7 +235,7 @@ describe('logout everywhere', () => {
     await expectUsable(stranger, await login(t.app, client.email))
   })
 
-  test('B8 with a session that has ended: 401 session_ended, and the others go on', async () => {
+  test('answers 401 session_ended if the session has ended, and ends no other [B8]', async () => {
     const [client, other] = await registerTwice()
     await logout(t.app, client.refreshToken)
 
@@ -243,7 +246,7 @@ describe('logout everywhere', () => {
 })
 
 describe('password change', () => {
-  test('B7 ends all sessions, the one that asked included, and starts a new one; the old password is void', async () => {
+  test('ends all sessions, also the one that asked, and starts a new one; the old password is wrong [B7]', async () => {
     const [client, other] = await registerTwice()
 
     const response = await changePassword(client, password, otherPassword)
@@ -266,7 +269,7 @@ describe('password change', () => {
       'its next refresh token',
       async ({ refreshToken }) => clientOf(await refresh(t.app, refreshToken).expect(200)),
     ],
-  ])('B7 leaves a thief nothing who copied %s', async (_what, steal) => {
+  ])('a thief who copied %s cannot use it any more [B7]', async (_what, steal) => {
     const client = await register(t.app)
     const thief = await steal(client)
 
@@ -276,7 +279,7 @@ describe('password change', () => {
     await expectUsable(renewed)
   })
 
-  test('B7 ends the session of the cookie that the new one replaces, whoever it belongs to', async () => {
+  test('ends the session of the presented cookie, also if it is of another user [B7]', async () => {
     const [client, stranger] = [await register(t.app), await register(t.app)]
 
     const response = await changePassword(client, password, otherPassword).set(
@@ -293,7 +296,7 @@ describe('password change', () => {
     ['a wrong current password', 'not my password at all', otherPassword, 403, 'wrong_password'],
     ['an empty current password', '', otherPassword, 403, 'wrong_password'],
     ['a new password that is too short', password, 'short', 400, 'password_rejected'],
-  ])('B7 with %s nothing changes', async (_fault, current, next, status, code) => {
+  ])('changes nothing with %s [B7]', async (_fault, current, next, status, code) => {
     const [client, other] = await registerTwice()
     const hash = await hashOf(client)
 
@@ -303,7 +306,7 @@ describe('password change', () => {
     await expectUsable(client, other, await login(t.app, client.email))
   })
 
-  test('B7 with a session that has ended: 401 session_ended, and nothing changes', async () => {
+  test('answers 401 session_ended and changes nothing if the session has ended [B7]', async () => {
     const client = await register(t.app)
     const hash = await hashOf(client)
     await logout(t.app, client.refreshToken)
@@ -315,7 +318,7 @@ describe('password change', () => {
 })
 
 describe('disabling and deleting users', () => {
-  test('B7 disabling ends all sessions at once; enabling revives none, and lets log in again', async () => {
+  test('disabling a user ends all sessions at once; enabling revives none, but allows a login [B7]', async () => {
     const clients = await registerTwice()
     const [client] = clients
 
@@ -328,7 +331,7 @@ describe('disabling and deleting users', () => {
     await expectUsable(await login(t.app, client.email))
   })
 
-  test('B7 deleting ends all sessions at once, and the address is free again', async () => {
+  test('deleting a user ends all sessions at once, and frees the address [B7]', async () => {
     const clients = await registerTwice()
 
     await deleteUser(clients[0])
@@ -343,7 +346,7 @@ describe('disabling and deleting users', () => {
 const iso = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
 describe('the list of sessions', () => {
-  test('B9 has the shape of the contract, and no token', async () => {
+  test('has the shape of the contract, and contains no token [B9]', async () => {
     const { email } = await register(t.app)
     const client = clientOf(await tryLogin(t.app, email).set('User-Agent', 'Firefox on Linux'))
 
@@ -366,7 +369,7 @@ describe('the list of sessions', () => {
     expect(response.text).not.toContain('eyJ')
   })
 
-  test("B9 shows the user's live sessions only", async () => {
+  test("shows only the user's live sessions [B9]", async () => {
     const [client, ended] = await registerTwice()
     await register(t.app)
     await logout(t.app, ended.refreshToken)
@@ -378,7 +381,7 @@ describe('the list of sessions', () => {
     expect(await rowOf(t, client)).toMatchObject({ ended_at: null })
   })
 
-  test('B9 lastUsedAt and expiresAt move with a refresh, createdAt does not', async () => {
+  test('a refresh changes lastUsedAt and expiresAt, but not createdAt [B9]', async () => {
     const client = await register(t.app)
     const [before] = await listed(client)
     await t.pass(600)
@@ -392,7 +395,7 @@ describe('the list of sessions', () => {
     expect(moved('expiresAt')).toBe(moved('lastUsedAt'))
   })
 
-  test('B9 userAgent and ip are those of the last refresh, and a graced one does not change them', async () => {
+  test('userAgent and ip are those of the last rotation; a graced refresh does not change them [B9]', async () => {
     const { email } = await register(proxied.app)
     const from = (ip: string, agent: string) => ({ 'X-Forwarded-For': ip, 'User-Agent': agent })
     const body = { email, password }
@@ -411,7 +414,7 @@ describe('the list of sessions', () => {
     expect(await own()).toMatchObject({ ip: '2001:db8::7', userAgent: 'Safari' })
   })
 
-  test('B9 a long user agent is cut, and none is null', async () => {
+  test('cuts a long user agent, and shows a missing one as null [B9]', async () => {
     const { email } = await register(t.app)
     const long = clientOf(await tryLogin(t.app, email).set('User-Agent', 'x'.repeat(4000)))
     const none = clientOf(await tryLogin(t.app, email).unset('User-Agent'))
@@ -424,20 +427,23 @@ describe('the list of sessions', () => {
 })
 
 describe('ending one session', () => {
-  test.each(['another one', 'the own one'])('B9 %s: 204, the cookie is left alone', async (which) => {
-    const [client, other] = await registerTwice()
-    const [ended, kept] = which === 'the own one' ? [client, other] : [other, client]
+  test.each(['another one', 'the own one'])(
+    'ending %s answers 204 and leaves the cookie alone [B9]',
+    async (which) => {
+      const [client, other] = await registerTwice()
+      const [ended, kept] = which === 'the own one' ? [client, other] : [other, client]
 
-    const response = await endSession(client, ended.sessionId)
+      const response = await endSession(client, ended.sessionId)
 
-    expect(response.status).toBe(204)
-    expect(response.get('Set-Cookie')).toBeUndefined()
-    expect(await rowOf(t, ended)).toMatchObject({ end_reason: 'revoked' })
-    await expectUnusable([ended])
-    await expectUsable(kept)
-  })
+      expect(response.status).toBe(204)
+      expect(response.get('Set-Cookie')).toBeUndefined()
+      expect(await rowOf(t, ended)).toMatchObject({ end_reason: 'revoked' })
+      await expectUnusable([ended])
+      await expectUsable(kept)
+    },
+  )
 
-  test("B9 another user's: 404 not_found, and it goes on", async () => {
+  test("ending another user's session answers 404 not_found, and it stays live [B9]", async () => {
     const [client, stranger] = [await register(t.app), await register(t.app)]
 
     expectProblem(await endSession(client, stranger.sessionId), 404, 'not_found')
@@ -445,7 +451,7 @@ describe('ending one session', () => {
     await expectUsable(stranger)
   })
 
-  test('B9 one that has ended: 404 not_found, and its end stays as it was', async () => {
+  test('ending a session that has ended answers 404 not_found, and keeps its end [B9]', async () => {
     const [client, other] = await registerTwice()
     await logout(t.app, other.refreshToken)
     const row = await rowOf(t, other)
@@ -467,7 +473,7 @@ describe('ending one session', () => {
     ['__proto__', '__proto__'],
     ['SQL', "'%20OR%20true--"],
     ['a path', '..%2f..%2fetc'],
-  ])('B9 an id that is %s: 404 not_found', async (_what, id) => {
+  ])('ending a session by an id that is %s answers 404 not_found [B9]', async (_what, id) => {
     const client = await register(t.app)
     const from = t.log.length
 
@@ -479,7 +485,7 @@ describe('ending one session', () => {
 })
 
 describe('the cap on sessions', () => {
-  test('B9 the oldest end', async () => {
+  test('the oldest sessions above the cap end [B9]', async () => {
     const first = await register(capped.app)
     const clients: Client[] = []
     for (let i = 0; i < 3; i++) {
@@ -492,7 +498,7 @@ describe('the cap on sessions', () => {
     expect(await listedIds(clients[0] as Client, capped)).toEqual(idsOf(...clients))
   })
 
-  test('B9 it holds under 10 parallel logins', async () => {
+  test('10 parallel logins do not exceed the cap [B9]', async () => {
     const { email } = await register(capped.app)
 
     const clients = await Promise.all(Array.from({ length: 10 }, () => login(capped.app, email)))
@@ -502,7 +508,7 @@ describe('the cap on sessions', () => {
   })
 })
 
-test('GET /users/me says what is so now', async () => {
+test('GET /users/me shows the current state of the user', async () => {
   const as = await register(t.app)
   await run(sql`UPDATE users SET role = 'admin', email_verified_at = now() WHERE id = ${as.userId}`)
 
@@ -542,7 +548,7 @@ describe(`races on ${databaseName}`, () => {
     ['login', 'a change of the password', change],
     ['refresh', 'disabling the user', disabling],
     ['login', 'disabling the user', disabling],
-  ])('B8 %s against %s', async (racer, what, against) => {
+  ])('%s races with %s [B8]', async (racer, what, against) => {
     let keeper = await register(t.app)
     for (const round of rounds) {
       const changes = what === 'a change of the password'
@@ -571,7 +577,7 @@ describe(`races on ${databaseName}`, () => {
     }
   })
 
-  test('B8 login against logout everywhere: what is left began afterwards', async () => {
+  test('after a race of logins with logout-all, only sessions that began later are live [B8]', async () => {
     const { email, userId } = await register(t.app)
     for (const round of rounds) {
       const client = await login(t.app, email)
@@ -613,7 +619,7 @@ describe(`races on ${databaseName}`, () => {
     ['disabling the user', (client) => disable(t, client)],
     ['disabling the user and enabling again', (client) => disable(t, client).then(() => enable(t, client))],
     ['deleting the user', deleteUser],
-  ])('B8 a login whose password was checked before %s starts no session', async (_what, overtake) => {
+  ])('a login whose password was checked before %s starts no session [B8]', async (_what, overtake) => {
     const client = await register(t.app)
     const held = holdNextLogin()
 

@@ -81,6 +81,6 @@ test.each([
   ['postgres://127.0.0.1:5433/auth?sslmode=disable', false],
   ['postgres://[::1]/auth', false],
   ['postgres:///auth?host=/run/postgresql', false],
-])('knows whether the network can read along: %s: %s', (text, exposed) => {
+])('reports whether others on the network can read the data: %s: %s', (text, exposed) => {
   expect(isExposed(parseDatabaseUrl(text))).toBe(exposed)
 })

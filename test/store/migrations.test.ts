@@ -87,7 +87,7 @@ describe('migrations', () => {
     expect(journal).toHaveLength(ours.length)
   })
 
-  test('refers to tables of its own schema, where another application has tables of the same name in public', async () => {
+  test('refers to tables of its own schema, also if another application has tables of the same names in public', async () => {
     await run('CREATE TABLE IF NOT EXISTS public.users (name text)')
     await run(`SET search_path = ${here}, public`)
 
@@ -118,7 +118,7 @@ describe('migrations', () => {
   test.each([
     ['another application shares it', [...ours, anothers]],
     ['the migrations had the line ends of Git for Windows', asGitForWindows],
-  ])('takes over the journal of an earlier version, also where %s [G4]', async (_what, entries) => {
+  ])('takes over the journal of an earlier version, also if %s [G4]', async (_what, entries) => {
     await migrate(queries)
     await run(`INSERT INTO users (email, password_hash, password_scheme) VALUES ('ada@example.com', '', 1)`)
     await run('DROP TABLE auth_server_migrations')
@@ -131,7 +131,7 @@ describe('migrations', () => {
     expect(await run('SELECT name FROM auth_server_migrations')).toHaveLength(ours.length)
   })
 
-  test('makes tables in a schema of its own, where an earlier version in another schema wrote the shared journal', async () => {
+  test('makes tables in its own schema, although an earlier version in another schema wrote the shared journal', async () => {
     await writeDrizzleJournal(ours)
 
     await migrate(queries)
@@ -139,7 +139,7 @@ describe('migrations', () => {
     expect(await tablesIn(here)).toEqual(expectedTables)
   })
 
-  test('whoever disables a user ends the sessions of its own schema, whatever their search path is', async () => {
+  test('disabling a user ends the sessions of the same schema, with any search path', async () => {
     await migrate(queries)
     await run(`INSERT INTO users (id, email, password_hash, password_scheme)
       VALUES ('00000000-0000-0000-0000-000000000001', 'ada@example.com', '', 1)`)
@@ -155,7 +155,7 @@ describe('migrations', () => {
     expect(await run(`SELECT event FROM ${ours}.audit_events`)).toEqual([{ event: 'session_ended' }])
   })
 
-  test('of a session that is older than the columns: it was authenticated by password, when it began', async () => {
+  test('mark older sessions as authenticated by password, at the time when they began', async () => {
     await migrate(queries)
     await run(`DELETE FROM auth_server_migrations WHERE name LIKE '%_authentication'`)
     await run('ALTER TABLE sessions DROP COLUMN authenticated_at, DROP COLUMN amr')
@@ -169,7 +169,7 @@ describe('migrations', () => {
     expect(row).toEqual({ at_its_start: true, amr: ['pwd'] })
   })
 
-  test('leaves nothing behind where it fails', async () => {
+  test('leaves nothing behind if it fails', async () => {
     await run('CREATE TABLE audit_events (another text)')
 
     await expect(migrate(queries)).rejects.toThrow()
@@ -177,7 +177,7 @@ describe('migrations', () => {
     expect(await tablesIn(here)).toEqual(['audit_events'])
   })
 
-  test('refuses tables that shine through from another schema of the search path', async () => {
+  test('refuses tables in a later schema of the search path', async () => {
     await migrate(queries)
     const first = here
     const second = await newSchema()
@@ -189,7 +189,7 @@ describe('migrations', () => {
     expect(await tablesIn(second)).toEqual([])
   })
 
-  test('says so where no schema of the search path exists', async () => {
+  test('says what to do if no schema of the search path exists', async () => {
     await run('SET search_path = nowhere')
 
     expect(await problem(migrate(queries))).toMatch(
@@ -238,7 +238,7 @@ describe('migrations', () => {
       'INSERT ON audit_events',
     ]
 
-    test('rights on tables are enough to start where nothing is to be migrated', async () => {
+    test('rights on tables are enough to start if there is nothing to migrate', async () => {
       await migrate(queries)
       await grant(...forServing)
 
@@ -246,7 +246,7 @@ describe('migrations', () => {
       expect(await asRole(() => checkSchema(queries))).toBeUndefined()
     })
 
-    test('the owner grants what serving needs, and takes away what it does not', async () => {
+    test('the owner grants the rights that serving needs, and revokes the others', async () => {
       await migrate(queries)
       await run(`GRANT ALL ON users, audit_events TO ${role}`)
 
@@ -268,7 +268,7 @@ describe('migrations', () => {
         ])
     })
 
-    test('old audit events are deleted by the owner, and by no role that may only add some', async () => {
+    test('the owner deletes old audit events, and a role that may only add events does not', async () => {
       await migrate(queries)
       await grantRights(queries, role)
       await run(`INSERT INTO audit_events (event, at) VALUES ('login', now() - interval '2 days')`)

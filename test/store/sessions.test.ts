@@ -75,7 +75,7 @@ const disable = (userId: string) => db.rows(sql`UPDATE users SET disabled_at = n
 const enable = (userId: string) => db.rows(sql`UPDATE users SET disabled_at = NULL WHERE id = ${userId}`)
 
 describe(`starting a session, on ${databaseName}`, () => {
-  test('makes a row of generation 1, with the limits by the clock of the database', async () => {
+  test("makes a row of generation 1, with limits by the database's clock", async () => {
     const userId = await newUser()
     const session = newSession()
 
@@ -109,7 +109,7 @@ describe(`starting a session, on ${databaseName}`, () => {
       expect(session).toMatchObject({ amr: ['pwd', 'otp', 'mfa'], authenticatedAt })
   })
 
-  test('B5 ends the session it replaces, whoever it belongs to, and no other', async () => {
+  test('ends the session that it replaces, also of another user, and no other session [B5]', async () => {
     const [owner, other] = [await newUser(), await newUser()]
     const [kept, replaced] = [await startOne(other), await startOne(other)]
 
@@ -130,7 +130,7 @@ describe(`starting a session, on ${databaseName}`, () => {
     ['the user was disabled since', disable],
     ['the user was disabled since, and enabled again', (id) => disable(id).then(() => enable(id))],
     ['the user was deleted since', (userId) => db.rows(sql`DELETE FROM users WHERE id = ${userId}`)],
-  ])('B8 does not happen where %s', async (_cause, arrange) => {
+  ])('does not happen if %s [B8]', async (_cause, arrange) => {
     const userId = await newUser()
     const { epoch } = await credentials(userId)
     await arrange(userId)
@@ -142,7 +142,7 @@ describe(`starting a session, on ${databaseName}`, () => {
     expect(await rowOf(session.id)).toBeUndefined()
   })
 
-  test('of a new user: both or neither', async () => {
+  test('creates a user and a session, or neither', async () => {
     const user = { email: `${newId()}@example.com`, ...newHash() }
     const [first, second] = [newSession(), newSession()]
 
@@ -157,7 +157,7 @@ describe(`starting a session, on ${databaseName}`, () => {
     expect(rows).toEqual([{ password_hash: user.passwordHash }])
   })
 
-  test('of a new user that cannot have it leaves no user', async () => {
+  test('creates no user if the session cannot be created', async () => {
     const taken = await startOne(await newUser())
     const user = { email: `${newId()}@example.com`, ...newHash() }
 
@@ -169,7 +169,7 @@ describe(`starting a session, on ${databaseName}`, () => {
 })
 
 describe('the cap', () => {
-  test('B9 the oldest sessions over it end', async () => {
+  test('the oldest sessions above the cap end [B9]', async () => {
     const userId = await newUser()
     const started = []
     for (let i = 0; i < 5; i++) {
@@ -183,7 +183,7 @@ describe('the cap', () => {
     expect(await rowOf(second ?? '')).toMatchObject({ end_reason: 'too_many' })
   })
 
-  test('B9 the oldest is the one that started first, not the one used last', async () => {
+  test('the oldest session is the one that started first, not the one that was used least recently [B9]', async () => {
     const userId = await newUser()
     const oldest = await startOne(userId)
     for (let i = 0; i < 2; i++) {
@@ -197,7 +197,7 @@ describe('the cap', () => {
     expect(await rowOf(oldest.id)).toMatchObject({ end_reason: 'too_many' })
   })
 
-  test('B9 sessions that have ended or run out do not count', async () => {
+  test('sessions that have ended or expired do not count [B9]', async () => {
     const userId = await newUser()
     const runOut = await startOne(userId)
     await db.pass(500)
@@ -210,7 +210,7 @@ describe('the cap', () => {
     expect(await rowOf(runOut.id)).toMatchObject({ ended_at: null })
   })
 
-  test('B9 it holds for parallel starts', async () => {
+  test('parallel starts do not exceed the cap [B9]', async () => {
     const userId = await newUser()
 
     const started = await Promise.all(
@@ -223,7 +223,7 @@ describe('the cap', () => {
 })
 
 describe('rotation', () => {
-  test('gives the next generation and moves the idle limit', async () => {
+  test('returns the next generation and moves the idle timeout', async () => {
     const { userId, session } = await newUserWithSession()
     await db.pass(600)
 
@@ -240,7 +240,7 @@ describe('rotation', () => {
     expect(rotated?.user.id).toBe(userId)
   })
 
-  test('B4 never moves the absolute limit', async () => {
+  test('never moves the absolute timeout [B4]', async () => {
     const { userId, session } = await newUserWithSession()
     for (let generation = 1; generation <= 3; generation++) {
       await db.pass(900)
@@ -255,7 +255,7 @@ describe('rotation', () => {
     expect(await rotate(session.id, userId, 4)).toBeUndefined()
   })
 
-  test('does not happen with a token that has ended by the clock of the database', async () => {
+  test("does not happen with a token that has ended by the database's clock", async () => {
     const { userId, session } = await newUserWithSession()
     const claims = { sessionId: session.id, userId, generation: 1 }
     const second = Math.ceil(session.createdAt.getTime() / 1000)
@@ -269,7 +269,7 @@ describe('rotation', () => {
   test.each<[what: string, from: Caller]>([
     ['others', { ip: '2001:db8::7', userAgent: 'Safari' }],
     ['unknown', { ip: undefined, userAgent: undefined }],
-  ])('keeps the address and the browser it came from: %s', async (_what, from) => {
+  ])('stores the address and the browser of the request: %s', async (_what, from) => {
     const { userId, id } = await newUserWithSession()
 
     const rotated = await rotate(id, userId, 1, from)
@@ -294,7 +294,7 @@ describe('rotation', () => {
     expect(await rowOf(id)).toEqual(before)
   })
 
-  test('of a disabled user does not happen even where the row was not ended', async () => {
+  test('does not happen for a disabled user, even if the session has not ended', async () => {
     const { userId, id } = await newUserWithSession()
     await disable(userId)
     await db.rows(sql`UPDATE sessions SET ended_at = NULL WHERE id = ${id}`)
@@ -304,7 +304,7 @@ describe('rotation', () => {
     expect(await rowOf(id)).toMatchObject({ generation: 1 })
   })
 
-  test('B1 50 at once: one succeeds', async () => {
+  test('one of 50 parallel rotations succeeds [B1]', async () => {
     const { userId, id } = await newUserWithSession()
 
     const rotated = await Promise.all(Array.from({ length: 50 }, () => rotate(id, userId, 1)))
@@ -313,7 +313,7 @@ describe('rotation', () => {
     expect(await rowOf(id)).toMatchObject({ generation: 2 })
   })
 
-  test('stays a HOT update: no index has a column that it changes, and pages have room', async () => {
+  test('is a HOT update: no index covers a column that it changes, and pages have room', async () => {
     const { userId, id } = await newUserWithSession()
     const before = (await rowOf(id)) ?? {}
     await db.pass(1)
@@ -369,7 +369,7 @@ async function countedBy(work: (store: SessionStore) => Promise<unknown>) {
   })
 }
 
-test('rotations from changing addresses and browsers are HOT updates, every one', async () => {
+test('all rotations are HOT updates, also from changing addresses and browsers', async () => {
   for (let count = 0; count < 20; count++) {
     const { userId, id } = await newUserWithSession()
     const from = { ip: `2001:db8::${count}`, userAgent: 'Safari '.repeat(count) }
@@ -385,7 +385,7 @@ test.each<[what: string, work: (store: SessionStore, userId: string) => Promise<
   ['the list', (store, userId) => store.list(userId)],
   ['a login', (store, userId) => store.start(userId, 0, newSession())],
   ['a logout everywhere', (store, userId) => store.endAll(userId, 'logout_all', somewhere)],
-])('of a user with thousands of ended sessions %s reads the live ones only', async (_what, work) => {
+])('%s reads only live sessions, also if the user has thousands of ended ones', async (_what, work) => {
   const { userId } = await newUserWithSession()
   await startOne(userId)
   await db.rows(sql`
@@ -417,7 +417,7 @@ describe('finding', () => {
     ['ran out', () => db.pass(1000)],
     ['has a disabled user', (_id, userId) => disable(userId)],
     ['has a deleted user', (_id, userId) => db.rows(sql`DELETE FROM users WHERE id = ${userId}`)],
-  ])('no session that %s', async (_cause, arrange) => {
+  ])('finds no session that %s', async (_cause, arrange) => {
     const { userId, id } = await newUserWithSession()
     await arrange(id, userId)
 
@@ -425,7 +425,7 @@ describe('finding', () => {
     expect(await sessions.list(userId)).toEqual([])
   })
 
-  test("no session of another user's, and none under a name that nothing has", async () => {
+  test('finds no session of another user, and none by an unknown id', async () => {
     const { userId, id } = await newUserWithSession()
 
     expect(await sessions.find(id, await newUser())).toBeUndefined()
@@ -435,7 +435,7 @@ describe('finding', () => {
 })
 
 describe('listing', () => {
-  test("the user's live sessions, the one used last first", async () => {
+  test("lists the user's live sessions, the last used one first", async () => {
     const userId = await newUser()
     await startOne(await newUser())
     const first = await startOne(userId)
@@ -455,7 +455,7 @@ describe('listing', () => {
 })
 
 describe('ending', () => {
-  test('one: only once, and only by its user', async () => {
+  test('ends a session only once, and only for its user', async () => {
     const { userId, id } = await newUserWithSession()
 
     expect(await sessions.end(id, await newUser(), 'revoked', somewhere)).toBe(false)
@@ -466,7 +466,7 @@ describe('ending', () => {
     expect(await rowOf(id)).toMatchObject({ end_reason: 'revoked', ended_at: expect.anything() })
   })
 
-  test("all: the user's and nobody else's, and what had ended keeps its reason", async () => {
+  test('ends all sessions of the user and none of others, and keeps the reason of those that had ended', async () => {
     const [userId, other] = [await newUser(), await newUser()]
     const [ended, live, others] = [await startOne(userId), await startOne(userId), await startOne(other)]
     await sessions.end(ended.id, userId, 'logout', somewhere)
@@ -481,7 +481,7 @@ describe('ending', () => {
     expect((await credentials(userId)).epoch).toBe(epoch + 1)
   })
 
-  test('B7 by disabling the user: all of them, and enabling again revives none', async () => {
+  test('disabling the user ends all sessions, and enabling revives none [B7]', async () => {
     const [userId, other] = [await newUser(), await newUser()]
     const [live, others] = [await startOne(userId), await startOne(other)]
 
@@ -496,7 +496,7 @@ describe('ending', () => {
 })
 
 describe('changing the password', () => {
-  test('B7 replaces the hash, ends all sessions, starts a new one, and raises the epoch', async () => {
+  test('replaces the hash, ends all sessions, starts a new one, and increases the epoch [B7]', async () => {
     const { userId, session: asking } = await newUserWithSession()
     const other = await startOne(userId)
     const before = await credentials(userId)
@@ -512,7 +512,7 @@ describe('changing the password', () => {
       expect(await rowOf(id)).toMatchObject({ end_reason: 'password_changed' })
   })
 
-  test('does nothing where the password is not the one that was verified any more', async () => {
+  test('does nothing if the password has changed since it was verified', async () => {
     const { userId, session: asking } = await newUserWithSession()
     const other = await startOne(userId)
     const before = await credentials(userId)
@@ -529,7 +529,7 @@ describe('changing the password', () => {
     ['was logged out everywhere', (_id, userId) => sessions.endAll(userId, 'logout_all', somewhere)],
     ['has a user who was disabled', (_id, userId) => disable(userId)],
   ])(
-    'B8 does nothing where the session that asked %s while the passwords were hashed',
+    'does nothing if the session that asked %s while the passwords were hashed [B8]',
     async (_what, end) => {
       const { userId, session: asking } = await newUserWithSession()
       const other = await startOne(userId)
@@ -546,7 +546,7 @@ describe('changing the password', () => {
     },
   )
 
-  test('B8 by two at once: one of them does, and the session of the other has ended', async () => {
+  test('succeeds for one of two at once; the session of the other has ended [B8]', async () => {
     const userId = await newUser()
     const askers = [await startOne(userId), await startOne(userId)]
 
@@ -561,7 +561,7 @@ describe('changing the password', () => {
     expect(await liveIds(userId)).toHaveLength(1)
   })
 
-  test('rehashing stores a new hash of the same password, unless it was changed meanwhile', async () => {
+  test('rehashing stores a new hash of the same password, unless the password changed in the meantime', async () => {
     const { userId, id } = await newUserWithSession()
     const to = newHash()
 
@@ -587,7 +587,7 @@ describe('races', () => {
   }
 
   test.each(Object.entries(endings))(
-    'B8 start and rotate against %s: nothing is left but the session that a change of the password starts',
+    'start and rotate race with %s: only the session that a change of the password starts is live [B8]',
     async (what, run) => {
       const userId = await newUser()
       for (const round of rounds) {
@@ -677,7 +677,7 @@ describe('users at the cap who replace each other’s sessions take turns and do
   })
 })
 
-test('G2 everything says unavailable where the database is out of reach', async () => {
+test('all functions throw unavailable if the database is unavailable [G2]', async () => {
   const id = newId()
   const results = await withoutDatabase(db, () =>
     Promise.allSettled<unknown>([
