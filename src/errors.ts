@@ -30,14 +30,19 @@ export interface FeatureCodes {}
 /** The closed set of error codes that clients see. */
 export type ErrorCode = CoreCode | keyof FeatureCodes
 
-/** One fault of a request: `path` names the member (`''`: the whole body), `message` the rule. Neither echoes input. */
+/**
+ * A fault of a request. `path` names the member, and is empty for the whole body. `message` states the rule, without
+ * input.
+ */
 export interface FieldError {
   path: string
   message: string
 }
 
-/** The only error that use cases throw. Clients see `code`, `errors`, when to try again, and
- * `detail` where it says more than that of the code; `cause` is for the log. */
+/**
+ * The only error that use cases throw. Clients see `code`, `errors`, `retryAfterSeconds`, and `detail` instead of the
+ * text of the code. Only the log shows `cause`.
+ */
 export class AuthError extends Error {
   readonly code: ErrorCode
   readonly errors: FieldError[] | undefined
@@ -56,7 +61,7 @@ export class AuthError extends Error {
   }
 }
 
-/** What `work` gives; undefined where an AuthError stands in its way, for what a request can do without. */
+/** Returns the result of `work`, or undefined if it throws an AuthError. For work that a request can do without. */
 export async function ifPossible<T>(work: Promise<T>): Promise<T | undefined> {
   try {
     return await work
@@ -66,7 +71,7 @@ export async function ifPossible<T>(work: Promise<T>): Promise<T | undefined> {
   }
 }
 
-/** Returns the code of a system error, such as `ENOENT`, or of a database error; undefined if it has none. */
+/** Returns the code of a system error, such as `ENOENT`, or of a database error. Returns undefined if it has none. */
 export function codeOf(error: unknown): string | undefined {
   const hasCode = typeof error === 'object' && error !== null && 'code' in error
   return hasCode && typeof error.code === 'string' ? error.code : undefined
