@@ -5,8 +5,8 @@ import { parse } from 'dotenv'
 import { createSources } from '../../../src/secrets/sources.ts'
 import { temporaryFolder } from '../../support/server.ts'
 import type { Canary } from './canary.ts'
+import type { StoreLogin, StoreUnderTest } from './store-under-test.ts'
 import { stores } from './stores.ts'
-import { tokenWith, vault, vaultStore } from './vault.ts'
 
 export type Settings = Record<string, string>
 
@@ -100,66 +100,31 @@ const files: Source = {
   }),
 }
 
-const vaultPolicy = 'path "secret/*" { capabilities = ["create", "read", "update"] }'
-
 /** Every source of this run: the environment, `.env`, files, and each store that is there. */
 export const sources: Source[] = [
   environment,
   dotenv,
   files,
   ...stores.flatMap((store) =>
-    store === vaultStore
-      ? [vaultWith('token', tokenLogin), vaultWith('AppRole', roleLogin)]
-      : fromStore(store),
+    store.logins ? store.logins.map((login) => withLogin(store, login)) : [fromStore(store)],
   ),
 ]
 
-interface VaultLogin {
-  settings: Settings
-  variable: string
-  secret: string
-}
-
-/** Vault's own credentials are marked too. They are in files, because a process cannot hide its environment. */
-function vaultWith(name: string, logIn: (canary: Canary) => Promise<VaultLogin>): Source {
-  return fromStore({ ...vaultStore, name: `Vault by ${name}` }, async (folder, canary) => {
-    const { settings, variable, secret } = await logIn(canary)
-    return {
-      VAULT_ADDR: vaultStore.environment.VAULT_ADDR ?? '',
-      ...settings,
-      ...giveFile(folder, variable, secret),
-    }
+/** A store's own credentials are marked too. They are in files, because a process cannot hide its environment. */
+function withLogin(store: StoreUnderTest, login: StoreLogin): Source {
+  return fromStore({ ...store, name: `${store.name} by ${login.name}` }, async (folder, canary) => {
+    const { settings, variable, secret } = await login.logIn(canary.secret())
+    return { ...settings, ...giveFile(folder, variable, secret) }
   })
-}
-
-async function tokenLogin(canary: Canary): Promise<VaultLogin> {
-  const id = canary.secret()
-  return { settings: {}, variable: 'VAULT_TOKEN', secret: await tokenWith(vaultPolicy, { id }) }
-}
-
-async function roleLogin(canary: Canary): Promise<VaultLogin> {
-  const name = `canary-${randomUUID()}`
-  await vault('POST', 'sys/auth/approle', { type: 'approle' }).catch(() => {}) // An earlier run may have made it.
-  await vault('PUT', `sys/policies/acl/${name}`, { policy: vaultPolicy })
-  await vault('POST', `auth/approle/role/${name}`, {
-    token_policies: name,
-    token_ttl: '5s',
-    token_max_ttl: '15s',
-  })
-  const { data } = await vault('GET', `auth/approle/role/${name}/role-id`)
-  const secret = canary.secret()
-  await vault('POST', `auth/approle/role/${name}/custom-secret-id`, { secret_id: secret })
-  const settings = { VAULT_ROLE_ID: (data as { role_id: string }).role_id }
-  return { settings, variable: 'VAULT_SECRET_ID', secret }
 }
 
 function fromStore(
-  store: (typeof stores)[number],
+  store: StoreUnderTest,
   credentials: (folder: string, canary: Canary) => Promise<Settings> = async () => store.environment,
 ): Source {
   return {
     name: store.name,
-    algorithm: store.name === 'Vault by token' ? 'ES256' : 'HS256',
+    algorithm: store.name.endsWith('by token') ? 'ES256' : 'HS256',
     onPostgres: /AppRole|Secrets Manager|Google/.test(store.name),
     crash: 'exception',
     isLive: true,

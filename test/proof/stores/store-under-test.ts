@@ -12,6 +12,8 @@ export interface StoreUnderTest {
   environment: Record<string, string>
   /** Returns settings with credentials that permit nothing. Missing if an emulator permits everything. */
   deniedEnvironment?(): Promise<Record<string, string>>
+  /** The ways to log in with a secret of the server's own. Missing if it has none. */
+  logins?: StoreLogin[]
   /** Returns the reference to the secret of this name, or to a field of it. */
   reference(name: string, field?: string): string
   /** Makes a new version, and the secret if there is none yet. If references need a field, puts `value` into `field`. */
@@ -26,6 +28,12 @@ export interface StoreUnderTest {
   tellsAbsence: boolean
   /** Whether values can be binary, empty or 1 MB. If not, the store itself refuses them. */
   takes: { binary: boolean; empty: boolean; big: boolean }
+}
+
+export interface StoreLogin {
+  name: string
+  /** Makes a login with this secret. Returns the settings of a server with it, and the variable for the secret. */
+  logIn(secret: string): Promise<{ settings: Record<string, string>; variable: string; secret: string }>
 }
 
 const run = promisify(execFile)

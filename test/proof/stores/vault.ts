@@ -33,6 +33,10 @@ export const vaultStore: StoreUnderTest = {
     VAULT_ADDR: address,
     VAULT_TOKEN: await tokenWith('path "secret/data/other" { capabilities = ["read"] }'),
   }),
+  logins: [
+    { name: 'token', logIn: logInByToken },
+    { name: 'AppRole', logIn: logInByRole },
+  ],
   reference: (name, field = 'value') => `ref+vault://secret/${name}#/${field}`,
   async put(name, value) {
     const data = value instanceof Uint8Array ? { value: [...value] } : asFields(value)
@@ -51,3 +55,26 @@ export const vaultStore: StoreUnderTest = {
 
 // A JSON object becomes the fields of the secret. Other values become one field.
 const asFields = (value: string) => (value.startsWith('{') ? JSON.parse(value) : { value })
+
+const policy = 'path "secret/*" { capabilities = ["create", "read", "update"] }'
+
+async function logInByToken(id: string) {
+  const secret = await tokenWith(policy, { id })
+  return { settings: { VAULT_ADDR: address }, variable: 'VAULT_TOKEN', secret }
+}
+
+async function logInByRole(secret: string) {
+  const role = `role-${randomUUID()}`
+  await vault('POST', 'sys/auth/approle', { type: 'approle' }).catch(() => {}) // An earlier run may have made it.
+  await vault('PUT', `sys/policies/acl/${role}`, { policy })
+  const settings = { token_policies: role, token_ttl: '5s', token_max_ttl: '15s' }
+  await vault('POST', `auth/approle/role/${role}`, settings)
+  const { data } = await vault('GET', `auth/approle/role/${role}/role-id`)
+  await vault('POST', `auth/approle/role/${role}/custom-secret-id`, { secret_id: secret })
+  const { role_id } = data as { role_id: string }
+  return {
+    settings: { VAULT_ADDR: address, VAULT_ROLE_ID: role_id },
+    variable: 'VAULT_SECRET_ID',
+    secret,
+  }
+}
