@@ -63,14 +63,8 @@ function bytesOfDotenv(): Buffer {
 
 // dotenv takes everything after an unquoted # for a comment, also inside a reference, a password or a URL. A real comment
 // has a blank before its #.
-function cutByComment(text: string): string[] {
-  const lines = text.matchAll(/^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*[=:]([^\r\n]*)/gm)
-  return [...lines].flatMap(([, name = '', value = '']) => {
-    const isQuoted = /^[ \t]*["'`]/.test(value)
-    const isCut = value.includes('#') && !/\s$/.test(value.split('#', 1)[0] ?? '')
-    return isCut && !isQuoted ? [name] : []
-  })
-}
+const unquotedHash = /^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*[=:](?![ \t]*["'`])(?:[^#\r\n]*[^#\s])?#/gm
+const cutByComment = (text: string) => [...text.matchAll(unquotedHash)].map(([, name = '']) => name)
 
 // dotenv skips such lines silently. Lines inside a quoted value are no such lines.
 function linesWithoutName(text: string): number[] {
