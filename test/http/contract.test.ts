@@ -162,7 +162,7 @@ describe('health', () => {
     expect(ready.body).toEqual({ status: 'ok', checks: { database: 'ok', clock: 'ok', keys: 'ok' } })
   })
 
-  test('G2 with the database out of reach: not ready but alive, 503 with Retry-After for the rest, and back by itself', async () => {
+  test('with the database out of reach: not ready but alive, 503 with Retry-After for the rest, and back by itself [G2]', async () => {
     const { live, ready, rest } = await withoutDatabase(t.db, async () => ({
       live: await send('GET /livez'),
       ready: await send('GET /readyz'),
@@ -288,7 +288,7 @@ describe('routes and methods', () => {
   })
 
   test.each(routes)(
-    'F4 $method $path: the path has $allow only: others are 405 with Allow',
+    '$method $path: the path has $allow only: others are 405 with Allow [F4]',
     async ({ path, allow }) => {
       const before = await rowOf(t, someone)
 
@@ -385,7 +385,7 @@ describe('media types', () => {
     'application/json; charset=iso-8859-1',
     'application/json; charset=',
     'secret-of-mine',
-  ])('F1 %s: 415 unsupported_media_type', async (type) => {
+  ])('%s: 415 unsupported_media_type [F1]', async (type) => {
     const response = await postBytes('/auth/login', body(), type)
 
     expectProblem(response, 415, 'unsupported_media_type', ['secret-of-mine', someone.email])
@@ -393,7 +393,7 @@ describe('media types', () => {
   })
 
   test.each(['gzip', 'deflate', 'br', 'zstd', 'x-unknown'])(
-    'F1 Content-Encoding: %s is 415 unsupported_media_type',
+    'Content-Encoding: %s is 415 unsupported_media_type [F1]',
     async (encoding) => {
       const response = await postBytes('/auth/login', body()).set('Content-Encoding', encoding)
 
@@ -421,7 +421,7 @@ describe('size', () => {
     return body + ' '.repeat(bytes - body.length)
   }
 
-  test('F1 8192 bytes are read, 8193 are 413 payload_too_large', async () => {
+  test('8192 bytes are read, 8193 are 413 payload_too_large [F1]', async () => {
     const [fits, over] = [
       await postBytes('/auth/login', padded(8192)),
       await postBytes('/auth/login', padded(8193)),
@@ -431,7 +431,7 @@ describe('size', () => {
     expectProblem(over, 413, 'payload_too_large', [someone.email])
   })
 
-  test('F1 so it is for a body of no declared length', async () => {
+  test('so it is for a body of no declared length [F1]', async () => {
     const chunked = { 'Transfer-Encoding': 'chunked', 'Content-Type': 'application/json' }
     const [fits, over] = [await postRaw(chunked, padded(8192)), await postRaw(chunked, padded(8193))]
 
@@ -476,7 +476,7 @@ describe('JSON', () => {
     ['4000 arrays deep', '['.repeat(4000) + ']'.repeat(4000)],
     ['8000 arrays deep, not closed', '['.repeat(8000)],
     ['1300 objects deep', `${'{"a":'.repeat(1300)}1${'}'.repeat(1300)}`],
-  ])('F1 %s: 400 invalid_json', async (_fault, body) => {
+  ])('%s: 400 invalid_json [F1]', async (_fault, body) => {
     const response = await postBytes('/auth/login', body)
 
     expectProblem(response, 400, 'invalid_json', ['secret-of-mine'])
@@ -489,7 +489,7 @@ describe('JSON', () => {
     ['32 arrays deep', '['.repeat(32) + ']'.repeat(32)],
     ['32 objects deep', `${'{"a":'.repeat(32)}1${'}'.repeat(32)}`],
     ['many arrays, none deep', `[${Array(2000).fill('[]').join()}]`],
-  ])('F1 %s: JSON, if not what was asked for', async (_what, body) => {
+  ])('%s: JSON, if not what was asked for [F1]', async (_what, body) => {
     expectProblem(await postBytes('/auth/login', body), 400, 'invalid_request')
   })
 })
@@ -538,7 +538,7 @@ describe('members', () => {
     ['an email with a full-width letter', withEmail('\uff4bate@example.com'), ['email']],
     ['an email padded with no-break space', withEmail(`\u00a0${address}`), ['email']],
     ['an email in another domain script', withEmail('someone@exämple.com'), ['email']],
-  ])('F1 %s: 400 invalid_request, at login and registration', async (_fault, body, at) => {
+  ])('%s: 400 invalid_request, at login and registration [F1]', async (_fault, body, at) => {
     const before = await userCount()
 
     for (const path of ['/auth/login', '/auth/register']) {
@@ -762,7 +762,7 @@ describe('names of the language', () => {
     `{"email":"a@example.com","password":"${password}","constructor":{"prototype":{"polluted":true}}}`,
     '{"constructor":{"prototype":{"polluted":true}}}',
     '{"email":{"__proto__":{"polluted":true}},"password":{"__proto__":[]}}',
-  ])('F2 in a body they are unknown members: %s', async (body) => {
+  ])('in a body they are unknown members: %s [F2]', async (body) => {
     const before = await userCount()
 
     for (const path of ['/auth/register', '/auth/login'])
@@ -772,7 +772,7 @@ describe('names of the language', () => {
     expect(({} as Record<string, unknown>).polluted).toBeUndefined()
   })
 
-  test('F2 {"__proto__": …} is not the empty body', async () => {
+  test('{"__proto__": …} is not the empty body [F2]', async () => {
     const client = await register(t.app)
 
     const body = '{"__proto__":{"polluted":true}}'
@@ -782,7 +782,7 @@ describe('names of the language', () => {
     expect(await rowOf(t, client)).toMatchObject({ ended_at: null })
   })
 
-  test('F2 in cookies, headers and queries they are inert', async () => {
+  test('in cookies, headers and queries they are inert [F2]', async () => {
     const client = await register(t.app)
 
     const response = await send('POST /auth/refresh?__proto__[polluted]=1&constructor[prototype][polluted]=1')
@@ -798,7 +798,7 @@ describe('names of the language', () => {
 describe('caching and request ids', () => {
   const conditional = { 'If-None-Match': '*', 'If-Modified-Since': 'Fri, 01 Jan 2100 00:00:00 GMT' }
 
-  test.each(routes.filter(({ method }) => method === 'GET'))('C4 $path is never 304', async (route) => {
+  test.each(routes.filter(({ method }) => method === 'GET'))('$path is never 304 [C4]', async (route) => {
     const plain = await goodRequest(route)
 
     const response = await goodRequest(route, { headers: conditional })
@@ -807,7 +807,7 @@ describe('caching and request ids', () => {
     expect(response.text).toBe(plain.text)
   })
 
-  test('C4 the token answers of unsafe routes are never 304 either', async () => {
+  test('the token answers of unsafe routes are never 304 either [C4]', async () => {
     const response = await tryLogin(t.app, someone.email).set(conditional)
 
     expect(response.status).toBe(200)
