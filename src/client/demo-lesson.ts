@@ -1,8 +1,9 @@
 // The lesson about refresh tokens: cases that run for real, with the routes that every client uses. A route of the
 // lesson shows what is in the cookie, and holds the thief's copy of it. See src/features/demo/lesson.ts.
 import type { AuthClient } from './auth-client.ts'
+import { describeRefresh, type Holder, type Outcome, outcomeOf } from './demo-outcome.ts'
 import { element, text, tokenLabel } from './demo-page.ts'
-import { type Place, type Row, refreshRows, type Sequence, startSequence } from './demo-sequence.ts'
+import { refreshRows, type Sequence, startSequence } from './demo-sequence.ts'
 import { type Claims, createComparison } from './demo-tokens.ts'
 
 /** What the server shows of the refresh cookie, and of its session while the session lives. */
@@ -10,19 +11,6 @@ interface Seen {
   claims: Claims | null
   session: { generation: number; graceMs: number } | null
   graceSeconds: number
-}
-
-/** How a refresh ended: with the token of a generation, or with the code of a refusal. */
-type Outcome = { kind: 'rotated' | 'graced'; token: number } | { kind: 'reused' } | { kind: 'ended' }
-
-/** Someone who has a copy of the refresh cookie. */
-interface Holder {
-  name: string
-  place: Place
-  /** The generation of the token. */
-  holds: () => number
-  /** Refreshes. @returns the code of the refusal; nothing after a success */
-  refresh: () => Promise<string | undefined>
 }
 
 const betweenStepsMs = 900
@@ -200,7 +188,7 @@ export function createLesson({ auth, send }: { auth: AuthClient; send: typeof fe
     const code = await who.refresh()
     await look()
     const outcome = outcomeOf(code, who.holds(), expected)
-    draw.step(...describe(who, sent, outcome))
+    draw.step(...describeRefresh(who, sent, outcome))
     return outcome
   }
 
@@ -242,39 +230,6 @@ export function createLesson({ auth, send }: { auth: AuthClient; send: typeof fe
     refreshInTwoTabs: () => play(['Tab 1', 'Server', 'Tab 2'], refreshInTwoTabs),
     stealTheCookie: (thiefFirst: boolean) =>
       play(['You', 'Server', 'Thief'], (draw) => stealTheCookie(draw, thiefFirst)),
-  }
-}
-
-function outcomeOf(code: string | undefined, got: number, expected: number | undefined): Outcome {
-  if (code === undefined) return { kind: got === expected ? 'graced' : 'rotated', token: got }
-  return { kind: code === 'refresh_token_reused' ? 'reused' : 'ended' }
-}
-
-/** Returns the picture of a refresh, and its sentence. */
-function describe({ name, place }: Holder, sent: number, outcome: Outcome): [Row[], string] {
-  const send = place === 0 ? 'send' : 'sends'
-  const begin = `${name} ${send} token ${sent}.`
-  switch (outcome.kind) {
-    case 'rotated':
-      return [
-        refreshRows(place, sent, { note: `${sent} → ${outcome.token}` }, { what: outcome.token }),
-        `${begin} The server makes token ${outcome.token}, and expects that one next. Token ${sent} is used.`,
-      ]
-    case 'graced':
-      return [
-        refreshRows(place, sent, { note: `stays ${outcome.token}` }, { what: outcome.token }),
-        `${begin} It is used, but the grace window is open. The server sends the same token ${outcome.token} once more.`,
-      ]
-    case 'reused':
-      return [
-        refreshRows(place, sent, { note: 'used before!', bad: true }, { what: 'refused', fate: 'refused' }),
-        `${begin} It was used before, so two people have it. The server cannot know which one is the thief. It ends the session.`,
-      ]
-    case 'ended':
-      return [
-        refreshRows(place, sent, { note: 'session ended', bad: true }, { what: 'refused', fate: 'refused' }),
-        `${begin} It is worthless, because the session has ended.`,
-      ]
   }
 }
 

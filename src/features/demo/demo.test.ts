@@ -41,6 +41,7 @@ describe('the page to try the server', () => {
     ['demo.css', 'text/css'],
     ['demo.js', 'text/javascript'],
     ['demo-lesson.js', 'text/javascript'],
+    ['demo-outcome.js', 'text/javascript'],
     ['demo-page.js', 'text/javascript'],
     ['demo-sequence.js', 'text/javascript'],
     ['demo-tokens.js', 'text/javascript'],

@@ -13,6 +13,7 @@ const files = [
   'demo.css',
   'demo.js',
   'demo-lesson.js',
+  'demo-outcome.js',
   'demo-page.js',
   'demo-sequence.js',
   'demo-tokens.js',
