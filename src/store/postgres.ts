@@ -15,11 +15,14 @@ import { DatabaseUrlError, isExposed, parseDatabaseUrl, tlsProblem } from './dat
 import { driverError, isReadOnly, isUnavailable } from './driver-error.ts'
 import { prepareTables, SchemaError } from './migrate.ts'
 
-interface Settings {
+export interface PostgresSettings {
   url: string
+  /** The tables of features. */
   tables?: readonly PgTable[]
+  /** Whether to report a connection that others on the network can read. */
   warnIfExposed?: boolean
   onTrouble: (message: string) => void
+  /** Called with the number of migrations that were applied. */
   onMigrated?: (count: number) => void
 }
 
@@ -31,7 +34,7 @@ const pauseMs = 500
  * Opens a pool of connections to PostgreSQL. Waits for a server that is unavailable, for a bounded time.
  * @throws DatabaseError; DatabaseUrlError
  */
-export async function openPostgres(settings: Settings): Promise<Database> {
+export async function openPostgres(settings: PostgresSettings): Promise<Database> {
   const { onTrouble } = settings
   const { default: pg } = await import('pg')
   const { drizzle } = await import('drizzle-orm/node-postgres')
@@ -76,7 +79,7 @@ export async function openPostgres(settings: Settings): Promise<Database> {
   })
 }
 
-function connectionOf({ url, warnIfExposed, onTrouble }: Settings): ClientConfig {
+function connectionOf({ url, warnIfExposed, onTrouble }: PostgresSettings): ClientConfig {
   const { password, ...server } = parseDatabaseUrl(url)
   if (warnIfExposed && isExposed(server))
     onTrouble(
@@ -92,7 +95,10 @@ function connectionOf({ url, warnIfExposed, onTrouble }: Settings): ClientConfig
   }
 }
 
-async function prepare(connection: ClientConfig, { tables, onTrouble, onMigrated }: Settings): Promise<void> {
+async function prepare(
+  connection: ClientConfig,
+  { tables, onTrouble, onMigrated }: PostgresSettings,
+): Promise<void> {
   const { default: pg } = await import('pg')
   const { drizzle } = await import('drizzle-orm/node-postgres')
   const client = new pg.Client(connection)

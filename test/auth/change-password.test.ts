@@ -4,7 +4,7 @@ import { notUnderTest, someDevice } from '../support/fakes.ts'
 
 const access = { userId: 'u', sessionId: 's', role: 'user' }
 
-/** A change that finds the hash exchanged when it is about to store the new one, the first time only. */
+/** A change of the password. When it first stores the new hash, another request has replaced the old one. */
 function overtakenChange(isStillRight: boolean) {
   const verify = jest.fn<() => Promise<boolean>>().mockResolvedValueOnce(true).mockResolvedValue(isStillRight)
   const store = jest.fn<() => Promise<unknown>>().mockResolvedValueOnce(undefined).mockResolvedValue({})

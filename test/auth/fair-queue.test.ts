@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals'
 import { createFairQueue, type Flow, type Job } from '../../src/auth/fair-queue.ts'
 import type { AuthError } from '../../src/errors.ts'
 
-/** A queue whose jobs end when the test says so. */
+/** A queue whose jobs end when the test ends them. */
 function controlled({ concurrency = 1, capacity = 100 } = {}) {
   const queue = createFairQueue({ concurrency, capacity })
   const started: string[] = []
@@ -23,7 +23,7 @@ function controlled({ concurrency = 1, capacity = 100 } = {}) {
     return job
   }
 
-  /** Ends one job after the other until none is left, and returns all that started, in order. */
+  /** Ends all jobs one after the other, and returns those that started, in order. */
   async function drain(): Promise<string> {
     for (let end = ends.shift(); end; end = ends.shift()) {
       end()

@@ -64,7 +64,7 @@ const sessionCount = async (email: string) => {
   return row?.count
 }
 
-/** What scheme 1 gives to bcrypt. Hashes in databases depend on it: to change it is to begin scheme 2. */
+/** The text that scheme 1 passes to bcrypt. Stored hashes depend on it, so a change needs a scheme 2. */
 const prepared = (text: string) =>
   createHmac('sha384', 'express-auth-server password 1').update(text.normalize('NFC')).digest('base64')
 
@@ -72,7 +72,7 @@ const text64 = 'the quick brown fox jumps over the lazy dog & 0123456789 others!
 const text1000 = `${text64.repeat(16).slice(0, 999)}?`
 const emoji15 = '🐶🍕🚀🎸🌵🦊🍩🏀🎲🧊🛶🪁🥝🦉🌋'
 
-/** Passwords that are to be taken, and ones just beside them that are not the same. */
+/** Passwords that must be accepted, and similar ones that are different. */
 const allowed: [string, string, string[]][] = [
   ['15 code points', 'xkcd horse stap', ['xkcd horse sta', 'xkcd horse stapl', 'Xkcd horse stap']],
   ['15 emoji', emoji15, [emoji15.slice(0, -2)]],
@@ -99,7 +99,7 @@ const allowed: [string, string, string[]][] = [
   ['precomposed letters', 'cr\u00e8me br\u00fbl\u00e9e \u00e0 point', ['creme brulee a point']],
 ]
 
-/** Well-formed passwords that are not good enough for an account of this address. */
+/** Well-formed passwords that are too weak for an account of this address. */
 const rejected: [string, (email: string) => string][] = [
   ['nothing', () => ''],
   ['14 code points', () => 'xkcd horse sta'],
@@ -214,7 +214,7 @@ const predictable: [string, string[]][] = [
   ['blocks of equal characters', ['111111222222333', 'aaaabbbbccccdddd', 'abcabcabcabcabc']],
 ]
 
-/** JSON strings that are no text: PostgreSQL or UTF-8 could not carry them, or bcrypt would stop at them. */
+/** JSON strings that PostgreSQL or UTF-8 cannot represent, or at which bcrypt would stop. */
 const illFormed: [string, string][] = [
   ['NUL', String.raw`"my dog is called\u0000 rex"`],
   ['NUL at the end', String.raw`"my dog is called rex\u0000"`],
@@ -470,7 +470,7 @@ describe('rehash at login', () => {
     })
     afterAll(() => passwords.close())
 
-    /** A login of the true stores, with `duringHash` happening while the new hash is made. */
+    /** A login with the real stores. `duringHash` runs while the new hash is made. */
     const loginWhile = (email: string, duringHash: () => Promise<unknown>) =>
       createLogin({
         ...notUnderTest,
@@ -546,7 +546,7 @@ describe('unknown, wrong and disabled cannot be distinguished [D2]', () => {
 
   describe('by the work they take', () => {
     const cost = 7
-    let dearest = 0
+    let highest = 0
     const runs: string[] = []
     let work = 0
     let passwords: Passwords
@@ -572,7 +572,7 @@ describe('unknown, wrong and disabled cannot be distinguished [D2]', () => {
         },
         destroy: async () => {},
       })
-      const highestCost = async () => dearest
+      const highestCost = async () => highest
       passwords = createPasswords({ cost, minLength: 15, context: [], highestCost, startThreads })
       const attempt = createLogin({
         ...notUnderTest,
@@ -587,7 +587,7 @@ describe('unknown, wrong and disabled cannot be distinguished [D2]', () => {
     beforeEach(() => {
       runs.length = 0
       work = 0
-      dearest = cost
+      highest = cost
     })
 
     const accountWith = (hashCost: number, disabled: boolean): Credentials => ({
@@ -633,13 +633,13 @@ describe('unknown, wrong and disabled cannot be distinguished [D2]', () => {
       ['unknown', undefined, password],
       ['wrong, hash of the configured cost', () => accountWith(cost, false), otherPassword],
       ['wrong, hash of the least cost', () => accountWith(4, false), otherPassword],
-      ['wrong, hash of the dearest cost', () => accountWith(cost + 2, false), otherPassword],
+      ['wrong, hash of the highest cost', () => accountWith(cost + 2, false), otherPassword],
       ['disabled, right, hash of the configured cost', () => accountWith(cost, true), password],
-      ['disabled, right, hash of the dearest cost', () => accountWith(cost + 2, true), password],
+      ['disabled, right, hash of the highest cost', () => accountWith(cost + 2, true), password],
     ])(
       'a refused login needs the work of the highest cost after the setting was lowered: %s [D2]',
       async (_name, make, text) => {
-        dearest = cost + 2
+        highest = cost + 2
         account = make?.()
 
         await expect(login('somebody@example.com', text)).rejects.toMatchObject({
@@ -647,7 +647,7 @@ describe('unknown, wrong and disabled cannot be distinguished [D2]', () => {
         })
 
         expect(runs).toEqual(['verify'])
-        expect(work).toBe(2 ** dearest)
+        expect(work).toBe(2 ** highest)
       },
     )
 

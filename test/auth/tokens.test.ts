@@ -57,7 +57,7 @@ import {
 
 const t = useTestApp()
 let server: http.Server
-/** Whose session no forgery may touch. */
+/** No forgery may change the session of this client. */
 let client: Client
 
 beforeAll(async () => {
@@ -89,7 +89,7 @@ const accessTokensOf = (keys: TokenKeys, clock = Date.now, audience = publicUrl)
 const refreshTokensOf = (keys: TokenKeys, clock = Date.now) =>
   createRefreshTokens({ keys, issuer: publicUrl, clock })
 
-/** What the tests below need to know of a kind of token. */
+/** A kind of token, as the tests below need it. */
 interface Kind {
   name: 'access' | 'refresh'
   typ: string
@@ -99,9 +99,9 @@ interface Kind {
   texts: string[]
   tokenOf(client: Client): string
   present(token: string): request.Test
-  /** The code of the refusal, or undefined where the token is good. */
+  /** Returns the code of the refusal, or undefined if the token is valid. */
   judge(token: string, keys: TokenKeys, clock: () => number): Promise<string | undefined>
-  /** Claims of no use to this kind alone. */
+  /** Claims that only this kind refuses. */
   claims: [name: string, value: unknown][]
   spellings: Record<string, Spelling>
   missing: [what: string, send: () => request.Test][]
@@ -203,7 +203,7 @@ const kinds: Kind[] = [
 const wordsOfLibraries =
   /jwt|jws|signature|malformed|audience|algorithm|issuer|subject|syntax|not active|zod/i
 
-/** A 401 that says what the contract says and no more. */
+/** Expects a 401 that says only what the contract says. */
 function expectRefusal(response: request.Response, code: string) {
   expectProblem(response, 401, code)
   expect(response.type).toBe('application/problem+json')
@@ -238,7 +238,7 @@ describe.each(kinds)('$name tokens', (kind) => {
     expect(before).toMatchObject({ generation: 1, ended_at: null })
   }
 
-  /** Expects that what is made out of the token of a new session is as good as that token. */
+  /** Expects that the token that `make` returns for a new session is accepted. */
   async function expectAccepted(make: (claims: Claims) => string) {
     const user = await register(t.app)
     const response = await kind.present(make(partsOf(kind.tokenOf(user)).claims))
@@ -437,7 +437,7 @@ describe.each(kinds)('$name tokens', (kind) => {
   })
 
   describe('times [A7]', () => {
-    /** Claims with a member written by hand, as JSON has numbers that JavaScript does not write; `%` is its value. */
+    /** Claims with a member in raw JSON, because JavaScript does not write all numbers of JSON. `%` is the value. */
     const withWritten = (name: string, value: string, of = claims) => {
       const text = JSON.stringify({ ...of, exp: of.exp - 1, nbf: of.iat })
       return forge(
@@ -485,7 +485,7 @@ describe.each(kinds)('$name tokens', (kind) => {
   })
 
   describe('one spelling [A8]', () => {
-    /** A token, good but for a claim nobody asks for, whose text fulfils a wish. */
+    /** A valid token with an additional claim, whose text fulfils a condition. */
     const goodTokenWhere = (of: Claims, wish: (token: string) => boolean) => {
       for (let filler = 'a'; ; filler += 'a') {
         const good = forge(secret, header, { ...of, filler: `>?>?${filler}~` })
@@ -519,7 +519,7 @@ describe.each(kinds)('$name tokens', (kind) => {
     })
   })
 
-  /** A token of exactly this length; as base64url leaves lengths out, there may be a space in its header. */
+  /** A token of exactly this length. base64url cannot have every length, so its header may contain a space. */
   const ofLength = (of: Members, length: number) => {
     for (let filler = 2000; filler < 4000; filler++)
       for (const space of ['', ' ']) {
@@ -761,7 +761,7 @@ describe('an access token', () => {
   })
 })
 
-/** The times of its refresh token, as the row of the session has them. */
+/** The times in the row of a session, which are those of its refresh token. */
 const timesOf = async ({ sessionId }: Client) => {
   const [row] = await t.db.rows<{ rotated: number; expires: number }>(
     sql`SELECT floor(extract(epoch FROM rotated_at))::int AS rotated,
@@ -805,7 +805,7 @@ describe('a refresh token', () => {
   })
 })
 
-// The last ones, as they move the clock of the database.
+// These tests come last, because they move the database's clock.
 test('an access token is valid until its end by the clock of the server, and not after it [A7]', async () => {
   const late = await register(t.app)
   const { exp } = partsOf(late.accessToken).claims

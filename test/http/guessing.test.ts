@@ -41,11 +41,11 @@ const addressed = useTestApp({
 })
 const apps: TestApp[] = []
 afterEach(async () => {
-  // The last first: one may be on the database of the one before.
+  // Close the last app first, because it may use the database of an earlier one.
   for (let app = apps.pop(); app; app = apps.pop()) await app.close()
 })
 
-/** A server with limits of its own. */
+/** Creates a server with other limits. */
 async function limited(environment: Record<string, string>): Promise<TestApp> {
   const app = await createTestApp({ TRUST_PROXY: '1', ...environment })
   apps.push(app)
@@ -60,20 +60,22 @@ const guess = (email: string, { to = t, from = '198.51.100.1', device = '', gues
 const times = <T>(count: number, action: (index: number) => T) =>
   Array.from({ length: count }, (_, i) => action(i))
 
-/** How many answers there were of each status. */
+/** Returns the number of answers of each status. */
 function tally(responses: request.Response[]) {
   const statuses: Record<number, number> = {}
   for (const { status } of responses) statuses[status] = (statuses[status] ?? 0) + 1
   return statuses
 }
 
-/** The device token that an answer sets. */
+/** Returns the device token that an answer sets. */
 const deviceOf = (response: request.Response) =>
   /^device_3000=([^;]+)/m.exec(response.get('Set-Cookie')?.join('\n') ?? '')?.[1] ?? ''
 
 const hex = (number: number) => number.toString(16).padStart(2, '0')
 
-/** One IPv4 address: as itself, mapped, translated, behind NAT64, and as the owner of tunnels (6to4, Teredo). */
+/**
+ * An IPv4 address in all forms: plain, mapped, translated, behind NAT64, and as the owner of tunnels (6to4, Teredo).
+ */
 const inIPv6 = (i: number) =>
   [
     '192.0.2.1',
@@ -279,7 +281,7 @@ describe(`by account, on ${databaseName} [D3]`, () => {
     const client = await register(t.app)
     await send(t.app, 'POST /auth/logout', { token: client.refreshToken })
 
-    // Each counts while it is under way, so more than the limit at once may be 429.
+    // Attempts count while they are in progress, so more than the limit at once may be 429.
     for (let round = 0; round < 2; round++)
       expect(tally(await Promise.all(times(limit, () => change(client, otherPassword))))).toEqual({
         401: limit,
@@ -465,7 +467,7 @@ describe('by address', () => {
   const t = useTestApp({ LIMIT_LOGIN_ADDRESS: '5/900', TRUST_PROXY: '1' })
   const tight = useTestApp({ LIMIT_LOGIN_ADDRESS: '1/900', TRUST_PROXY: '1' })
 
-  // Not all at once: what the hash queue refuses is no guess, and would be given back.
+  // Send a few at a time. A full hash queue would refuse the others, and refused ones are taken back.
   async function spray(to: TestApp, from: (i: number) => string, count: number) {
     const answers: request.Response[] = []
     while (answers.length < count) {
@@ -715,7 +717,7 @@ test('charges a client that resets the connection to its address [D5]', async ()
   const server = createServer(app.app).listen(0, '127.0.0.1')
   await once(server, 'listening')
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
-  // The request has begun, and nobody has read its body yet.
+  // The request has begun, and its body is not read yet.
   server.prependOnceListener('request', () => process.nextTick(() => socket.resetAndDestroy()))
   const body = JSON.stringify({ email: newEmail(), password })
 

@@ -35,7 +35,7 @@ const absolute = 30 * day
 
 const t = useTestApp()
 const graceless = useTestApp({ REFRESH_GRACE_SECONDS: '0' })
-/** Whose session no request may touch that presents no good token. */
+/** No request without a valid token may change the session of this client. */
 let untouched: Client
 beforeAll(async () => {
   untouched = await register(t.app)
@@ -49,7 +49,7 @@ interface Change {
   claims?: Members
   secret?: string
 }
-/** The refresh token of a client with other header members or claims, signed anew. */
+/** Returns the refresh token of a client with other header members or claims, signed again. */
 function changed({ refreshToken }: Client, change: Change): string {
   const { header, claims } = partsOf(refreshToken)
   return forge(
@@ -59,7 +59,7 @@ function changed({ refreshToken }: Client, change: Change): string {
   )
 }
 
-/** Lines of the log, since `from`, that tell of an event or are a warning or worse. */
+/** Returns the log lines since `from` that report an event, or are warnings or errors. */
 const twoCookies = 'two cookies of the name'
 const eventsSince = (from: number, on = t) =>
   on.log.slice(from).filter(({ event, level }) => event !== undefined || Number(level) >= 40)
@@ -80,7 +80,7 @@ async function expectReused(client: Client, token = client.refreshToken, on = t)
   return row
 }
 
-/** A cause of refusal, and the Cookie header that presents it, once it is arranged for a new session. */
+/** A cause of refusal. The function arranges it for a new session, and returns the Cookie header. */
 type Row = [cause: string, present: (client: Client) => string | undefined | Promise<string>]
 const present = (cause: string, change: Change): Row => [cause, (client) => cookie(changed(client, change))]
 const arrange = (cause: string, act: (client: Client) => PromiseLike<unknown>): Row => [
@@ -97,7 +97,7 @@ const missing: Row[] = [
   ['an empty cookie', () => cookie('')],
 ]
 
-// What is refused in a token itself is in test/auth/tokens.test.ts.
+// test/auth/tokens.test.ts shows the refusals by the token itself.
 const invalid: Row[] = [
   present('a signature by another key', { secret: 'x'.repeat(48) }),
   present('a signature by the access key', { secret: accessSecret }),
@@ -382,14 +382,14 @@ describe('limits', () => {
 })
 
 describe('a token past its own end', () => {
-  /** A server whose sessions are idle sooner, on the same database as one whose limit has been raised since. */
+  /** A server with a shorter idle timeout, on the database of a server whose idle timeout was raised. */
   const short = useTestApp({ SESSION_IDLE_SECONDS: '30', REFRESH_GRACE_SECONDS: '60' })
   let raised: TestApp
   beforeAll(async () => {
     raised = await createTestApp({ REFRESH_GRACE_SECONDS: '60' }, short.db)
   })
   afterAll(() => raised.close())
-  /** For both servers, and once for the database that they share. */
+  /** Lets time pass for both servers, and once for the database that they share. */
   const pass = async (seconds: number) => {
     await Promise.all([short.pass(seconds), raised.pass(seconds)])
     await short.db.pass(-seconds)

@@ -53,7 +53,7 @@ async function registerTwice(): Promise<[Client, Client]> {
   return [client, await login(t.app, client.email)]
 }
 
-/** Whatever these clients hold is of no use: neither token works. */
+/** Expects that no token of these clients works. */
 async function expectUnusable(clients: Client[], on = t) {
   for (const client of clients) {
     expectProblem(await me(client, on), 401, 'session_ended')
@@ -527,7 +527,7 @@ test('GET /users/me shows the current state of the user', async () => {
 describe(`races on ${databaseName}`, () => {
   const rounds = Array.from({ length: 8 }, (_, round) => round)
   const passwords = [password, otherPassword]
-  /** The password of a round whose change is raced against, and the one it is changed to. */
+  /** The current password of a round, and the new one. */
   const passwordsOf = (round: number) => [passwords[round % 2] ?? '', passwords[(round + 1) % 2] ?? '']
 
   type Race = (client: Client, keeper: Client, round: number) => PromiseLike<unknown>
@@ -556,7 +556,7 @@ describe(`races on ${databaseName}`, () => {
       const one = () => racers[racer]?.(client, changes ? round : 0)
       const two = () => against(client, keeper, round)
 
-      // Whoever starts first has the better chances, so both take turns at it.
+      // The request that starts first is more likely to win, so both take turns.
       const outcome = round % 4 < 2 ? Promise.all([one(), two()]) : Promise.all([two(), one()])
       const responses = (await outcome) as request.Response[]
       const [response, changed] = (round % 4 < 2 ? responses : responses.toReversed()) as [

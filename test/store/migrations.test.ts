@@ -51,7 +51,7 @@ describe('migrations', () => {
       () => undefined,
       ({ message }: Error) => message,
     )
-  /** The default journal of Drizzle, as an earlier version of this server or another application left it. */
+  /** Writes the default journal of Drizzle, as an earlier version of this server or another application did. */
   async function writeDrizzleJournal(entries: { hash: string; folderMillis: number }[]) {
     await run('CREATE SCHEMA drizzle')
     await run(

@@ -23,7 +23,7 @@ function newestSnapshot(): Snapshot {
 
 const advice = 'Run `npm run db:generate -- --name CHANGE`.'
 
-/** Returns what of the tables the migrations do not make. */
+/** Returns the tables and columns that no migration makes. */
 function withoutMigration(tables: PgTable[], { tables: made }: Snapshot): string[] {
   const columnsMade = new Map(Object.values(made).map(({ name, columns }) => [name, columns]))
   return tables.map(getTableConfig).flatMap(({ name, columns }) => {

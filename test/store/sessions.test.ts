@@ -296,7 +296,7 @@ describe('rotation', () => {
     const after = (await rowOf(id)) ?? {}
 
     const changed = Object.keys(after).filter((name) => String(after[name]) !== String(before[name]))
-    // pg_depend, because it knows of the columns of expressions and predicates too.
+    // pg_depend also knows the columns of expressions and predicates.
     const indexed = await db.rows<{ name: string }>(sql`
       SELECT DISTINCT a.attname AS name FROM pg_index i
       JOIN pg_attribute a ON a.attrelid = i.indrelid
@@ -316,7 +316,7 @@ describe('rotation', () => {
   })
 })
 
-/** Counts what some work in a transaction did to the table of sessions, by the statistics of PostgreSQL. */
+/** Returns the numbers of sessions that `work` read and updated, by the statistics of PostgreSQL. */
 async function countedBy(work: (store: SessionStore) => Promise<unknown>) {
   return db.database.transaction(async (tx) => {
     const count = async () => {
@@ -547,10 +547,10 @@ describe('changing the password', () => {
 })
 
 describe('users at the cap who replace each other’s sessions take turns and do not deadlock [B9]', () => {
-  // The embedded database does one transaction after the other: there a few rounds show as much as many.
+  // The embedded database runs one transaction after the other, so a few rounds are enough there.
   const transactions = databaseName === 'PostgreSQL' ? 240 : 12
 
-  // A transaction that loses to a deadlock is tried again, so nobody but the database hears of it.
+  // The store retries after a deadlock, so only the statements show it.
   const failures: unknown[] = []
   const noteFailure = (error: Error) => {
     failures.push(error.cause ?? error)
@@ -565,7 +565,7 @@ describe('users at the cap who replace each other’s sessions take turns and do
 
   interface AtCap {
     userId: string
-    /** The oldest of the sessions. */
+    /** The oldest session. */
     id: string
   }
   async function fillUp(userId: string): Promise<AtCap> {
@@ -602,7 +602,7 @@ describe('users at the cap who replace each other’s sessions take turns and do
         users.map((user, index) => acts[index % acts.length]?.(user, users[(index + 1) % count] as AtCap)),
       )
 
-      // A password change is refused where the session that asks was replaced first. Nothing else is.
+      // Only a password change may be refused, if the session that asked was replaced first.
       for (const failure of failures) expect(failure).toMatchObject({ code: 'session_ended' })
       for (const userId of userIds)
         expect((await sessions.list(userId)).length).toBeLessThanOrEqual(limits.perUser)
