@@ -28,7 +28,7 @@ import { delay } from './retry.ts'
 import type { KeyEvent } from './secrets/key-events.ts'
 import { createLiveKeys } from './secrets/live-keys.ts'
 import { createAttemptStore } from './store/attempts.ts'
-import { createAuditLog } from './store/audit.ts'
+import { type AuditLog, createAuditLog } from './store/audit.ts'
 import { createClockCheck } from './store/clock.ts'
 import { type Database, databaseState } from './store/database.ts'
 import { createHousekeeping } from './store/housekeeping.ts'
@@ -38,7 +38,7 @@ import { createUserStore } from './store/users.ts'
 
 const housekeepingMs = 60_000
 
-/** What tests put in the place of the real thing. */
+/** What tests replace. */
 export interface Replacements {
   clock?: () => number
   database?: Database
@@ -46,11 +46,12 @@ export interface Replacements {
 
 /**
  * Composition root: opens the database, loads the keys, and wires everything together.
- * @returns `app` builds the Express app once the origin is known, with PORT=0 when the port is bound; `drain` makes it
- * not ready; `close` lets go of everything
+ * @returns `app` builds the Express app for an origin, which is known when the port is bound. `drain` makes the server not
+ * ready. `close` closes everything.
  */
 export async function compose(config: Config, log: Logger, replacements: Replacements = {}) {
   const clock = replacements.clock ?? Date.now
+  const active = features.filter(({ isOn }) => isOn(config))
   const database =
     replacements.database ??
     (await openDatabase({
@@ -83,7 +84,6 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   })
   const throttle = createThrottle({ attempts: createAttemptStore({ database }), limits: config.limits })
   const audit = createAuditLog({ database })
-  let recorded: Promise<void> = Promise.resolve()
   const warnOfFile = (message: string) => log.warn({ event: 'secret_file_writable' }, message)
   config.fileWarnings.forEach(warnOfFile)
   const keys = await createLiveKeys({
@@ -93,7 +93,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     refreshTokenSeconds: config.sessions.idleSeconds,
     clock,
     delay,
-    onEvent: tellOfKeys,
+    onEvent: createKeyReports(log, audit),
     onWarning: warnOfFile,
   })
   const metrics = createMetrics({
@@ -102,26 +102,19 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     keys: keys.report,
     clock,
   })
-  const housekeeping = createHousekeeping({ database, auditDays: config.auditDays })
+  const housekeeping = createHousekeeping({
+    database,
+    auditDays: config.auditDays,
+    purges: active.flatMap(({ purges }) => purges),
+  })
   const housekeepingTimer = setInterval(() => {
     housekeeping
       .purge()
       .catch((error: Error) =>
-        log.warn({ event: 'purge_failed' }, `Old rows could not be purged: ${error.message}`),
+        log.warn({ event: 'purge_failed' }, `Cannot delete old rows: ${error.message}`),
       )
   }, housekeepingMs).unref()
   let draining = false
-
-  function tellOfKeys({ version, ...event }: KeyEvent) {
-    const bad = event.event === 'key_refused' || event.event === 'keys_reload_failed'
-    log[bad ? 'error' : 'info']({ ...event, version }, messageOf(event))
-    // One after the other, as on two connections the second could be recorded first.
-    recorded = recorded
-      .then(() => audit.record(event))
-      .catch(({ message }: Error) =>
-        log.warn({ event: 'audit_failed' }, `An event could not be written to the audit: ${message}`),
-      )
-  }
 
   function app(publicUrl: string): RequestListener {
     const accessTokens = createAccessTokens({
@@ -185,10 +178,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
         draining: () => draining,
       },
     })
-    const routes: readonly BoundRoute[] = [
-      ...core,
-      ...features.filter(({ isOn }) => isOn(config)).flatMap(({ open }) => open(forFeatures)),
-    ]
+    const routes: readonly BoundRoute[] = [...core, ...active.flatMap(({ open }) => open(forFeatures))]
 
     const server = createApp({
       publicUrl,
@@ -219,6 +209,21 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       await passwords.close()
       await database.close()
     },
+  }
+}
+
+/** Reports changes of the keys: to the log, and to the audit in the order of the events. */
+function createKeyReports(log: Logger, audit: AuditLog) {
+  let recorded: Promise<void> = Promise.resolve()
+  return ({ version, ...event }: KeyEvent) => {
+    const bad = event.event === 'key_refused' || event.event === 'keys_reload_failed'
+    log[bad ? 'error' : 'info']({ ...event, version }, messageOf(event))
+    // Wait for the event before. On a second connection, this one could be recorded first.
+    recorded = recorded
+      .then(() => audit.record(event))
+      .catch(({ message }: Error) =>
+        log.warn({ event: 'audit_failed' }, `Cannot write an event to the audit: ${message}`),
+      )
   }
 }
 

@@ -5,6 +5,7 @@ import type { Problem, Problems } from '../http/problem.ts'
 import { type BoundRoute, bind, type CheckServices, type Route } from '../http/route.ts'
 import type { AuditLog } from '../store/audit.ts'
 import type { Database } from '../store/database.ts'
+import type { Purge } from '../store/housekeeping.ts'
 import type { UserStore } from '../store/users.ts'
 
 /** What a feature may use of the core. */
@@ -28,6 +29,8 @@ export interface Feature {
   settings: z.ZodRawShape
   routes: readonly Route[]
   problems: FeatureProblems
+  /** What the housekeeping deletes in the tables of the feature. */
+  purges: readonly Purge[]
   /** A page for people, which the terminal names in development. */
   page?: { title: string; path: string }
   /** Whether the settings switch the feature on. */
@@ -43,6 +46,7 @@ export interface Feature {
  */
 export function feature<Settings extends z.ZodRawShape, Services extends object>({
   problems = {},
+  purges = [],
   isOn = () => true,
   create,
   ...declaration
@@ -50,6 +54,7 @@ export function feature<Settings extends z.ZodRawShape, Services extends object>
   settings: Settings
   routes: readonly Route<Services & Core>[]
   problems?: FeatureProblems
+  purges?: readonly Purge[]
   isOn?: (settings: z.output<z.ZodObject<Settings>>, config: Config) => boolean
   create: (core: Core, settings: z.output<z.ZodObject<Settings>>) => Services
 }): Feature {
@@ -57,6 +62,7 @@ export function feature<Settings extends z.ZodRawShape, Services extends object>
   return {
     ...declaration,
     problems,
+    purges,
     isOn: (config) => isOn(settingsIn(config), config),
     open: (core) => bind(declaration.routes, { ...core, ...create(core, settingsIn(core.config)) }),
   }
