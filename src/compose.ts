@@ -36,12 +36,11 @@ import { openDatabase } from './store/open-database.ts'
 import { createSessionStore } from './store/sessions.ts'
 import { createUserStore } from './store/users.ts'
 
-const housekeepingMs = 60_000
-
 /** What tests replace. */
 export interface Replacements {
   clock?: () => number
   database?: Database
+  housekeepingMs?: number
 }
 
 /**
@@ -50,7 +49,7 @@ export interface Replacements {
  * ready. `close` closes everything.
  */
 export async function compose(config: Config, log: Logger, replacements: Replacements = {}) {
-  const clock = replacements.clock ?? Date.now
+  const { clock = Date.now, housekeepingMs = 60_000 } = replacements
   const active = features.filter(({ isOn }) => isOn(config))
   const database =
     replacements.database ??

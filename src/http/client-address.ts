@@ -4,17 +4,17 @@ import { plainAddress } from '../network.ts'
 declare global {
   namespace Express {
     interface Request {
-      /** The client's address in its plain form. */
+      /** The address of the client in its plain form. */
       address?: string | undefined
     }
   }
 }
 
 /**
- * Reads the client's address when the request begins. A socket loses it when the client resets the connection, and the
- * request would not be charged to its client.
+ * Reads the address of the client when the request begins. A socket loses its address when the client resets the connection.
+ * Then no limit could count the request.
  *
- * Express trusts what TRUST_PROXY says. If a proxy wrote no address (`unknown`), the nearest one before it counts.
+ * Express trusts the proxies in TRUST_PROXY. If a proxy wrote no address (`unknown`), the nearest address before it counts.
  */
 export const readAddress: RequestHandler = (req, _res, next) => {
   const farthestFirst = [...req.ips, req.socket.remoteAddress]

@@ -5,10 +5,10 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { RefreshOutcome } from '../auth/refresh.ts'
 import type { KeysReport } from '../secrets/live-keys.ts'
 
-// Node knows 35 methods. A client that sends them all would make a label of each, on every route.
+// Node knows 35 methods. Without this list, a client could create a label for each of them on every route.
 const methods = ['GET', 'HEAD', 'POST', 'DELETE', 'OPTIONS']
 
-/** What is measured, for Prometheus. Labels have few values each, and none that a client makes up. */
+/** Measures for Prometheus. Each label has few values, and no client can invent one. */
 export function createMetrics(sources: {
   passwords: () => Record<string, number>
   connections: () => Record<string, number>
@@ -19,14 +19,14 @@ export function createMetrics(sources: {
   const registers = [registry]
   const requests = new Histogram({
     name: 'http_request_duration_seconds',
-    help: 'Requests by method, route and status, and how long they took.',
+    help: 'Duration of requests by method, route and status.',
     labelNames: ['method', 'route', 'status'],
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
     registers,
   })
   const problems = new Counter({
     name: 'auth_problems_total',
-    help: 'Answers that were problems, by code; too_many_attempts: throttled.',
+    help: 'Problems answered, by code. too_many_attempts: refused by a limit.',
     labelNames: ['code'],
     registers,
   })
@@ -36,12 +36,12 @@ export function createMetrics(sources: {
     labelNames: ['outcome'],
     registers,
   })
-  gauge('auth_password_hashes', 'Passwords being hashed, and waiting for it.', sources.passwords)
-  gauge('db_connections', 'Connections of the pool, and requests waiting for one.', sources.connections)
+  gauge('auth_password_hashes', 'Passwords that are being hashed, or wait for it.', sources.passwords)
+  gauge('db_connections', 'Connections of the pool, and requests that wait for one.', sources.connections)
   const { keys, clock } = sources
   new Gauge({
     name: 'auth_keys',
-    help: 'Keys by the kind of token they are for, and by state.',
+    help: 'Keys by kind of token and by state.',
     labelNames: ['token', 'state'],
     registers,
     collect() {
@@ -53,7 +53,7 @@ export function createMetrics(sources: {
   })
   new Gauge({
     name: 'auth_key_age_seconds',
-    help: 'Age of each key that signs or verifies, as far as its source or this server knows it.',
+    help: 'Age of each key that signs or verifies, as its source or this server knows it.',
     labelNames: ['token', 'kid'],
     registers,
     collect() {
@@ -66,7 +66,7 @@ export function createMetrics(sources: {
   })
   new Gauge({
     name: 'auth_keys_load_age_seconds',
-    help: 'Time since all secrets could be read.',
+    help: 'Time since the last load that could read all secrets.',
     registers,
     collect() {
       this.set(keys().loadAge)
@@ -74,7 +74,7 @@ export function createMetrics(sources: {
   })
   new Counter({
     name: 'auth_keys_load_failures_total',
-    help: 'Loads in which a secret could not be read, or was refused.',
+    help: 'Loads in which a secret could not be read or was refused.',
     registers,
     collect() {
       this.reset()
@@ -114,9 +114,9 @@ export function createMetrics(sources: {
 export type Metrics = ReturnType<typeof createMetrics>
 
 /**
- * For a port that clients cannot reach: `GET /metrics` in Prometheus's text format, with those of the process, and
- * `GET /keys`, what may be told of the keys.
- * @param process `hosts`: the names this port is asked by, besides IP addresses and localhost
+ * Answers on a port that clients cannot reach. `GET /metrics` has the metrics of the server and its process in Prometheus's
+ * text format. `GET /keys` has the state of the keys, without secrets.
+ * @param process `hosts`: the host names that requests may use. They may always use IP addresses and localhost.
  */
 export function operatorListener(
   { registry, keys }: Metrics,
@@ -140,7 +140,7 @@ export function operatorListener(
       return void answer(
         421,
         'text/plain',
-        'Ask by an IP address, by localhost, or by a name of METRICS_HOSTS.\n',
+        'This host name is not allowed here. Use an IP address, localhost, or a name in METRICS_HOSTS.\n',
       )
     if (req.method === 'GET' && req.url === '/metrics')
       return void answer(200, registry.contentType, await registry.metrics())
@@ -150,8 +150,8 @@ export function operatorListener(
   }
 }
 
-// A page can give its own name the address of this port (DNS rebinding), and then read what it answers. It cannot make
-// the browser call the port by an IP address or another name.
+// By DNS rebinding, a page can point its own host name at this port and read the answers. It cannot do so with an IP
+// address or with another name.
 function isAskedByOneOf(names: readonly string[], { headersDistinct }: IncomingMessage): boolean {
   const [host = '', ...more] = headersDistinct.host ?? []
   const [, ipv6, name = ''] = /^(?:\[([\da-f:.]+)\]|([^:]+))(?::\d+)?$/i.exec(host) ?? []

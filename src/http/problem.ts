@@ -14,41 +14,61 @@ export type Problems = Readonly<Record<ErrorCode, Problem>>
 
 /** Every error of the core that clients can see. Features add theirs. */
 export const problems: Record<CoreCode, Problem> = {
-  invalid_json: { status: 400, detail: 'The body is not valid JSON in UTF-8.' },
-  invalid_request: { status: 400, detail: 'The request breaks the rules named in "errors".' },
-  password_rejected: { status: 400, detail: 'The password breaks the rule named in "errors".' },
-  invalid_credentials: { status: 401, detail: 'The e-mail address or the password is wrong.' },
+  invalid_json: { status: 400, detail: 'The body is not valid JSON in UTF-8. Correct it.' },
+  invalid_request: {
+    status: 400,
+    detail: 'The request breaks the rules in "errors". Correct these members.',
+  },
+  password_rejected: { status: 400, detail: 'The password breaks the rule in "errors". Choose another one.' },
+  invalid_credentials: { status: 401, detail: 'The e-mail address or the password is wrong. Try again.' },
   access_token_missing: {
     status: 401,
     detail: 'Send the access token in the Authorization header: Bearer <token>.',
   },
-  access_token_invalid: { status: 401, detail: 'The access token is not valid here.' },
+  access_token_invalid: { status: 401, detail: 'The access token is not valid here. Refresh it, or log in.' },
   access_token_expired: { status: 401, detail: 'The access token has expired. Refresh it and try again.' },
   refresh_token_missing: { status: 401, detail: 'There is no refresh token. Log in.' },
   refresh_token_invalid: { status: 401, detail: 'The refresh token is not valid here. Log in.' },
   refresh_token_reused: {
     status: 401,
-    detail:
-      'The refresh token had been used before, so its session was ended: someone else may have it. Log in.',
+    detail: 'This refresh token was used before. Someone else may have it, so the session was ended. Log in.',
   },
   session_ended: { status: 401, detail: 'The session has ended. Log in.' },
-  cross_site_request: { status: 403, detail: 'Requests from this site are not allowed.' },
-  wrong_password: { status: 403, detail: 'The current password is wrong.' },
-  not_found: { status: 404, detail: 'There is nothing here.' },
-  method_not_allowed: { status: 405, detail: 'The methods of this address are named in the Allow header.' },
-  email_taken: { status: 409, detail: 'There is an account with this e-mail address.' },
-  payload_too_large: { status: 413, detail: 'The body is over 8 KiB.' },
+  cross_site_request: {
+    status: 403,
+    detail: 'Requests from pages of this origin are not allowed. Call the server from an allowed origin.',
+  },
+  wrong_password: { status: 403, detail: 'The current password is wrong. Try again.' },
+  not_found: { status: 404, detail: 'Nothing was found here. Check the path.' },
+  method_not_allowed: {
+    status: 405,
+    detail: 'This path does not have this method. Use one of the Allow header.',
+  },
+  email_taken: {
+    status: 409,
+    detail: 'An account with this e-mail address exists. Log in, or use another address.',
+  },
+  payload_too_large: { status: 413, detail: 'The body is larger than 8 KiB. Send a smaller one.' },
   unsupported_media_type: {
     status: 415,
     detail: 'Send Content-Type: application/json in UTF-8, without a Content-Encoding.',
   },
   too_many_attempts: {
     status: 429,
-    detail: 'Too many attempts. Try again after the seconds in Retry-After.',
+    detail: 'There were too many attempts. Try again after the seconds in Retry-After.',
   },
-  overloaded: { status: 503, detail: 'Too many logins at once. Try again.' },
-  unavailable: { status: 503, detail: 'The service cannot answer for the moment. Try again.' },
-  internal_error: { status: 500, detail: 'Something went wrong here. The log has the details.' },
+  overloaded: {
+    status: 503,
+    detail: 'The server handles too many logins at once. Try again after the seconds in Retry-After.',
+  },
+  unavailable: {
+    status: 503,
+    detail: 'The service is not available at the moment. Try again after the seconds in Retry-After.',
+  },
+  internal_error: {
+    status: 500,
+    detail: 'An unexpected error occurred. Tell the operator the requestId: the log has the details.',
+  },
 }
 
 /** Returns what every problem document of a code says. */

@@ -4,8 +4,8 @@ import type { Logger } from 'pino'
 import { pinoHttp } from 'pino-http'
 
 /**
- * One line a request, with an id that is in `X-Request-Id` too, the `code` of a problem, and the user of a verified
- * token. Of headers, queries and bodies the log has nothing: that is where passwords, tokens and personal data are.
+ * Logs one line for each request: the id that is also in `X-Request-Id`, the `code` of a problem, and the user of a
+ * verified token. It logs no header, query or body, because these contain passwords, tokens and personal data.
  */
 export function requestLog(logger: Logger, { draining }: { draining: () => boolean }): RequestHandler {
   const details = (req: Request, { locals }: Response) => ({
@@ -21,14 +21,14 @@ export function requestLog(logger: Logger, { draining }: { draining: () => boole
     },
     quietReqLogger: true,
     customAttributeKeys: { reqId: 'requestId' },
-    // Clients are at fault for 4xx. A server that drains answers 503 as it should. What waits for a database or is too
-    // busy needs a look, and only an unexpected error is an error.
+    // A 4xx is the client's fault. A 503 while the server drains is normal. Any other 503 needs a look at the database or
+    // the load. Only an unexpected error is an error.
     customLogLevel(_req, { statusCode }, error) {
       if (error || statusCode === 500) return 'error'
       return statusCode > 500 && !draining() ? 'warn' : 'info'
     },
     customSuccessObject: (req, res, line) => ({ ...line, ...details(req, res) }),
-    // pino-http makes up an error for every answer from 500 up. One that was thrown has a line of its own.
+    // pino-http invents an error for every status from 500 up. An error that was thrown has its own line.
     customErrorObject: (req, res, error, { err: _err, ...line }) => ({
       ...line,
       ...(res.err && { err: error }),
@@ -43,7 +43,7 @@ export function requestLog(logger: Logger, { draining }: { draining: () => boole
   })
 }
 
-/** An error without the members that drivers add to theirs: those may have personal data in them. */
+/** Returns an error without the members that drivers add, because those may contain personal data. */
 export const errorInBrief = ({ name, type, message, stack }: Error & { type?: string }) => ({
   type: type ?? name,
   message,

@@ -1,22 +1,22 @@
 import cookieParser from 'cookie-parser'
 import type { CookieOptions, Request, Response } from 'express'
 
-/** The token that a request presents: none, one, or several, of which none can be trusted. */
+/** The token that a request presents. If there are several, none can be trusted. */
 export type PresentedToken = { kind: 'none' } | { kind: 'one'; token: string } | { kind: 'several' }
 
 /**
- * Parses cookies, and takes their values as they are written. Our tokens need no decoding, and each value that cannot
- * be decoded would cost an exception: 4,000 of them fit into one header.
+ * Parses cookies without decoding their values. Our tokens need no decoding. Each value that cannot be decoded would cost an
+ * exception, and 4,000 of them fit into one header.
  */
 export const parseCookies = cookieParser(undefined, {
-  // The parser reads what begins with "j:" as JSON.
+  // cookie-parser would parse a value that begins with "j:" as JSON.
   decode: (value) => (value.startsWith('j:') ? '' : value),
 })
 
 /**
- * Returns the name of a cookie. A secure one has the prefix `__Host-`, so browsers refuse what a subdomain or plain
- * http would plant. An insecure one carries the port: browsers send cookies to every port of a host, so two servers
- * on localhost would overwrite each other's cookies.
+ * Returns the name of a cookie. A secure cookie has the prefix `__Host-`, so that no subdomain and no plain http can plant
+ * one. The name of an insecure cookie contains the port. Browsers send cookies to every port of a host, so two servers on
+ * localhost would overwrite each other's cookies.
  */
 function cookieName(
   plainName: string,
@@ -32,21 +32,21 @@ export function createTokenCookie(plainName: string, server: { secure: boolean; 
   const { secure } = server
   const name = cookieName(plainName, server)
   const attributes: CookieOptions = { httpOnly: true, sameSite: 'strict', path: '/', secure }
-  // Takes linear time: each blank is looked at once, after its semicolon or after the name.
+  // Linear: the pattern looks at each blank once, after the semicolon or after the name.
   const ofName = new RegExp(`(?:^|;)[ \\t]*${name}[ \\t]*=[ \\t]*([^;]*)`, 'g')
 
   function read(req: Request): PresentedToken {
+    // cookie-parser shows only the first cookie of a name, which someone else may have planted. So count them here.
     const written = Array.from((req.headers.cookie ?? '').matchAll(ofName), ([, value = '']) => value)
-    // The parser takes the first of two cookies of one name. Somebody else may have planted that one.
     if (written.length > 1) return { kind: 'several' }
     if (!written[0]) return { kind: 'none' }
-    // The parser also takes quotes off. A token has one spelling, without them.
-    const value: string = req.cookies[name]
-    return { kind: 'one', token: written[0].startsWith(value) ? value : '' }
+    // cookie-parser removes quotes. But a token has exactly one spelling, without them.
+    const token: string = req.cookies[name]
+    return { kind: 'one', token: written[0].startsWith(token) ? token : '' }
   }
 
-  // Several cookies of the name differ in their paths. Clear those of the paths that led them to this request,
-  // or no login would ever last. `__Host-` cookies all have the path `/`.
+  // Several cookies of one name have different paths. Clear those of every path that matches this request. Otherwise no
+  // login would ever last. `__Host-` cookies all have the path `/`.
   function clearOthers(res: Response): void {
     if (secure || read(res.req).kind !== 'several') return
     for (const path of pathsAbove(res.req.path)) res.clearCookie(name, { ...attributes, path })

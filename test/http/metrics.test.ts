@@ -197,7 +197,9 @@ describe('the port for operators', () => {
       const answer = await request(operators()).get(path).set('Host', host)
 
       expect(answer.status).toBe(421)
-      expect(answer.text).toBe('Ask by an IP address, by localhost, or by a name of METRICS_HOSTS.\n')
+      expect(answer.text).toBe(
+        'This host name is not allowed here. Use an IP address, localhost, or a name in METRICS_HOSTS.\n',
+      )
     }
   })
 

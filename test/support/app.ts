@@ -67,7 +67,12 @@ export async function createTestApp(
   // The database outlives its servers. Through the prototype, servers also see what tests replace in it.
   const database = Object.create(db.database, { close: { value: async () => {} } })
   const start = () =>
-    compose(config, pino({ level: 'trace' }, sink), { clock: () => Date.now() + skewMs, database })
+    compose(config, pino({ level: 'trace' }, sink), {
+      clock: () => Date.now() + skewMs,
+      database,
+      // Never by itself. On a slow machine it would delete rows that a test compares.
+      housekeepingMs: 2 ** 31 - 1,
+    })
   const url = environment.PUBLIC_URL ?? publicUrl
   let services = await start()
   const t: TestApp = {
