@@ -1,5 +1,5 @@
-// What a flood of logins costs those who refresh, and what a verified token costs a route. Both are ratios within one
-// run, of rounds that alternate, so that they say something on a machine that is slow or busy with something else.
+// Measures how much a flood of logins slows down refreshes, and how much a verified token slows down a route. Rounds with
+// and without alternate in one run. Both results are ratios, because ratios also hold on a slow or busy machine.
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { availableParallelism, loadavg } from 'node:os'
@@ -62,7 +62,7 @@ async function benchFlood(): Promise<void> {
     cookies = report.cookies
     return report
   }
-  // The first time warms the server up.
+  // The first round warms up the server.
   let capacity = 0
   for (const seconds of [3, 8]) {
     const began = performance.now()
@@ -84,7 +84,7 @@ async function benchFlood(): Promise<void> {
   const logins: Report[] = []
   const undisturbed = async () => void idle.push(await refresh())
   const underFlood = async () => {
-    // The flood begins a second earlier, so that the queue is full, and ends a second later.
+    // The flood starts a second before, to fill the queue, and ends a second after.
     const job = { port, seconds: roundSeconds + 2, perSecond: offered, requests }
     const flood = load(flooder, { kind: 'flood', ...job })
     await delay(1000)
@@ -141,7 +141,7 @@ async function benchRoute(): Promise<void> {
   const [{ open, guarded, token }] = await once(app, 'message')
   const generator = start('load.ts')
   const request = `GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer ${token}\r\n\r\n`
-  /** Microseconds of CPU time a request, and of time. */
+  /** Microseconds per request: of CPU time and of elapsed time. */
   const measure = async (port: number, seconds = routeSeconds) => {
     const before = await ask<NodeJS.CpuUsage>(app, {})
     const job = { port, seconds, connections: 16, requests: [request] }
@@ -176,13 +176,13 @@ async function benchRoute(): Promise<void> {
 
 function start(file: string): ChildProcess {
   const child = fork(resolve('test/proof/bench', file), file.endsWith('.js') ? { execArgv: [] } : {})
-  // Whoever waits for a message of it fails.
+  // Then everything that waits for its message fails.
   child.once('exit', (code) => code && child.emit('error', new Error(`${file} ended with ${code}`)))
   cleanups.push(() => child.connected && child.disconnect())
   return child
 }
 
-/** Sends a message to a process, and waits for its answer. */
+/** Sends a message to a process, and waits for the answer. */
 async function ask<T>(child: ChildProcess, message: object): Promise<T> {
   const answer = once(child, 'message')
   child.send(message)
@@ -198,7 +198,7 @@ function loginRequest(email: string): string {
   return `POST /auth/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
 }
 
-/** How many answers of each status. */
+/** The number of answers with each status. */
 function answers(reports: Report[]): string {
   const sum = new Map<string, number>()
   for (const { statuses } of reports)

@@ -1,5 +1,5 @@
-// Whether verifying is slower with keys from a store than with keys from the environment: rounds that alternate, in one
-// process, while the keys of the store are loaded again every second. Needs Vault or OpenBao: TEST_VAULT_ADDR and _TOKEN.
+// Compares the speed of verifying with keys from a store and from the environment. The rounds alternate in one process,
+// which loads the store's keys again every second. Needs Vault or OpenBao: TEST_VAULT_ADDR and TEST_VAULT_TOKEN.
 import { randomBytes, randomUUID } from 'node:crypto'
 import { createAccessTokens } from '../../../src/auth/access-token.ts'
 import { loadConfig } from '../../../src/config/config.ts'
@@ -33,7 +33,7 @@ for (let round = 0; round < rounds + 3; round++) {
   const sides = [fromStore, fromEnvironment]
   const times = new Map<typeof fromStore, number>()
   for (const side of round % 2 ? sides.toReversed() : sides) times.set(side, await side.round())
-  // The first ones warm up. Speeds: tokens a second of the one over those of the other.
+  // The first rounds warm up. A speed is the ratio of tokens per second.
   if (round >= 3) ratios.push((times.get(fromEnvironment) ?? 0) / (times.get(fromStore) ?? 0))
 }
 const [low, high] = [Math.min(...ratios), Math.max(...ratios)].map((value) => value.toFixed(2))
@@ -79,7 +79,7 @@ async function verifier(environment: Record<string, string>) {
   )
   return {
     close: keys.close,
-    /** Milliseconds for a round. */
+    /** Milliseconds of a round. */
     async round(): Promise<number> {
       const begin = performance.now()
       for (let count = 0; count < tokensPerRound; count++) await tokens.verify(token)

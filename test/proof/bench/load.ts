@@ -1,5 +1,5 @@
-// A load generator, in a process of its own. It takes one job at a time from its parent, and tells how it went. It
-// speaks HTTP over raw sockets with requests made beforehand: a client library would take more CPU than the server.
+// A load generator in its own process. It takes one job at a time from its parent, and reports the result. It sends
+// prepared requests over raw sockets, because a client library would take more CPU time than the server.
 import { connect, type Socket } from 'node:net'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -11,12 +11,12 @@ export type Job = { port: number; seconds: number } & (
 )
 
 export interface Report {
-  /** Milliseconds from when a request was due, not from when it was sent: a late generator hides nothing. */
+  /** Milliseconds since a request was due, not since it was sent. So a late generator hides nothing. */
   latencies: number[]
-  /** Of the generator's event loop, in milliseconds at the 99th percentile. */
+  /** The delay of the generator's event loop: milliseconds at the 99th percentile. */
   loopDelay: number
   statuses: Record<number, number>
-  /** What the next refresh of each client needs. */
+  /** The refresh token of each client. */
   cookies: string[]
 }
 
@@ -71,7 +71,7 @@ async function run(job: Job): Promise<Report> {
     report.statuses[status] = (report.statuses[status] ?? 0) + 1
   }
 
-  /** Does `work` at a fixed rate, whether or not what came before is done; waits for all of it in the end. */
+  /** Starts `work` at a fixed rate, even if earlier work still runs. Waits for all of it at the end. */
   async function openLoop(perSecond: number, work: (index: number) => Promise<string>) {
     const begin = performance.now()
     const all: Promise<void>[] = []
@@ -94,7 +94,7 @@ async function run(job: Job): Promise<Report> {
 
   loop.enable()
   if (job.kind === 'refresh') {
-    // Each client has one connection, and refreshes with what its last refresh gave it.
+    // Each client has one connection, and refreshes with the token of its last refresh.
     const clients = job.cookies.map((cookie) => ({ cookie, connection: open(), last: Promise.resolve('') }))
     await openLoop(job.perSecond, (index) => {
       const client = clients[index % clients.length] as (typeof clients)[number]
@@ -125,7 +125,7 @@ async function run(job: Job): Promise<Report> {
   }
   loop.disable()
   for (const connection of connections) connection.close()
-  // The histogram counts its own resolution in.
+  // The histogram includes its own resolution.
   report.loopDelay = Math.max(0, loop.percentile(99) / 1e6 - 1)
   return report
 }

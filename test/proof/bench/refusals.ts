@@ -1,7 +1,7 @@
-// Whether the time of a refused login tells what it was refused for (ASVS 5.0.0, 6.3.8), or what its account's hash costs:
-// hashes of two costs are in the database, as after BCRYPT_COST was lowered. Samples of each reason, taken in
-// turns, and for each pair the chance that one of the one takes longer than one of the other (Mann and Whitney). 0.5 says
-// nothing can be told; with this many samples, what cannot be told lies between 0.44 and 0.56.
+// Tests whether the time of a refused login reveals the reason (ASVS 5.0.0, 6.3.8), or the cost of the account's hash.
+// The database has hashes of two costs, as after BCRYPT_COST was lowered. Takes samples of each reason in turns. For each
+// pair of reasons, prints the probability that a sample of one takes longer than a sample of the other (Mann and
+// Whitney). 0.5 means that nothing is revealed. With this many samples, equal times give between 0.44 and 0.56.
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -37,7 +37,7 @@ const post = (path: string, body: object) =>
     body: JSON.stringify(body),
   })
 
-/** Milliseconds that a refused login takes. */
+/** Returns the milliseconds that a refused login takes. */
 async function refuse(email: string, guessed: string): Promise<number> {
   const begin = performance.now()
   const { status } = await post('/auth/login', { email, password: guessed })
@@ -67,7 +67,7 @@ const times: Record<Reason, number[]> = { unknown: [], wrong: [], dearer: [], di
 for (let round = -10; round < samplesEach; round++)
   for (const name of names.toSorted(() => Math.random() - 0.5)) {
     const time = await reasons[name](round)
-    if (round >= 0) times[name].push(time) // The rounds before warm it up.
+    if (round >= 0) times[name].push(time) // Earlier rounds warm up.
   }
 
 const chance = (a: number[], b: number[]) =>
