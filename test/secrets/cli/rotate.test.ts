@@ -19,10 +19,10 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { parse } from 'dotenv'
-import { newPrivateKey, newSecret } from '../../src/secrets/cli/generate.ts'
-import { type Rotatable, rotate } from '../../src/secrets/cli/rotate.ts'
-import { SourceError } from '../../src/secrets/source-error.ts'
-import { createSources } from '../../src/secrets/sources.ts'
+import { newPrivateKey, newSecret } from '../../../src/secrets/cli/generate.ts'
+import { type Rotatable, rotate } from '../../../src/secrets/cli/rotate.ts'
+import { SourceError } from '../../../src/secrets/source-error.ts'
+import { createSources } from '../../../src/secrets/sources.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'rotate-'))
 const home = process.cwd()
@@ -36,7 +36,7 @@ afterAll(() => rmSync(root, { recursive: true }))
 
 const at = (name: string) => join(folder, name)
 const read = (name: string) => readFileSync(at(name), 'utf8')
-/** What is in each file, and where each link leads. */
+/** Returns the content of each file, and the target of each link. */
 const snapshot = () =>
   Object.fromEntries(
     readdirSync(folder).map((name) => [
@@ -45,7 +45,7 @@ const snapshot = () =>
     ]),
   )
 const modeOf = (name: string) => statSync(at(name)).mode & 0o7777
-/** Matches what `newSecret` makes. */
+/** Matches the results of `newSecret`. */
 const secret = '[\\w-]{64}'
 
 type Texts = Record<string, string | undefined>
@@ -66,13 +66,13 @@ async function failure(action: Promise<unknown>): Promise<SourceError> {
 }
 
 describe('.env', () => {
-  /** Rotates the refresh secret, or another, of a `.env` of this text. */
+  /** Writes this text to `.env`, and rotates a secret in it. */
   const rotateIn = (text: string, name: Rotatable = 'JWT_REFRESH_SECRET', given: Given = {}) => {
     writeFileSync('.env', text)
     return rotateTexts(name, { ...parse(text), ...given.platform }, given)
   }
 
-  test('current becomes previous, and all else stays as and where it is', async () => {
+  test('the current secret becomes the previous one, and every other line stays', async () => {
     const old = newSecret()
     const others = `A=1\n\nJWT_ACCESS_SECRET=${newSecret()}  # the other\n`
 
@@ -165,7 +165,7 @@ describe('.env', () => {
     ],
     ['is not at the start of its line', (old: string) => `  JWT_REFRESH_SECRET=${old}\n`, /by hand/],
     ['is written with a colon', (old: string) => `JWT_REFRESH_SECRET: ${old}\n`, /by hand/],
-  ])('a secret that %s is rotated by hand, or right', async (_how, text, refusal) => {
+  ])('a secret that %s is rotated correctly, or refused', async (_how, text, refusal) => {
     const old = newSecret()
     const before = text(old)
     const result = await rotateIn(before).catch((error: Error) => error)
@@ -183,7 +183,7 @@ describe('.env', () => {
     }
   })
 
-  test('what the platform sets stays there, and the advice is how to rotate it', async () => {
+  test('a secret of the platform is not changed, and the error says how to rotate it', async () => {
     const old = newSecret()
     const text = `JWT_REFRESH_SECRET=${newSecret()}\n`
 
@@ -202,22 +202,25 @@ describe('.env', () => {
   test.each<[what: string, Texts]>([
     ['set on the platform', { JWT_REFRESH_SECRET_PREVIOUS: newSecret() }],
     ['a file', { JWT_REFRESH_SECRET_PREVIOUS: 'ref+file:///previous' }],
-  ])('where the previous one is %s it would not be kept, so nothing is done', async (_what, texts) => {
-    const text = `JWT_REFRESH_SECRET=${newSecret()}\n`
-    writeFileSync('.env', text)
-    const platform = texts.JWT_REFRESH_SECRET_PREVIOUS?.startsWith('ref+') ? {} : texts
+  ])(
+    'nothing is changed if the previous secret is %s, because it would not get the old one',
+    async (_what, texts) => {
+      const text = `JWT_REFRESH_SECRET=${newSecret()}\n`
+      writeFileSync('.env', text)
+      const platform = texts.JWT_REFRESH_SECRET_PREVIOUS?.startsWith('ref+') ? {} : texts
 
-    const { message } = await failure(
-      rotateTexts('JWT_REFRESH_SECRET', { ...parse(text), ...texts }, { platform }),
-    )
+      const { message } = await failure(
+        rotateTexts('JWT_REFRESH_SECRET', { ...parse(text), ...texts }, { platform }),
+      )
 
-    expect(message).toMatch(
-      /JWT_REFRESH_SECRET_PREVIOUS is set elsewhere .*\. Remove JWT_REFRESH_SECRET_PREVIOUS/,
-    )
-    expect(read('.env')).toBe(text)
-  })
+      expect(message).toMatch(
+        /JWT_REFRESH_SECRET_PREVIOUS is set elsewhere .*\. Remove JWT_REFRESH_SECRET_PREVIOUS/,
+      )
+      expect(read('.env')).toBe(text)
+    },
+  )
 
-  test('of two rotations at once none is lost and said to be done', async () => {
+  test('reports success only for a rotation that is not lost to a concurrent one', async () => {
     const text = `JWT_ACCESS_SECRET=${newSecret()}\nJWT_REFRESH_SECRET=${newSecret()}\n`
     writeFileSync('.env', text)
     const before = parse(text)
@@ -235,7 +238,7 @@ describe('.env', () => {
     expect(readdirSync('.')).toEqual(['.env'])
   })
 
-  test('is left alone if it is a link [E2]', async () => {
+  test('is not changed if it is a link [E2]', async () => {
     writeFileSync('shared', `JWT_REFRESH_SECRET=${newSecret()}\n`)
     symlinkSync('shared', '.env')
     const before = snapshot()
@@ -246,7 +249,7 @@ describe('.env', () => {
     expect(snapshot()).toEqual(before)
   })
 
-  test('is not rotated while a previous one is set, without --force [E3]', async () => {
+  test('is not rotated without --force while a previous secret is set [E3]', async () => {
     const previous = newSecret()
     const text = `JWT_REFRESH_SECRET=${newSecret()}\nJWT_REFRESH_SECRET_PREVIOUS=${previous}\n`
 
@@ -260,7 +263,7 @@ describe('.env', () => {
   })
 
   test.each(['', 'JWT_REFRESH_SECRET_PREVIOUS=\n', `JWT_ACCESS_SECRET_PREVIOUS=${newSecret()}\n`])(
-    'is rotated without --force where its previous one is not set: %#',
+    'is rotated without --force if no previous secret is set: %#',
     async (others) => {
       const old = newSecret()
 
@@ -270,7 +273,7 @@ describe('.env', () => {
     },
   )
 
-  test('what is set nowhere is said to be', async () => {
+  test('an unset secret is reported as absent', async () => {
     expect((await failure(rotateIn('A=1\n'))).fault).toBe('absent')
     expect(read('.env')).toBe('A=1\n')
   })
@@ -282,7 +285,7 @@ describe('.env', () => {
     expect(read('.env')).toBe(text)
   })
 
-  test('whoever reads while it is rotated finds a whole file, with the newest or the one before', async () => {
+  test('a reader during a rotation finds a whole file', async () => {
     writeFileSync('.env', `# first\nJWT_REFRESH_SECRET=${newSecret()}\n# last\n`)
 
     const { reads, wrong } = await readWhile(
@@ -301,7 +304,7 @@ describe('.env', () => {
 describe('files', () => {
   const reference = (name: string) => `ref+file://${at(name)}`
 
-  test('current becomes previous, in the file that is named for it', async () => {
+  test('the current secret moves to the file of the previous one', async () => {
     const old = newSecret()
     writeFileSync('refresh', `${old}\n`)
     writeFileSync('refresh-before', newSecret())
@@ -319,7 +322,7 @@ describe('files', () => {
     for (const value of [old, read('refresh').trim()]) expect(message).not.toContain(value)
   })
 
-  /** Files of a secret and its previous one, which was written some time ago. */
+  /** Writes the files of a secret and of its previous one, which is some time old. */
   const rotatedAgo = (ms: number, previous = `${newSecret()}\n`) => {
     writeFileSync('access', newSecret())
     writeFileSync('access.previous', previous)
@@ -333,18 +336,21 @@ describe('files', () => {
     ['JWT_REFRESH_SECRET', 'their users would be logged out', keepMs - 60_000],
     ['JWT_ACCESS_SECRET', 'they would be refused', 1_800_000],
     ['JWT_REFRESH_SECRET', 'their users would be logged out', 0],
-  ])('keep %s while tokens of its previous one may be valid: %s, %i [E3]', async (name, effect, ago) => {
-    const before = rotatedAgo(ago)
-    const until = new Date(statSync('access.previous').mtimeMs + keepMs).toISOString().slice(0, 19)
+  ])(
+    'are not rotated for %s while tokens of its previous secret may be valid: %s, %i [E3]',
+    async (name, effect, ago) => {
+      const before = rotatedAgo(ago)
+      const until = new Date(statSync('access.previous').mtimeMs + keepMs).toISOString().slice(0, 19)
 
-    const { fault, message } = await failure(unforced(name))
+      const { fault, message } = await failure(unforced(name))
 
-    expect([fault, message]).toEqual([
-      'conflict',
-      `was not rotated. Tokens of the secret in ${at('access.previous')} may still be valid, and ${effect}. Wait until ${until} UTC, or add --force.`,
-    ])
-    expect(snapshot()).toEqual(before)
-  })
+      expect([fault, message]).toEqual([
+        'conflict',
+        `was not rotated. Tokens of the secret in ${at('access.previous')} may still be valid, and ${effect}. Wait until ${until} UTC, or add --force.`,
+      ])
+      expect(snapshot()).toEqual(before)
+    },
+  )
 
   test('are rotated again when the tokens of the previous one have expired [E3]', async () => {
     const before = rotatedAgo(keepMs + 1000)
@@ -355,7 +361,7 @@ describe('files', () => {
     expect((await failure(unforced('JWT_ACCESS_SECRET'))).fault).toBe('conflict')
   })
 
-  test('are rotated where the previous one is empty, or the current one after a rotation that was cut off', async () => {
+  test('are rotated if the previous file is empty, or holds the current secret after an interrupted rotation', async () => {
     rotatedAgo(0, '\n')
     await unforced('JWT_ACCESS_SECRET')
     writeFileSync('access.previous', read('access'))
@@ -364,7 +370,7 @@ describe('files', () => {
     expect(read('access')).not.toBe(read('access.previous'))
   })
 
-  test('where none is named, it is put beside, for the same users', async () => {
+  test('without a named file, the old secret goes into a file beside, for the same users', async () => {
     const old = newSecret()
     writeFileSync('access', old)
     chmodSync('access', 0o640)
@@ -429,7 +435,7 @@ describe('files', () => {
         symlinkSync('stolen', 'target.previous')
       },
     ],
-  ])('are left alone if %s [E2]', async (_what, current, previous, arrange) => {
+  ])('are not changed if %s [E2]', async (_what, current, previous, arrange) => {
     const old = newSecret()
     writeFileSync('target', old)
     arrange()
@@ -449,7 +455,7 @@ describe('files', () => {
 
   const asRoot = process.getuid?.() === 0 ? test : test.skip
   asRoot.each(['access', 'access.previous'])(
-    'are left alone if %s belongs to another user [E2]',
+    'are not changed if %s belongs to another user [E2]',
     async (name) => {
       writeFileSync('access', newSecret())
       writeFileSync('access.previous', newSecret())
@@ -474,7 +480,7 @@ describe('files', () => {
     expect(['access', 'access.previous'].map((name) => statSync(name).gid)).toEqual([65_534, 65_534])
   })
 
-  test('are left alone if the previous secret is set somewhere else, where nobody would read the old one', async () => {
+  test('are not changed if the previous secret is set elsewhere, because nobody would read the old one', async () => {
     const old = newSecret()
     writeFileSync('access', old)
 
@@ -491,7 +497,7 @@ describe('files', () => {
     expect(snapshot()).toEqual({ access: old })
   })
 
-  test('with private keys in them', async () => {
+  test('with private keys are rotated', async () => {
     const old = newPrivateKey('ES256')
     writeFileSync('key', old)
 
@@ -506,7 +512,7 @@ describe('files', () => {
     expect(read('key.previous').trim()).toBe(old.trim())
   })
 
-  test('where the new one cannot be written, the previous one stays what it was', async () => {
+  test('keep the previous secret if the new one cannot be written', async () => {
     const [current, previous] = [newSecret(), newSecret()]
     const name = 'c'.repeat(253) // Too long to have a draft beside it.
     writeFileSync(at(name), current)
@@ -525,7 +531,7 @@ describe('files', () => {
     expect(readdirSync('.').sort()).toEqual([name, 'previous'])
   })
 
-  test('that are missing are said to be, and nothing is written', async () => {
+  test('that are missing are reported as absent, and nothing is written', async () => {
     const { fault } = await failure(
       rotateTexts('JWT_ACCESS_SECRET', { JWT_ACCESS_SECRET: reference('missing') }),
     )
@@ -534,7 +540,7 @@ describe('files', () => {
     expect(readdirSync(folder)).toEqual([])
   })
 
-  test('whoever reads while they are rotated finds a whole secret, and in the end the two newest', async () => {
+  test('a reader during rotations finds a whole secret, and in the end the two newest', async () => {
     writeFileSync('access', `${newSecret()}\n`)
     let last = ''
 
@@ -552,7 +558,7 @@ describe('files', () => {
   })
 })
 
-/** Reads a file over and over while something is done. */
+/** Reads a file again and again during `work`. */
 async function readWhile(name: string, whole: RegExp, work: () => Promise<void>) {
   let over = false
   const working = work().finally(() => {
