@@ -18,7 +18,7 @@ import { findMutants, type Mutant, sampleOf, withFault } from './mutants.ts'
 
 const rooms: Record<string, string[]> = {
   auth: ['src/auth'],
-  http: ['src/http', 'src/routes'],
+  http: ['src/http', 'src/routes', 'src/features'],
   store: ['src/store'],
   secrets: ['src/secrets'],
 }
@@ -64,16 +64,16 @@ const sample = Object.entries(rooms).flatMap(([room, folders]) =>
 )
 for (const mutant of sample) {
   const known = resultsSoFar().get(mutant.id)
-  if (!known || (values.all && known.outcome === 'survived' && !known.complete)) await judge(mutant, known)
+  if (!known || (values.all && known.outcome === 'survived' && !known.complete)) await judge(mutant)
 }
 report()
 
 /** Runs the tests that reach the fault, the likeliest first, until one fails. */
-async function judge(mutant: Mutant & { room: string }, known: Result | undefined): Promise<void> {
+async function judge(mutant: Mutant & { room: string }): Promise<void> {
   const { id, room, file } = mutant
   const ordered = testsFor(mutant)
   const first = withinSeconds(ordered, Number(values.seconds))
-  const tests = known ? ordered.slice(first.length) : values.all ? ordered : first
+  const tests = values.all ? ordered : first
   const path = join(tree, file)
   const source = readFileSync(path, 'utf8')
   const begin = Date.now()
@@ -90,14 +90,16 @@ async function judge(mutant: Mutant & { room: string }, known: Result | undefine
   console.log(`${outcome.padEnd(9)} ${result.seconds} s ${describe(mutant)}`)
 }
 
-/** The test files that reach the line: the file's own and the quick ones first. What runs in threads has no lines. */
+/** Returns the test files that reach the line, those named after the file first, then the quick ones. */
 function testsFor({ file, line }: Mutant): string[] {
-  const name = file.replace(/.*\/|\.\w+$/g, '').split('-')[0] ?? ''
-  const isOwn = (test: string) => test.includes(`/${name}`)
-  const covered = Object.values(probes).some(({ lines }) => lines[file])
-  const cost = (test: string) => (probes[test]?.seconds ?? 0) * (isOwn(test) ? 0.1 : 1)
+  const name = file.replace(/.*\/|\.\w+$/g, '')
+  const cost = (test: string) => (probes[test]?.seconds ?? 0) * (test.includes(`/${name}.`) ? 0.1 : 1)
+  const isCovered = Object.values(probes).some(({ lines }) => lines[file])
+  // Coverage does not see worker threads. Their files belong to the tests of the same first word.
+  const reaches = (test: string) =>
+    isCovered ? probes[test]?.lines[file]?.includes(line) : test.includes(`/${name.split('-')[0]}`)
   return Object.keys(probes)
-    .filter((test) => (covered ? probes[test]?.lines[file]?.includes(line) : isOwn(test)))
+    .filter(reaches)
     .sort((a, b) => cost(a) - cost(b))
 }
 
