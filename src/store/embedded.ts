@@ -1,6 +1,5 @@
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import type { PgTable } from 'drizzle-orm/pg-core'
 import { codeOf } from '../errors.ts'
 import { createDatabase, type Database, DatabaseError, sessionSettings } from './database.ts'
 import { driverError } from './driver-error.ts'
@@ -11,19 +10,15 @@ import { prepareTables } from './migrate.ts'
  * @param settings.image the files of a database to begin with, in memory
  * @throws DatabaseError
  */
-export async function openEmbedded(settings: {
-  folder: string
-  tables?: readonly PgTable[]
-  image?: Blob
-}): Promise<Database> {
-  const { folder, tables, image } = settings
+export async function openEmbedded(settings: { folder: string; image?: Blob }): Promise<Database> {
+  const { folder, image } = settings
   const { drizzle } = await import('drizzle-orm/pglite')
   const inMemory = folder === 'memory://'
   const unlock = inMemory ? () => {} : await lockFolder(folder)
   const client = inMemory ? await createFiles(folder, image) : await openFiles(folder)
   const queries = drizzle({ client })
   await client.exec(sessionSettings('0'))
-  await prepareTables(queries, tables).catch((error) => {
+  await prepareTables(queries).catch((error) => {
     throw new DatabaseError(`DATA_DIR ${folder}: ${driverError(error).message}`)
   })
   return createDatabase({

@@ -1,9 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { is, sql } from 'drizzle-orm'
-import { getTableConfig, PgTable } from 'drizzle-orm/pg-core'
+import { sql } from 'drizzle-orm'
 import { type Queries, rowsOf } from './database.ts'
-import * as schema from './schema.ts'
 
 /** This server cannot use the tables. The message says why and what to do. */
 export class SchemaError extends Error {}
@@ -19,18 +17,25 @@ type Right = 'SELECT' | 'INSERT' | 'UPDATE' | 'DELETE'
 const everyRight: Right[] = ['SELECT', 'INSERT', 'UPDATE', 'DELETE']
 
 /** The rights that serving needs, if not all. Migrating needs a role that owns the tables. */
-const rights = new Map<PgTable, Right[]>([
-  [schema.users, ['SELECT', 'INSERT', 'UPDATE']],
-  [schema.auditEvents, ['INSERT']],
-])
+const rights: Record<string, Right[]> = {
+  users: ['SELECT', 'INSERT', 'UPDATE'],
+  audit_events: ['INSERT'],
+}
 
-const coreTables = Object.values(schema).filter((value) => is(value, PgTable))
+const readJson = (name: string) => JSON.parse(readFileSync(new URL(`meta/${name}`, folder), 'utf8'))
 
-const tablesWith = (tablesOfFeatures: readonly PgTable[]) =>
-  [...coreTables, ...tablesOfFeatures].map((table) => ({
-    ...getTableConfig(table),
-    rights: rights.get(table) ?? everyRight,
-  }))
+/** Returns the tables that the migrations make, also those of features, by the newest snapshot of Drizzle. */
+function readTables(): { name: string; columns: string[]; rights: Right[] }[] {
+  const newest: { tag: string } = readJson('_journal.json').entries.at(-1)
+  const { tables } = readJson(`${newest.tag.slice(0, 4)}_snapshot.json`)
+  return Object.values<{ name: string; columns: object }>(tables)
+    .map(({ name, columns }) => ({
+      name,
+      columns: Object.keys(columns),
+      rights: rights[name] ?? everyRight,
+    }))
+    .sort((a, b) => a.name.localeCompare(b.name))
+}
 
 interface Migration {
   name: string
@@ -42,8 +47,7 @@ interface Migration {
 }
 
 function readMigrations(): Migration[] {
-  const { entries } = JSON.parse(readFileSync(new URL('meta/_journal.json', folder), 'utf8'))
-  return entries.map(({ tag, when }: { tag: string; when: number }) => {
+  return readJson('_journal.json').entries.map(({ tag, when }: { tag: string; when: number }) => {
     const text = readFileSync(new URL(`${tag}.sql`, folder), 'utf8')
     const hashes = [text, text.replaceAll('\n', '\r\n')].map((file) =>
       createHash('sha256').update(file).digest('hex'),
@@ -57,12 +61,9 @@ function readMigrations(): Migration[] {
  * @returns the number of migrations that were applied
  * @throws SchemaError if this server cannot use the schema
  */
-export async function prepareTables(
-  queries: Queries,
-  tablesOfFeatures?: readonly PgTable[],
-): Promise<number> {
+export async function prepareTables(queries: Queries): Promise<number> {
   const count = await migrate(queries)
-  await checkSchema(queries, tablesOfFeatures)
+  await checkSchema(queries)
   return count
 }
 
@@ -152,7 +153,7 @@ async function createJournal(tx: Queries, migrations: Migration[]): Promise<Set<
  * Checks that every table and column exists, and that this role may use them.
  * @throws SchemaError that names everything that is missing
  */
-export async function checkSchema(on: Queries, tablesOfFeatures: readonly PgTable[] = []): Promise<void> {
+export async function checkSchema(on: Queries): Promise<void> {
   const found = await rowsOf<{ name: string; columns: string[]; rights: string[]; role: string }>(
     on,
     sql`SELECT relname AS name, current_user AS role,
@@ -162,11 +163,11 @@ export async function checkSchema(on: Queries, tablesOfFeatures: readonly PgTabl
   )
   const lacking: string[] = []
   const forbidden: string[] = []
-  for (const { name, columns, rights } of tablesWith(tablesOfFeatures)) {
+  for (const { name, columns, rights } of readTables()) {
     const table = found.find((candidate) => candidate.name === name)
-    const missing = columns.filter((column) => !table?.columns.includes(column.name))
+    const missing = columns.filter((column) => !table?.columns.includes(column))
     if (!table) lacking.push(name)
-    else lacking.push(...missing.map((column) => `${name}.${column.name}`))
+    else lacking.push(...missing.map((column) => `${name}.${column}`))
     const refused = rights.filter((right) => table && !table.rights.includes(right))
     if (refused.length > 0) forbidden.push(`${refused.join(', ')} on ${name}`)
   }
@@ -184,16 +185,12 @@ export async function checkSchema(on: Queries, tablesOfFeatures: readonly PgTabl
  * Grants `role` the rights that serving needs on the tables of the current schema, and revokes the others. Call it in a
  * transaction, as the owner of the tables.
  */
-export async function grantRights(
-  tx: Queries,
-  role: string,
-  tablesOfFeatures: readonly PgTable[] = [],
-): Promise<void> {
+export async function grantRights(tx: Queries, role: string): Promise<void> {
   const grantee = sql.identifier(role)
   const [place] = await rowsOf<{ here: string }>(tx, sql`SELECT current_schema() AS here`)
   await tx.execute(sql`GRANT USAGE ON SCHEMA ${sql.identifier(place?.here ?? '')} TO ${grantee}`)
   await tx.execute(sql`GRANT SELECT ON ${journal} TO ${grantee}`)
-  for (const { name, rights } of tablesWith(tablesOfFeatures)) {
+  for (const { name, rights } of readTables()) {
     const table = sql.identifier(name)
     await tx.execute(sql`REVOKE ALL ON ${table} FROM ${grantee}`)
     await tx.execute(sql`GRANT ${sql.raw(rights.join(', '))} ON ${table} TO ${grantee}`)

@@ -1,5 +1,4 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { PgTable } from 'drizzle-orm/pg-core'
 import type { ClientConfig } from 'pg'
 import { codeOf } from '../errors.ts'
 import { retry } from '../retry.ts'
@@ -17,8 +16,6 @@ import { prepareTables, SchemaError } from './migrate.ts'
 
 export interface PostgresSettings {
   url: string
-  /** The tables of features. */
-  tables?: readonly PgTable[]
   /** Whether to report a connection that others on the network can read. */
   warnIfExposed?: boolean
   onTrouble: (message: string) => void
@@ -95,10 +92,7 @@ function connectionOf({ url, warnIfExposed, onTrouble }: PostgresSettings): Clie
   }
 }
 
-async function prepare(
-  connection: ClientConfig,
-  { tables, onTrouble, onMigrated }: PostgresSettings,
-): Promise<void> {
+async function prepare(connection: ClientConfig, { onTrouble, onMigrated }: PostgresSettings): Promise<void> {
   const { default: pg } = await import('pg')
   const { drizzle } = await import('drizzle-orm/node-postgres')
   const client = new pg.Client(connection)
@@ -108,7 +102,7 @@ async function prepare(
     await client.query(sessionSettings(`${startSeconds}s`))
     const queries = drizzle({ client })
     await requireWritable(queries)
-    const migrated = await prepareTables(queries, tables)
+    const migrated = await prepareTables(queries)
     onMigrated?.(migrated)
   } finally {
     await client.end()

@@ -5,7 +5,6 @@ import { is, sql } from 'drizzle-orm'
 import { getTableConfig, PgTable, pgTable, text, timestamp } from 'drizzle-orm/pg-core'
 import { createAuditLog } from '../../src/store/audit.ts'
 import { createHousekeeping, purgeWhere } from '../../src/store/housekeeping.ts'
-import { checkSchema, grantRights } from '../../src/store/migrate.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 const meta = 'src/store/migrations/meta'
@@ -68,34 +67,12 @@ declare module '../../src/store/schema.ts' {
 }
 
 describe('a feature', () => {
-  const role = `feature_${process.pid}`
   let db: TestDatabase
   beforeAll(async () => {
     db = await createTestDatabase()
-    await db.rows(sql`CREATE TABLE notes (id text PRIMARY KEY)`)
-    await db.rows(sql.raw(`CREATE ROLE ${role}`))
+    await db.rows(sql`CREATE TABLE notes (id text PRIMARY KEY, until timestamp NOT NULL)`)
   })
-  afterAll(async () => {
-    await db.rows(sql.raw(`DROP OWNED BY ${role}`))
-    await db.rows(sql.raw(`DROP ROLE ${role}`))
-    await db.close()
-  })
-
-  test('has its tables checked at the start', async () => {
-    const check = () => db.database.run((queries) => checkSchema(queries, [notes]))
-
-    await expect(check()).rejects.toThrow(/^tables or columns are missing: notes\.until\. /)
-
-    await db.rows(sql`ALTER TABLE notes ADD until timestamp NOT NULL`)
-    await check()
-  })
-
-  test('has the rights on its tables granted', async () => {
-    await db.database.transaction((tx) => grantRights(tx, role, [notes]))
-
-    const [granted] = await db.rows(sql`SELECT has_table_privilege(${role}, 'notes', 'DELETE') AS may_delete`)
-    expect(granted).toEqual({ may_delete: true })
-  })
+  afterAll(() => db.close())
 
   test('adds events to the audit', async () => {
     await createAuditLog(db).record({ event: 'note_deleted' })
