@@ -86,9 +86,9 @@ function namesIn(cell: string): { file: string; name?: string }[] {
   })
 }
 
-/** The rows that a title is about: `sends no token [B9]`, `[B9, C1]`, or `B9 C1 sends no token`. */
+/** The rows that a title is about: `sends no token [B9]`, or `[B9, C1]`. */
 function rowsOf(title: string): string[] {
-  const ids = /^(?:[A-G]\d+ )+/.exec(title)?.[0] ?? / \[([A-G]\d+(?:, [A-G]\d+)*)\]$/.exec(title)?.[1] ?? ''
+  const ids = / \[([A-G]\d+(?:, [A-G]\d+)*)\]$/.exec(title)?.[1] ?? ''
   return ids.match(/[A-G]\d+/g) ?? []
 }
 

@@ -18,6 +18,7 @@ import { createRefreshTokens } from '../../src/auth/refresh-token.ts'
 import { compose } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { ConfigError } from '../../src/config/config-error.ts'
+import { features } from '../../src/features.ts'
 import { createKeyring } from '../../src/secrets/keyring.ts'
 import type { TokenKeys } from '../../src/secrets/live-keys.ts'
 import type { Session } from '../../src/store/sessions.ts'
@@ -591,7 +592,7 @@ test.each([
 
 /** The app on the same database, with other settings. */
 async function withSettings(settings: Members, publicUrl: string, clock = Date.now) {
-  const config = await loadConfig({ ...testEnvironment, ...settings })
+  const config = await loadConfig({ ...testEnvironment, ...settings }, { features })
   const database = { ...t.db.database, close: async () => {} }
   const services = await compose(config, pino({ level: 'silent' }), { database, clock })
   return { app: services.app(publicUrl), close: services.close }
