@@ -150,6 +150,18 @@ describe('the document', () => {
     expect([...new Set(operations.flatMap(codesOf))].sort()).toEqual(Object.keys(problems).sort())
   })
 
+  test.each([
+    ['http://localhost:49152', 'refresh_token_49152'],
+    ['https://auth.example.com', '__Host-refresh_token'],
+  ])('of %s has this origin, and the name %s of the cookie [C1]', async (PUBLIC_URL, name) => {
+    const on = await createTestApp({ PUBLIC_URL }, t.db)
+    const { body } = await send(on.app, 'GET /openapi.json')
+    await on.close()
+
+    expect(body.servers).toEqual([{ url: PUBLIC_URL }])
+    expect(body.components.securitySchemes.refreshToken.name).toBe(name)
+  })
+
   test('is served', async () => {
     const served = await send(t.app, 'GET /openapi.json')
 
