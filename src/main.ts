@@ -81,7 +81,7 @@ async function openLog({ logLevel, development }: Config): Promise<Logger> {
 function exitOnUnexpectedErrors(log: Logger): void {
   process.on('uncaughtException', (error) => {
     try {
-      log.fatal({ err: error }, 'unexpected error: the process ends')
+      log.fatal({ err: error }, 'Unexpected error. The process ends.')
       if (stdout.dropped() > 0) stderr.write(`${error.stack}\n`)
     } finally {
       exit(1)
@@ -144,7 +144,7 @@ async function drainAndExit(
   log.info({ signal }, `${signal} received`)
   services.drain()
   await delay(noticeSeconds * 1000)
-  log.info('draining: no new connections; requests in flight are answered')
+  log.info('Draining. The server accepts no new connections and answers the requests in flight.')
   await drain(server)
   await services.close()
   log.info({ code: 0, seconds: seconds() }, 'stopped')

@@ -126,7 +126,10 @@ test.each(['SIGTERM', 'SIGINT'] as const)(
     const lines = stdout.split('\n').map((line) => JSON.parse(line))
     expect(lines.slice(-3)).toMatchObject([
       { level: 30, msg: `${signal} received`, signal },
-      { level: 30, msg: 'draining: no new connections; requests in flight are answered' },
+      {
+        level: 30,
+        msg: 'Draining. The server accepts no new connections and answers the requests in flight.',
+      },
       { level: 30, msg: 'stopped', code: 0, seconds: expect.any(Number) },
     ])
   },
