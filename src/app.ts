@@ -18,7 +18,7 @@ import { refresh } from './routes/refresh.ts'
 import { register } from './routes/register.ts'
 import { endSession, listSessions } from './routes/sessions.ts'
 
-/** Every route of the core, in order. Those of `features.ts` follow. */
+/** Every route of the core, in order. `compose.ts` adds those of `features.ts`, and passes all of them to `createApp`. */
 export const coreRoutes = [
   register,
   login,
@@ -82,7 +82,7 @@ export function createApp(server: {
       allowedHeaders: ['Authorization', 'Content-Type', ...tracingHeaders],
       exposedHeaders: ['Retry-After', 'X-Request-Id'],
       maxAge: 600,
-      preflightContinue: true,
+      preflightContinue: true, // addRoutes answers them
     }),
   )
   app.use(parseCookies)

@@ -177,7 +177,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
         draining: () => draining,
       },
     })
-    const routes: readonly BoundRoute[] = [...core, ...active.flatMap(({ open }) => open(forFeatures))]
+    const routes: readonly BoundRoute[] = [...core, ...active.flatMap((feature) => feature.bind(forFeatures))]
 
     const server = createApp({
       publicUrl,

@@ -3,7 +3,7 @@ import { docs } from './features/docs/docs.ts'
 import type { Feature } from './features/feature.ts'
 import { problems as coreProblems, type Problems } from './http/problem.ts'
 
-/** Every optional feature. To remove one, delete its line and its folder. */
+/** Every optional feature. To remove one, delete its lines and its folder. `demo` and `lesson` share a folder. */
 export const features: readonly Feature[] = [
   demo, // the page at / to try the server, in development
   lesson, // what that page needs to show rotation and reuse

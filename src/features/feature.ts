@@ -35,8 +35,8 @@ export interface Feature {
   page?: { title: string; path: string }
   /** Whether the settings switch the feature on. */
   isOn: (config: Config) => boolean
-  /** Returns the routes, ready to serve. */
-  open: (core: Core) => readonly BoundRoute[]
+  /** Returns the routes, with everything that they need. */
+  bind: (core: Core) => readonly BoundRoute[]
 }
 
 /**
@@ -64,6 +64,6 @@ export function feature<Settings extends z.ZodRawShape, Services extends object>
     problems,
     purges,
     isOn: (config) => isOn(settingsIn(config), config),
-    open: (core) => bind(declaration.routes, { ...core, ...create(core, settingsIn(core.config)) }),
+    bind: (core) => bind(declaration.routes, { ...core, ...create(core, settingsIn(core.config)) }),
   }
 }

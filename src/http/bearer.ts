@@ -17,26 +17,22 @@ declare global {
 export const accessToken = {
   problems: ['access_token_missing', 'access_token_invalid', 'access_token_expired', 'unavailable'],
   credentials: 'accessToken',
-  handler:
-    ({ accessTokens }) =>
-    async (req, _res, next) => {
-      req.access = await accessTokens.verify(bearerToken(req))
-      next()
-    },
+  handler: (services) => async (req, _res, next) => {
+    req.access = await services.accessTokens.verify(bearerToken(req))
+    next()
+  },
 } satisfies Check
 
 /** After `accessToken`: checks that its session is live, and reads the account as it is now. */
 export const liveSession = {
   problems: ['session_ended', 'unavailable'],
-  handler:
-    ({ sessions }) =>
-    async (req, _res, next) => {
-      const { sessionId, userId } = accessOf(req)
-      const found = await sessions.find(sessionId, userId)
-      if (!found) throw new AuthError('session_ended')
-      req.user = found.user
-      next()
-    },
+  handler: (services) => async (req, _res, next) => {
+    const { sessionId, userId } = accessOf(req)
+    const found = await services.sessions.find(sessionId, userId)
+    if (!found) throw new AuthError('session_ended')
+    req.user = found.user
+    next()
+  },
 } satisfies Check
 
 /** Returns the claims of the access token, on a route with the check `accessToken`. */

@@ -8,17 +8,15 @@ import type { Check } from './route.ts'
  */
 export const sameSite = {
   problems: ['cross_site_request'],
-  handler:
-    ({ isAllowedOrigin, logRefusedOrigin }) =>
-    (req, _res, next) => {
-      const { origin } = req.headers
-      const crossSite = req.headers['sec-fetch-site'] === 'cross-site'
-      if (crossSite || (origin !== undefined && !isAllowedOrigin(origin))) {
-        logRefusedOrigin(req)
-        throw new AuthError('cross_site_request')
-      }
-      next()
-    },
+  handler: (services) => (req, _res, next) => {
+    const { origin } = req.headers
+    const crossSite = req.headers['sec-fetch-site'] === 'cross-site'
+    if (crossSite || (origin !== undefined && !services.isAllowedOrigin(origin))) {
+      services.logRefusedOrigin(req)
+      throw new AuthError('cross_site_request')
+    }
+    next()
+  },
 } satisfies Check
 
 const logEveryMs = 10_000

@@ -16,7 +16,10 @@ export interface CheckServices {
   cookies: Cookies
 }
 
-/** A step that a request passes before the handler, such as `sameSite`. It calls `next()`, or throws an AuthError. */
+/**
+ * An Express middleware before the handler, such as `sameSite`, and what it refuses. It calls `next()`, or throws an
+ * AuthError, which Express 5 passes to the error handler.
+ */
 export interface Check {
   /** The codes with which it refuses requests. */
   problems: readonly ErrorCode[]
@@ -48,20 +51,20 @@ type BodyOf<Answers extends Record<number, Answer>> = {
 }[keyof Answers]
 
 /**
- * An endpoint, declared in one place. Express's router, the OpenAPI document, and the tables that tests walk are
- * derived from it.
+ * An endpoint: what Express calls `app[method](path, ...checks, handler)`, and what the OpenAPI document says of it. Tests
+ * walk the same declarations.
  */
 export interface Route<Services = never> {
   method: 'get' | 'post' | 'delete'
   /** In Express's spelling, such as `/auth/sessions/:id`. */
   path: string
+  /** In the order in which a request passes them. */
+  checks: readonly Check[]
   /** The `operationId` of the OpenAPI document. */
   name: string
   group: string
   summary: string
   description?: string
-  /** In the order in which a request passes them. */
-  checks: readonly Check[]
   /** Leaves the route out of the OpenAPI document. */
   hidden?: boolean
   /** Credentials that the route looks at if a request has them. */
@@ -112,14 +115,14 @@ export const bind = <Services extends CheckServices>(
 export function addRoutes(app: Express, bound: readonly BoundRoute[]): void {
   for (const path of new Set(bound.map(({ route }) => route.path))) {
     const ofPath = bound.filter(({ route }) => route.path === path)
-    const at = app.route(path)
-    for (const { route, handlers } of ofPath) at[route.method](...handlers)
-    at.all(methodNotAllowed(ofPath.map(({ route }) => route.method)))
+    const expressRoute = app.route(path)
+    for (const { route, handlers } of ofPath) expressRoute[route.method](...handlers)
+    expressRoute.all(otherMethods(ofPath.map(({ route }) => route.method)))
   }
 }
 
 /** Refuses the methods that a path does not have. Answers preflights, which CORS has already checked. */
-function methodNotAllowed(methods: readonly string[]): RequestHandler {
+function otherMethods(methods: readonly string[]): RequestHandler {
   const allow = methods.map((method) => (method === 'get' ? 'GET, HEAD' : method.toUpperCase())).join(', ')
   return (req, res) => {
     const preflight = req.method === 'OPTIONS' && req.headers['access-control-request-method'] !== undefined

@@ -14,16 +14,14 @@ const keySet = z
 export const jwks = route({
   method: 'get',
   path: '/.well-known/jwks.json',
+  checks: [],
   name: 'jwks',
   group: 'Server',
   summary: 'Get the keys that verify access tokens',
-  checks: [],
   answers: { 200: { description: 'The public keys.', body: keySet } },
 
-  handler:
-    ({ publicKeys }: { publicKeys: () => JsonWebKey[] }) =>
-    (_req, res) => {
-      res.set('Cache-Control', `public, max-age=${maxAgeSeconds}`)
-      res.json(keySet.parse({ keys: publicKeys() }))
-    },
+  handler: (services: { publicKeys: () => JsonWebKey[] }) => (_req, res) => {
+    res.set('Cache-Control', `public, max-age=${maxAgeSeconds}`)
+    res.json(keySet.parse({ keys: services.publicKeys() }))
+  },
 })

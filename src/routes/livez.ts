@@ -7,10 +7,10 @@ const liveness = z.object({ status: z.literal('ok') }).meta({ id: 'Liveness' })
 export const livez = route({
   method: 'get',
   path: '/livez',
+  checks: [],
   name: 'livez',
   group: 'Server',
   summary: 'Whether the server runs',
-  checks: [],
   answers: { 200: { description: 'The process is running.', body: liveness } },
 
   handler: () => (_req, res) => {

@@ -11,21 +11,20 @@ export const credentials = z.strictObject({ email, password }).meta({ id: 'Crede
 export const login = route({
   method: 'post',
   path: '/auth/login',
+  checks: [sameSite, jsonBody(credentials)],
   name: 'login',
   group: 'Log in and out',
   summary: 'Log in',
   description: 'Ends the session whose cookie is presented.',
-  checks: [sameSite, jsonBody(credentials)],
   example: { email: 'ada@example.com', password: 'my dog is called rex' },
   answers: { 200: { description: 'A new session.', headers: ['Set-Cookie'], body: tokenAnswer } },
   problems: ['invalid_credentials', 'too_many_attempts', 'overloaded', 'unavailable'],
 
-  handler:
-    ({ login, cookies }: { login: Login; cookies: Cookies }) =>
-    async (req, res) => {
-      const { email, password } = bodyOf(req, credentials)
-      const outcome = await login(email, password, deviceOf(req, res, cookies))
-      if (outcome.kind !== 'granted') throw new Error('no feature here answers with a challenge')
-      sendGrant(res, cookies, 200, outcome.grant)
-    },
+  handler: (services: { login: Login; cookies: Cookies }) => async (req, res) => {
+    const { email, password } = bodyOf(req, credentials)
+    const outcome = await services.login(email, password, deviceOf(req, res, services.cookies))
+    if (outcome.kind !== 'granted')
+      throw new Error('createLogin got a secondFactor, which this route does not answer')
+    sendGrant(res, services.cookies, 200, outcome.grant)
+  },
 })

@@ -9,17 +9,15 @@ import type { SessionStore } from '../store/sessions.ts'
 export const logoutAll = route({
   method: 'post',
   path: '/auth/logout-all',
+  checks: [sameSite, accessToken, noBody, liveSession],
   name: 'logoutAll',
   group: 'Log in and out',
   summary: 'Log out everywhere',
-  checks: [sameSite, accessToken, noBody, liveSession],
   answers: { 204: { description: 'Every session of the user has ended.', headers: ['Set-Cookie'] } },
 
-  handler:
-    ({ sessions, cookies }: { sessions: SessionStore; cookies: Cookies }) =>
-    async (req, res) => {
-      await sessions.endAll(userOf(req).id, 'logout_all', callerOf(req))
-      cookies.refresh.clear(res)
-      res.status(204).end()
-    },
+  handler: (services: { sessions: SessionStore; cookies: Cookies }) => async (req, res) => {
+    await services.sessions.endAll(userOf(req).id, 'logout_all', callerOf(req))
+    services.cookies.refresh.clear(res)
+    res.status(204).end()
+  },
 })

@@ -6,10 +6,10 @@ import { route } from '../http/route.ts'
 export const me = route({
   method: 'get',
   path: '/users/me',
+  checks: [accessToken, liveSession],
   name: 'me',
   group: 'Account',
   summary: 'Get the user',
-  checks: [accessToken, liveSession],
   answers: { 200: { description: 'The user.', body: userAnswer } },
 
   handler: () => (req, res) => {

@@ -14,11 +14,11 @@ const passwordChange = z
 export const changePassword = route({
   method: 'post',
   path: '/auth/password',
+  checks: [sameSite, accessToken, jsonBody(passwordChange)],
   name: 'changePassword',
   group: 'Account',
   summary: 'Change the password',
   description: 'Ends all sessions of the user, including the one of this request. Starts a new one.',
-  checks: [sameSite, accessToken, jsonBody(passwordChange)],
   example: { currentPassword: 'my dog is called rex', newPassword: 'my cat is called tux' },
   answers: {
     200: {
@@ -36,11 +36,10 @@ export const changePassword = route({
     'unavailable',
   ],
 
-  handler:
-    ({ changePassword, cookies }: { changePassword: ChangePassword; cookies: Cookies }) =>
-    async (req, res) => {
-      const { currentPassword, newPassword } = bodyOf(req, passwordChange)
-      const device = deviceOf(req, res, cookies)
-      sendGrant(res, cookies, 200, await changePassword(accessOf(req), currentPassword, newPassword, device))
-    },
+  handler: (services: { changePassword: ChangePassword; cookies: Cookies }) => async (req, res) => {
+    const { currentPassword, newPassword } = bodyOf(req, passwordChange)
+    const device = deviceOf(req, res, services.cookies)
+    const grant = await services.changePassword(accessOf(req), currentPassword, newPassword, device)
+    sendGrant(res, services.cookies, 200, grant)
+  },
 })

@@ -31,10 +31,10 @@ export interface ReadinessChecks {
 export const readyz = route({
   method: 'get',
   path: '/readyz',
+  checks: [],
   name: 'readyz',
   group: 'Server',
   summary: 'Whether the server can serve',
-  checks: [],
   answers: {
     200: { description: 'The server can serve requests.', body: readiness },
     503: { description: 'The server cannot serve requests.', headers: ['Retry-After'], body: readiness },

@@ -20,61 +20,51 @@ declare global {
 const refreshToken = {
   problems: ['refresh_token_missing', 'refresh_token_invalid', 'unavailable'],
   credentials: 'refreshToken',
-  handler:
-    ({ cookies, refreshTokens }) =>
-    async (req, res, next) => {
-      const presented = cookies.refresh.read(req)
-      const claims = presented.kind === 'one' ? await refreshTokens.verify(presented.token) : undefined
-      if (!claims) {
-        cookies.refresh.clear(res)
-        if (presented.kind === 'several') throw twoCookies(req)
-        throw new AuthError(presented.kind === 'none' ? 'refresh_token_missing' : 'refresh_token_invalid')
-      }
-      req.refreshClaims = claims
-      next()
-    },
+  handler: (services) => async (req, res, next) => {
+    const cookie = services.cookies.refresh
+    const presented = cookie.read(req)
+    const claims = presented.kind === 'one' && (await services.refreshTokens.verify(presented.token))
+    if (!claims) {
+      cookie.clear(res)
+      if (presented.kind === 'several') throw twoCookies(req)
+      throw new AuthError(presented.kind === 'none' ? 'refresh_token_missing' : 'refresh_token_invalid')
+    }
+    req.refreshClaims = claims
+    next()
+  },
 } satisfies Check
+
+interface Services {
+  refresh: Refresh
+  cookies: Cookies
+  metrics: Pick<Metrics, 'refreshed'>
+}
 
 /** Rotates the refresh token of the cookie, and gives a new access token. */
 export const refresh = route({
   method: 'post',
   path: '/auth/refresh',
+  checks: [sameSite, refreshToken, noBody],
   name: 'refresh',
   group: 'Log in and out',
   summary: 'Get a new access token, and the next refresh token',
   description: 'A 401 clears the refresh cookie. Any other problem leaves the session as it is.',
-  checks: [sameSite, refreshToken, noBody],
   answers: { 200: { description: 'The session continues.', headers: ['Set-Cookie'], body: tokenAnswer } },
   problems: ['refresh_token_reused', 'session_ended', 'unavailable'],
 
-  handler:
-    ({
-      refresh,
-      cookies,
-      metrics,
-    }: {
-      refresh: Refresh
-      cookies: Cookies
-      metrics: Pick<Metrics, 'refreshed'>
-    }) =>
-    async (req, res) => {
-      if (!req.refreshClaims) throw new Error('this route lacks the check refreshToken')
-      const outcome = await refresh(req.refreshClaims, callerOf(req))
-      metrics.refreshed(outcome.kind)
-      switch (outcome.kind) {
-        case 'graced':
-          req.log.info({ event: 'refresh_graced' }, 'same successor issued again')
-          return sendGrant(res, cookies, 200, outcome.grant)
-        case 'rotated':
-          return sendGrant(res, cookies, 200, outcome.grant)
-        case 'refresh_token_reused': {
-          const { sessionId: sid, userId } = outcome
-          req.log.warn({ event: 'refresh_token_reused', sid, userId }, 'refresh token reused: session ended')
-        }
-      }
-      cookies.refresh.clear(res)
-      throw new AuthError(outcome.kind)
-    },
+  handler: (services: Services) => async (req, res) => {
+    if (!req.refreshClaims) throw new Error('this route lacks the check refreshToken')
+    const outcome = await services.refresh(req.refreshClaims, callerOf(req))
+    services.metrics.refreshed(outcome.kind)
+    if (outcome.kind === 'graced') req.log.info({ event: 'refresh_graced' }, 'same successor issued again')
+    if ('grant' in outcome) return sendGrant(res, services.cookies, 200, outcome.grant)
+    if (outcome.kind === 'refresh_token_reused') {
+      const { sessionId: sid, userId } = outcome
+      req.log.warn({ event: 'refresh_token_reused', sid, userId }, 'refresh token reused: session ended')
+    }
+    services.cookies.refresh.clear(res)
+    throw new AuthError(outcome.kind)
+  },
 })
 
 // Tells what no other answer of a refresh tells. Logging in again does not help while the second cookie is there.

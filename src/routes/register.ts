@@ -9,22 +9,20 @@ import { credentials } from './login.ts'
 export const register = route({
   method: 'post',
   path: '/auth/register',
+  checks: [sameSite, jsonBody(credentials)],
   name: 'register',
   group: 'Log in and out',
   summary: 'Create an account, and log in',
   description: 'Ends the session whose cookie is presented.',
-  checks: [sameSite, jsonBody(credentials)],
   example: { email: 'ada@example.com', password: 'my dog is called rex' },
   answers: {
     201: { description: 'The account and its first session.', headers: ['Set-Cookie'], body: tokenAnswer },
   },
   problems: ['email_taken', 'password_rejected', 'too_many_attempts', 'overloaded', 'unavailable'],
 
-  handler:
-    ({ register, cookies }: { register: Register; cookies: Cookies }) =>
-    async (req, res) => {
-      const { email, password } = bodyOf(req, credentials)
-      const grant = await register(email, password, deviceOf(req, res, cookies))
-      sendGrant(res, cookies, 201, grant)
-    },
+  handler: (services: { register: Register; cookies: Cookies }) => async (req, res) => {
+    const { email, password } = bodyOf(req, credentials)
+    const grant = await services.register(email, password, deviceOf(req, res, services.cookies))
+    sendGrant(res, services.cookies, 201, grant)
+  },
 })

@@ -22,41 +22,37 @@ const sessionList = z.object({ sessions: z.array(sessionAnswer) }).meta({ id: 'S
 export const listSessions = route({
   method: 'get',
   path: '/auth/sessions',
+  checks: [accessToken, liveSession],
   name: 'listSessions',
   group: 'Account',
   summary: 'List where the user is logged in',
-  checks: [accessToken, liveSession],
   answers: { 200: { description: 'The live sessions.', body: sessionList } },
 
-  handler:
-    ({ sessions }: { sessions: SessionStore }) =>
-    async (req, res) => {
-      const { userId, sessionId } = accessOf(req)
-      const live = await sessions.list(userId)
-      res.json({ sessions: live.map((session) => publicSession(session, sessionId)) })
-    },
+  handler: (services: { sessions: SessionStore }) => async (req, res) => {
+    const { userId, sessionId } = accessOf(req)
+    const live = await services.sessions.list(userId)
+    res.json({ sessions: live.map((session) => publicSession(session, sessionId)) })
+  },
 })
 
 /** Ends one session of the user. Another user's session is 404, as if it did not exist. */
 export const endSession = route({
   method: 'delete',
   path: '/auth/sessions/:id',
+  checks: [sameSite, accessToken, noBody, liveSession],
   name: 'endSession',
   group: 'Account',
   summary: 'Log out one device',
-  checks: [sameSite, accessToken, noBody, liveSession],
   answers: { 204: { description: 'The session has ended.' } },
   problems: ['not_found'],
 
-  handler:
-    ({ sessions }: { sessions: SessionStore }) =>
-    async (req, res) => {
-      const id = String(req.params.id)
-      const isId = /^[\w-]{22}$/.test(id)
-      if (!isId || !(await sessions.end(id, userOf(req).id, 'revoked', callerOf(req))))
-        throw new AuthError('not_found')
-      res.status(204).end()
-    },
+  handler: (services: { sessions: SessionStore }) => async (req, res) => {
+    const id = String(req.params.id)
+    const isId = /^[\w-]{22}$/.test(id)
+    if (!isId || !(await services.sessions.end(id, userOf(req).id, 'revoked', callerOf(req))))
+      throw new AuthError('not_found')
+    res.status(204).end()
+  },
 })
 
 const publicSession = (session: Session, currentId: string): z.output<typeof sessionAnswer> => ({

@@ -57,10 +57,10 @@ test('every route is declared well', () => {
 const good = route({
   method: 'post',
   path: '/good',
+  checks: [sameSite, accessToken, noBody, liveSession],
   name: 'good',
   group: 'Test',
   summary: 'A route without faults',
-  checks: [sameSite, accessToken, noBody, liveSession],
   answers: { 204: { description: 'Done.' } },
   handler: () => (_req, res) => void res.status(204).end(),
 })

@@ -30,26 +30,21 @@ const contentPolicy = `${pagePolicy}; require-trusted-types-for 'script'; truste
 const demoPage = route({
   method: 'get',
   path: '/',
+  checks: [],
   name: 'demo',
   group: 'Demo',
   summary: 'Try the server',
   hidden: true,
-  checks: [],
   answers: { 200: { description: 'A page for browsers.', types: ['text/html'], body: z.string() } },
 
-  handler:
-    ({ cookies, config: { development } }: Core) =>
-    (req, res) => {
-      const none = sendsStrictCookies(req) && cookies.refresh.read(req).kind === 'none'
-      const lesson = development && isFromThisMachine(req)
-      const page = read('demo.html')
-        .text.replace('data-login="unknown"', `data-login="${none ? 'none' : 'unknown'}"`)
-        .replace('data-lesson="off"', `data-lesson="${lesson ? 'on' : 'off'}"`)
-      res
-        .set({ 'Content-Security-Policy': contentPolicy, 'Cache-Control': 'no-store' })
-        .type('html')
-        .send(page)
-    },
+  handler: (core: Core) => (req, res) => {
+    const none = sendsStrictCookies(req) && core.cookies.refresh.read(req).kind === 'none'
+    const lesson = core.config.development && isFromThisMachine(req)
+    const page = read('demo.html')
+      .text.replace('data-login="unknown"', `data-login="${none ? 'none' : 'unknown'}"`)
+      .replace('data-lesson="off"', `data-lesson="${lesson ? 'on' : 'off'}"`)
+    res.set({ 'Content-Security-Policy': contentPolicy, 'Cache-Control': 'no-store' }).type('html').send(page)
+  },
 })
 
 // Browsers hold back SameSite=Strict cookies if another site led here (RFC 6265bis, 5.5).
@@ -59,11 +54,11 @@ const sendsStrictCookies = (req: Request) =>
 const demoFile = route({
   method: 'get',
   path: '/demo/:file',
+  checks: [],
   name: 'demoFile',
   group: 'Demo',
   summary: 'Get a file of the page',
   hidden: true,
-  checks: [],
   answers: {
     200: {
       description: 'A script or a style sheet.',

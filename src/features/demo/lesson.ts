@@ -35,9 +35,9 @@ const showSession = route({
   ...hidden,
   method: 'get',
   path: '/demo/lesson/session',
+  checks: [onThisMachine],
   name: 'lessonSession',
   summary: 'Show what is in the refresh cookie, and in the database',
-  checks: [onThisMachine],
   answers: {
     200: {
       description: 'Claims, never a token.',
@@ -68,9 +68,9 @@ const copyCookie = route({
   ...hidden,
   method: 'post',
   path: '/demo/lesson/copies',
+  checks: [sameSite, onThisMachine, noBody],
   name: 'lessonCopy',
   summary: 'Copy the refresh cookie',
-  checks: [sameSite, onThisMachine, noBody],
   answers: { 201: { description: 'A name for the copy.', body: z.object({ id: z.string(), claims }) } },
   problems: ['refresh_token_missing'],
 
@@ -90,9 +90,9 @@ const refreshCopy = route({
   ...hidden,
   method: 'post',
   path: '/demo/lesson/copies/:id/refresh',
+  checks: [sameSite, onThisMachine, noBody],
   name: 'lessonRefresh',
   summary: 'Refresh with a copy',
-  checks: [sameSite, onThisMachine, noBody],
   answers: {
     200: {
       description: 'How the refresh ended.',

@@ -9,10 +9,10 @@ import { page, readFiles } from './page.ts'
 const openapi = route({
   method: 'get',
   path: '/openapi.json',
+  checks: [],
   name: 'openapi',
   group: 'Server',
   summary: 'Get this document',
-  checks: [],
   answers: { 200: { description: 'An OpenAPI 3.1 document.', body: z.looseObject({ openapi: z.string() }) } },
 
   handler: ({ publicUrl, cookies, routes, problems }: Core) => {
@@ -33,10 +33,10 @@ const openapi = route({
 const docsPage = route({
   method: 'get',
   path: '/docs',
+  checks: [],
   name: 'docs',
   group: 'Server',
   summary: 'Read and try the API',
-  checks: [],
   answers: { 200: { description: 'A page for browsers.', types: ['text/html'], body: z.string() } },
 
   handler: () => (_req, res) => {
@@ -47,10 +47,10 @@ const docsPage = route({
 const docsFile = route({
   method: 'get',
   path: '/docs/:file',
+  checks: [],
   name: 'docsFile',
   group: 'Server',
   summary: 'Get a file of the page',
-  checks: [],
   answers: {
     200: {
       description: 'A script or a style sheet.',
