@@ -120,7 +120,7 @@ function grouped(values: Settings) {
     http: httpSettings(values),
     keys: {
       accessAlgorithm: values.JWT_ALGORITHM,
-      refreshSeconds: values.SECRETS_REFRESH_SECONDS,
+      reloadSeconds: values.SECRETS_REFRESH_SECONDS,
       maxStaleSeconds: values.SECRETS_MAX_STALE_SECONDS,
     },
     accessTokenSeconds: values.ACCESS_TOKEN_SECONDS,

@@ -51,12 +51,13 @@ interface LoadedKey extends Key {
 /** A key with its place in the rotation. */
 interface PlannedKey extends LoadedKey {
   /** When servers could read it. Later than the creation time of the version if it appeared late. */
-  createdAt: number
+  countsFrom: number
   state: KeyState
 }
 
 interface Lives {
-  refreshSeconds: number
+  /** The refresh interval: how often the secrets are loaded again. */
+  reloadSeconds: number
   /** The longest lifetime of the tokens that the keys sign. */
   tokenSeconds: number
   algorithm: Algorithm
@@ -67,8 +68,8 @@ const marginMs = 2_000
 // Other services keep public keys for 30 s. After an unknown kid they fetch at most every 30 s.
 const publicKeyMs = 60_000
 
-function stagingMs({ refreshSeconds, algorithm }: Lives): number {
-  const loadedMs = refreshSeconds * 1000 + marginMs
+function stagingMs({ reloadSeconds, algorithm }: Lives): number {
+  const loadedMs = reloadSeconds * 1000 + marginMs
   return algorithm === 'HS256' ? loadedMs : loadedMs + publicKeyMs
 }
 
@@ -80,8 +81,8 @@ export const verifyingMs = (lives: Lives) => 2 * stagingMs(lives) + lives.tokenS
 
 /**
  * Plans the states of all versions: published -> signing -> verifying -> retired. The newest version signs once every
- * instance had time to load it. The one before it verifies until its last token has expired. The oldest version, and
- * the one that signs already, never wait.
+ * instance had time to load it. It verifies before then, because another instance may sign with it first. The version
+ * before it verifies until its last token has expired. The oldest version, and the one that signs already, never wait.
  * @param current the plan so far
  * @param versions newest first
  */
@@ -93,49 +94,52 @@ export function planKeys(
 ): PlannedKey[] {
   const isReady = ({ state }: PlannedKey) =>
     state.kind === 'signing' || (state.kind === 'published' && state.signsAt <= now)
-  const signer = current.find(isReady)
+  const signedBefore = current.find(isReady)
 
   const dated = versions.flatMap((key) => {
     const { createdAt } = key.version
     if (createdAt === undefined) return withEarlierValues(key)
-    return { ...key, createdAt: appearance(key.kid, createdAt) }
+    return { ...key, countsFrom: appearance(key.kid, createdAt) }
   })
   const timed = dated.map((key, index) => {
     const isOldest = index === dated.length - 1
     const successor = dated[index - 1]
     return {
       ...key,
-      signsAt: isOldest || key.kid === signer?.kid ? now : key.createdAt + stagingMs(lives),
-      retiresAt: successor && successor.createdAt + verifyingMs(lives),
+      signsAt: isOldest || key.kid === signedBefore?.kid ? now : key.countsFrom + stagingMs(lives),
+      retiresAt: successor && successor.countsFrom + verifyingMs(lives),
     }
   })
-  const nextSigner = timed.find(({ signsAt }) => signsAt <= now)
+  const signsNow = timed.find(({ signsAt }) => signsAt <= now)
   return timed.map(({ signsAt, retiresAt, ...key }) => ({
     ...key,
     state: stateOf(key.kid, signsAt, retiresAt),
   }))
 
-  // A source without a history: what it had before, unless that never signed. It may have been a mistake.
+  // If the source keeps no history, adds its earlier values. Leaves out values that never signed, because they may have
+  // been mistakes.
   function withEarlierValues(key: LoadedKey) {
     if (key.kid === current[0]?.kid) return current
     const earlier = current.filter(
       (other) => other.kid !== key.kid && (other.state.kind !== 'published' || isReady(other)),
     )
-    return [{ ...key, createdAt: earlier.length > 0 ? now : 0 }, ...earlier]
+    return [{ ...key, countsFrom: earlier.length > 0 ? now : 0 }, ...earlier]
   }
 
   // A version is as old as its store says, unless servers could not read it until now: it was disabled, created during
   // an outage, or dated by a slow clock. Then it counts from now on, so that the keys in use go on as usual.
   function appearance(kid: string, createdAt: number): number {
     const known = current.find((key) => key.kid === kid && key.version.createdAt === createdAt)
-    if (known) return known.createdAt
-    const isLate = signer !== undefined && createdAt + stagingMs(lives) < now
+    if (known) return known.countsFrom
+    const isLate = signedBefore !== undefined && createdAt + stagingMs(lives) < now
     return isLate ? now : createdAt
   }
 
+  // The key that signs is never retired here. Its successor does not sign yet, and a key retires only some time after its
+  // successor began to sign.
   function stateOf(kid: string, signsAt: number, retiresAt: number | undefined): KeyState {
     if (retiresAt !== undefined && retiresAt <= now) return { kind: 'retired' }
-    if (kid === nextSigner?.kid) return { kind: 'signing' }
+    if (kid === signsNow?.kid) return { kind: 'signing' }
     return signsAt > now ? { kind: 'published', signsAt } : { kind: 'verifying', retiresAt }
   }
 }
@@ -152,7 +156,7 @@ export function createKeyring({ clock, ...lives }: Lives & { clock: () => number
     planned = planKeys(clock(), planned, versions, lives)
     // If a value came back after another one, its newest version counts.
     byKid = new Map([...previous, ...planned.toReversed()].map((key) => [key.kid, key]))
-    changesAt = nextChange(planned)
+    changesAt = earliestChange(planned)
   }
 
   function keysNow(): Map<string, PlannedKey> {
@@ -185,7 +189,7 @@ export function createKeyring({ clock, ...lives }: Lives & { clock: () => number
       versions = newVersions.map(loadKey)
       previous = newPrevious.map((version) => ({
         ...loadKey(version),
-        createdAt: 0,
+        countsFrom: 0,
         state: { kind: 'verifying', retiresAt: undefined },
       }))
       plan()
@@ -195,7 +199,7 @@ export function createKeyring({ clock, ...lives }: Lives & { clock: () => number
 
 const verifies = ({ state }: PlannedKey) => state.kind !== 'retired'
 
-function nextChange(keys: PlannedKey[]): number | undefined {
+function earliestChange(keys: PlannedKey[]): number | undefined {
   const times = keys.flatMap(({ state }) => {
     if (state.kind === 'published') return [state.signsAt]
     return state.kind === 'verifying' && state.retiresAt !== undefined ? [state.retiresAt] : []

@@ -46,11 +46,11 @@ const unknownKidWaitMs = 1_000
 // Timers of Node cannot wait longer.
 const longestTimerMs = 2 ** 31 - 2
 
-/** Loads the keys, and loads them again every `refreshSeconds` until closed. Reports changes and lasting problems once. */
+/** Loads the keys, and loads them again every `reloadSeconds` until closed. Reports changes and lasting problems once. */
 export async function createLiveKeys(options: {
   secrets: Secrets
   accessAlgorithm: Algorithm
-  refreshSeconds: number
+  reloadSeconds: number
   /** How long the last good keys may serve during an outage; 0: without limit. */
   maxStaleSeconds: number
   accessTokenSeconds: number
@@ -60,9 +60,9 @@ export async function createLiveKeys(options: {
   onEvent: (event: KeyEvent) => void
   onWarning: (message: string) => void
 }): Promise<LiveKeys> {
-  const { secrets, accessAlgorithm, refreshSeconds, maxStaleSeconds, clock, delay } = options
+  const { secrets, accessAlgorithm, reloadSeconds, maxStaleSeconds, clock, delay } = options
   const createRing = (algorithm: Algorithm, tokenSeconds: number) =>
-    createKeyring({ refreshSeconds, tokenSeconds, clock, algorithm })
+    createKeyring({ reloadSeconds, tokenSeconds, clock, algorithm })
   const access = createRing(accessAlgorithm, options.accessTokenSeconds)
   const refresh = createRing('HS256', options.refreshTokenSeconds)
   const rings = [
@@ -140,7 +140,7 @@ export async function createLiveKeys(options: {
       const known = isTooOld() ? undefined : ring.verificationKey(kid)
       if (known) return known
       await reloadForUnknownKid()
-      // The key may be a good one that is unavailable. Without any key, the problem is here and not with the token.
+      // The key may be in a store that is unavailable. If this server has no key at all, the fault is not the token's.
       if (load.running() || lastLoad === 'unreachable' || !ring.signingKey())
         throw new AuthError('unavailable', { cause: 'unknown kid while the secrets are unavailable' })
       return ring.verificationKey(kid)
@@ -148,7 +148,7 @@ export async function createLiveKeys(options: {
   })
 
   await load()
-  const refreshTimer = setInterval(() => load(), refreshSeconds * 1000).unref()
+  const reloadTimer = setInterval(() => load(), reloadSeconds * 1000).unref()
 
   return {
     access: tokenKeys(access, accessAlgorithm),
@@ -167,7 +167,7 @@ export async function createLiveKeys(options: {
       await load({ retryLogins: true })
     },
     close() {
-      clearInterval(refreshTimer)
+      clearInterval(reloadTimer)
       clearTimeout(reviewTimer)
     },
   }

@@ -548,7 +548,7 @@ describe.each(kinds)('$name tokens', (kind) => {
 
 test('keys are secret KeyObjects, which no asymmetric algorithm accepts [A2]', () => {
   const keyring = createKeyring({
-    refreshSeconds: 60,
+    reloadSeconds: 60,
     tokenSeconds: 900,
     clock: Date.now,
     algorithm: 'HS256',

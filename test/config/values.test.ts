@@ -18,7 +18,7 @@ describe('defaults', () => {
       trustProxy: undefined,
     },
     database: { url: expect.any(Function), folder: '.data' },
-    keys: { refreshSeconds: 60, maxStaleSeconds: 86400 },
+    keys: { reloadSeconds: 60, maxStaleSeconds: 86400 },
     accessTokenSeconds: 900,
     sessions: { idleSeconds: 604800, absoluteSeconds: 2592000, graceSeconds: 10, perUser: 20 },
     limits: {
@@ -58,7 +58,7 @@ describe('numbers', () => {
   const numbers: [name: string, min: number, max: number, read: (config: Config) => number | undefined][] = [
     ['PORT', 0, 65535, ({ http }) => http.port],
     ['METRICS_PORT', 0, 65535, ({ http }) => http.metricsPort],
-    ['SECRETS_REFRESH_SECONDS', 1, 86400, ({ keys }) => keys.refreshSeconds],
+    ['SECRETS_REFRESH_SECONDS', 1, 86400, ({ keys }) => keys.reloadSeconds],
     ['SECRETS_MAX_STALE_SECONDS', 0, 2592000, ({ keys }) => keys.maxStaleSeconds],
     ['ACCESS_TOKEN_SECONDS', 1, 3600, ({ accessTokenSeconds }) => accessTokenSeconds],
     ['SESSION_IDLE_SECONDS', 1, 31536000, ({ sessions }) => sessions.idleSeconds],

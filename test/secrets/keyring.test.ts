@@ -4,14 +4,14 @@ import { newPrivateKey } from '../../src/secrets/cli/generate.ts'
 import { createKeyring, type Keyring } from '../../src/secrets/keyring.ts'
 import type { SecretVersion } from '../../src/secrets/sources.ts'
 
-const refreshSeconds = 60
+const reloadSeconds = 60
 const tokenSeconds = 900
 // Every instance has loaded a version after one interval and a margin.
-const stagingMs = (refreshSeconds + 2) * 1000
+const stagingMs = (reloadSeconds + 2) * 1000
 
 let now: number
 const clock = () => now
-const newKeyring = () => createKeyring({ refreshSeconds, tokenSeconds, clock, algorithm: 'HS256' })
+const newKeyring = () => createKeyring({ reloadSeconds, tokenSeconds, clock, algorithm: 'HS256' })
 const version = (createdAt: number): SecretVersion => ({
   value: randomBytes(32).toString('base64url'),
   createdAt,
@@ -231,7 +231,7 @@ describe('the report of the keys', () => {
 
   test('publishes a public key for 60 s on every instance before its private key signs [E3]', () => {
     const [young, old] = [newPrivateKey('ES256'), newPrivateKey('ES256')]
-    const ring = createKeyring({ refreshSeconds, tokenSeconds, clock, algorithm: 'ES256' })
+    const ring = createKeyring({ reloadSeconds, tokenSeconds, clock, algorithm: 'ES256' })
     const kids = () => ring.publicKeys().map(({ kid }) => kid)
     ring.update([{ value: old, createdAt: 0, source: 'a test' }], [])
     const oldKid = ring.signingKey()?.kid
@@ -308,7 +308,7 @@ describe('kid', () => {
 describe('two instances that load at different moments', () => {
   const [old, young] = [version(0), version(0)]
   // A file has no dates. Each instance dates a change by when it noticed it, up to one interval apart.
-  const noticedAt = [100_000, 100_000 + refreshSeconds * 1000] as const
+  const noticedAt = [100_000, 100_000 + reloadSeconds * 1000] as const
   const instances = noticedAt.map((createdAt) => ({ createdAt, ring: newKeyring() }))
   const load = () => {
     for (const { ring, createdAt } of instances)

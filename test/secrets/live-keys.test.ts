@@ -10,10 +10,10 @@ import { createLiveKeys, type LiveKeys, type TokenKeys } from '../../src/secrets
 import { type LoadedSecrets, openSecrets, type Secrets } from '../../src/secrets/load-secrets.ts'
 import { createSources } from '../../src/secrets/sources.ts'
 
-const refreshSeconds = 60
+const reloadSeconds = 60
 const maxStaleSeconds = 3600
 const accessTokenSeconds = 900
-const stagingMs = (refreshSeconds + 2) * 1000
+const stagingMs = (reloadSeconds + 2) * 1000
 
 const root = mkdtempSync(join(tmpdir(), 'keys-'))
 afterAll(() => rmSync(root, { recursive: true }))
@@ -37,7 +37,7 @@ async function start(secrets: Secrets, settings: { maxStaleSeconds?: number } = 
   const keys = await createLiveKeys({
     secrets,
     accessAlgorithm: 'HS256',
-    refreshSeconds,
+    reloadSeconds,
     maxStaleSeconds,
     accessTokenSeconds,
     refreshTokenSeconds: 604800,
@@ -199,13 +199,13 @@ describe('rotation in a file', () => {
     files.write('access', next)
     await early.reload()
     await verifiedByBoth()
-    now += refreshSeconds * 1000
+    now += reloadSeconds * 1000
     await verifiedByBoth()
     await late.reload()
     now += 2_000
     await verifiedByBoth()
     expect([signer(early.access), signer(late.access)]).toEqual([next, files.access])
-    now += refreshSeconds * 1000
+    now += reloadSeconds * 1000
 
     await verifiedByBoth()
     expect([signer(early.access), signer(late.access)]).toEqual([next, next])
@@ -537,15 +537,15 @@ describe('the background refresh', () => {
     const store = createStore()
     const { keys } = await start(store)
 
-    await jest.advanceTimersByTimeAsync(refreshSeconds * 1000 - 1)
+    await jest.advanceTimersByTimeAsync(reloadSeconds * 1000 - 1)
     expect(store.loads).toBe(1)
     await jest.advanceTimersByTimeAsync(1)
     expect(store.loads).toBe(2)
-    await jest.advanceTimersByTimeAsync(10 * refreshSeconds * 1000)
+    await jest.advanceTimersByTimeAsync(10 * reloadSeconds * 1000)
     expect(store.loads).toBe(12)
 
     keys.close()
-    await jest.advanceTimersByTimeAsync(10 * refreshSeconds * 1000)
+    await jest.advanceTimersByTimeAsync(10 * reloadSeconds * 1000)
     expect(store.loads).toBe(12)
   })
 
@@ -555,11 +555,11 @@ describe('the background refresh', () => {
     await start(store)
     const release = store.hold()
 
-    await jest.advanceTimersByTimeAsync(5 * refreshSeconds * 1000)
+    await jest.advanceTimersByTimeAsync(5 * reloadSeconds * 1000)
     expect(store.loads).toBe(2)
 
     release()
-    await jest.advanceTimersByTimeAsync(refreshSeconds * 1000)
+    await jest.advanceTimersByTimeAsync(reloadSeconds * 1000)
     expect(store.loads).toBe(3)
   })
 })

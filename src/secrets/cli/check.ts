@@ -88,7 +88,7 @@ function resultOf(versions: SecretVersion[] | undefined): string {
 function keysOf(name: SecretName, versions: SecretVersion[], { values }: Settings): KeyStatus[] {
   const isAccess = name.startsWith('JWT_ACCESS')
   const keyring = createKeyring({
-    refreshSeconds: values.SECRETS_REFRESH_SECONDS ?? 60,
+    reloadSeconds: values.SECRETS_REFRESH_SECONDS ?? 60,
     tokenSeconds: (isAccess ? values.ACCESS_TOKEN_SECONDS : values.SESSION_IDLE_SECONDS) ?? 0,
     clock: Date.now,
     algorithm: (isAccess && values.JWT_ALGORITHM) || 'HS256',

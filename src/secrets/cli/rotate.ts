@@ -30,7 +30,7 @@ export async function rotateCommand(args: string[]): Promise<void> {
   const isAccess = variable !== 'JWT_REFRESH_SECRET'
   const algorithm = values.JWT_ALGORITHM ?? 'HS256'
   const keepMs = verifyingMs({
-    refreshSeconds: values.SECRETS_REFRESH_SECONDS ?? 60,
+    reloadSeconds: values.SECRETS_REFRESH_SECONDS ?? 60,
     tokenSeconds: isAccess ? (values.ACCESS_TOKEN_SECONDS ?? 900) : (values.SESSION_IDLE_SECONDS ?? 604_800),
     algorithm: isAccess ? algorithm : 'HS256',
   })
