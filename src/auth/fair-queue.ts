@@ -3,7 +3,7 @@ import { AuthError } from '../errors.ts'
 /** The owner of jobs, such as a network or an account. */
 export interface Flow {
   name: string
-  /** So many jobs count as one. */
+  /** How many jobs of this flow count as one. */
   shares: number
 }
 
@@ -38,7 +38,7 @@ export function createFairQueue({ concurrency, capacity }: { concurrency: number
 
   const turnsOf = ({ flows }: Job) => flows.map(({ name }) => Math.max(now, nextTurns.get(name) ?? now))
 
-  // The mean decides between the accounts of one address: the account that had the fewest turns is next.
+  // The mean decides between the accounts of one network address: the account that had the fewest turns is next.
   function priority(job: Job): number[] {
     const turns = turnsOf(job)
     return [Math.max(...turns), job.preferred ? 0 : 1, mean(turns)]

@@ -39,13 +39,14 @@ export function createLogin(deps: {
 
   /**
    * Starts a session for a user who knows the password, or asks for the second factor of the account. An unknown
-   * address, a wrong password and a disabled account have the same answer, and take the same time.
+   * e-mail address, a wrong password and a disabled account have the same answer, and the three failures take the same
+   * time.
    * @throws AuthError `invalid_credentials`, `too_many_attempts`, `overloaded`, `unavailable`
    */
   return async function login(email: string, password: string, device: Device): Promise<LoginOutcome> {
     // The account is not read yet. So any device token counts as that of a known device here.
     passwords.refuseIfFull({ ...device, account: email, knownDevice: device.deviceToken })
-    const grant = deps.prepareDeviceGrant()
+    const signGrant = deps.prepareDeviceGrant()
     const { ip, userAgent } = device
     const account = await users.credentialsByEmail(email)
     const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account)
@@ -56,11 +57,11 @@ export function createLogin(deps: {
       const match = await passwords.verify(password, account, guesser)
       if (!account || !match || account.disabled) return undefined
       const challenge = await deps.secondFactor?.(account, device)
-      const outcome: LoginOutcome = challenge
+      const result: LoginOutcome = challenge
         ? { kind: 'second_factor_required', challenge }
-        : { kind: 'granted', grant: grant(await startSession(account, device), knownDevice) }
+        : { kind: 'granted', grant: signGrant(await startSession(account, device), knownDevice) }
       if (passwords.isOutdated(account)) await rehash(account, password, guesser)
-      return outcome
+      return result
     })
     if (outcome) return outcome
     await deps.audit.record({ event: 'login_failed', userId, ip, userAgent })
@@ -70,7 +71,9 @@ export function createLogin(deps: {
   async function startSession(account: Credentials, device: Device): Promise<SessionState> {
     const session = await deps.newSessionFor(device, ['pwd'])
     const started = await sessions.start(account.userId, account.epoch, session)
-    // A change of the password or a logout everywhere came first. This login must not survive it.
+    // A change of the password, a logout everywhere or a disabling came first. This login must not survive it. The
+    // password was right when it was checked. So throw: the throttle takes the guess back, and the audit records no
+    // failed login.
     if (!started) throw new AuthError('invalid_credentials')
     return started
   }

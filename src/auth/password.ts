@@ -12,9 +12,12 @@ export interface HashedPassword {
   passwordScheme: number
 }
 
-/** The client that a password is hashed for. The queue is fair to addresses and accounts, and prefers known devices. */
+/**
+ * The client that a password is hashed for. The queue is fair to network addresses and accounts, and prefers known
+ * devices.
+ */
 export interface Asker {
-  /** The account's id, or the address that was typed if there is no account. */
+  /** The account's id, or the e-mail address that was typed if there is no account. */
   account: string
   ip: string | undefined
   /** The id of a device that has logged in to this account before. */

@@ -4,8 +4,9 @@ import type { RefreshClaims, Session } from '../store/sessions.ts'
 import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
 
 /**
- * Signs and verifies refresh tokens. Each is a function of the session's row, so the same generation can be issued
- * again word for word. The database's clock decides when they end.
+ * Signs and verifies refresh tokens (HS256). Each is a function of the session's row, so the same generation can be
+ * issued again. It is the same word for word while the signing key and the idle timeout are the same. The database's
+ * clock decides when tokens end.
  */
 export function createRefreshTokens(options: { keys: TokenKeys; issuer: string; clock: Clock }) {
   const kind = {

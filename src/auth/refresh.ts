@@ -14,7 +14,10 @@ export type RefreshOutcome =
  * nobody out, and never create a second branch.
  */
 export function createRefresh(deps: { sessions: SessionStore; prepareGrant: Grants['prepareGrant'] }) {
-  /** @throws AuthError `unavailable`; the token is still valid then */
+  /**
+   * @throws AuthError `unavailable`. Usually nothing has changed then, and the token is still valid. But if the
+   * database has rotated the session and only its answer was lost, the token is valid within the grace window only.
+   */
   return async function refresh(claims: RefreshClaims, from: Caller): Promise<RefreshOutcome> {
     const { sessionId, userId, generation, expiresAt } = claims
     const grant = deps.prepareGrant()

@@ -13,7 +13,7 @@ export interface Limits {
 
 /** The account whose password is guessed, and the client that guesses. */
 export interface Guesser extends Caller {
-  /** The account's id, or the address that was typed if there is no account. Both are throttled alike. */
+  /** The account's id, or the e-mail address that was typed if there is no account. Both are throttled alike. */
   account: string
   /** For the audit, which does not contain what was typed. */
   userId: string | undefined
@@ -34,9 +34,9 @@ const devicesPerAccount = 5
 const loginsPerFailure = 10
 
 /**
- * Limits guesses of passwords, by account and by address (OWASP ASVS 6.3.1). Counts an attempt before the hashing, and
- * takes it back if the guess was right. So parallel guesses gain nothing. An address also has a budget for all logins,
- * which are not taken back, because right passwords cost as much work as wrong ones.
+ * Limits guesses of passwords, by account and by network address (OWASP ASVS 6.3.1). Counts an attempt before the
+ * hashing, and takes it back if the guess was right. So parallel guesses gain nothing. A network address also has a
+ * budget for all logins, which are not taken back, because right passwords cost as much work as wrong ones.
  */
 export function createThrottle({ attempts, limits }: { attempts: AttemptStore; limits: Limits }) {
   /**
@@ -61,6 +61,7 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
       const code = error instanceof AuthError ? error.code : undefined
       // A full queue costs no work.
       const back = Promise.all([giveBackGuess(), code === 'overloaded' && giveBackLogin()])
+      // Without the database, giving back takes until a time-out. Do not delay the answer.
       if (code !== 'unavailable') await back
       throw error
     }
@@ -93,8 +94,8 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
     await take(addressBudgets('register-address', caller.ip, limits.registerAddress), caller)
   }
 
-  // Takes an attempt from every budget, or from none if one is used up. Begins with the widest network. So an address
-  // without a budget creates no rows for accounts.
+  // Takes an attempt from every budget, or from none if one is used up. Begins with the widest network. So a client
+  // whose network has used up its budget cannot create rows for accounts.
   async function take(budgets: Budget[], by: Caller & { userId?: string | undefined }) {
     const counted: CountedAttempt[] = []
     // If this fails, the count ends with its window. So the answer does not depend on it.

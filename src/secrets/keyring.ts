@@ -135,8 +135,8 @@ export function planKeys(
     return isLate ? now : createdAt
   }
 
-  // The key that signs is never retired here. Its successor does not sign yet, and a key retires only some time after its
-  // successor began to sign.
+  // The key that signs is never retired here. Its successor does not sign yet, and a key retires only some time after
+  // its successor began to sign.
   function stateOf(kid: string, signsAt: number, retiresAt: number | undefined): KeyState {
     if (retiresAt !== undefined && retiresAt <= now) return { kind: 'retired' }
     if (kid === signsNow?.kid) return { kind: 'signing' }

@@ -1,7 +1,7 @@
 import type { Database, Queries } from './database.ts'
 import { auditEvents } from './schema.ts'
 
-/** The address and browser that a request came from. */
+/** The network address and browser that a request came from. */
 export interface Caller {
   ip: string | undefined
   userAgent: string | undefined

@@ -18,7 +18,7 @@ export const users = pgTable(
   'users',
   {
     id: uuid('id').primaryKey().defaultRandom(),
-    /** ASCII, trimmed and in lower case, so that each address has one spelling. */
+    /** ASCII, trimmed and in lower case, so that each e-mail address has one spelling. */
     email: text('email').notNull().unique(),
     passwordHash: text('password_hash').notNull(),
     /** How the password was prepared before it was hashed, so that this can change. */
@@ -73,7 +73,7 @@ export const attempts = pgTable(
   {
     key: text('key').primaryKey(),
     count: integer('count').notNull(),
-    /** Whether the audit says that an attempt found this window full. */
+    /** Whether the audit already has an event for an attempt that this window refused. */
     throttled: boolean('throttled').notNull().default(false),
     /** In milliseconds, because it identifies the window and JavaScript has no finer times. */
     windowEnds: timestamp('window_ends', { withTimezone: true, precision: 3 }).notNull(),
@@ -128,6 +128,7 @@ export type AuthenticationMethod = 'pwd' | 'otp' | 'hwk' | 'swk' | 'user' | 'mfa
 export type EndReason =
   | 'logout'
   | 'logout_all'
+  /** Replaced by a new session, because a login presented its cookie. A registration counts as a login. */
   | 'login'
   | 'revoked'
   | 'password_changed'

@@ -64,7 +64,9 @@ const seconds = (count: number) => sql`make_interval(secs => ${count})`
 /** Stores sessions. All functions throw AuthError `unavailable` if the database is unavailable. */
 export function createSessionStore({ database, limits }: { database: Database; limits: SessionLimits }) {
   const usableUntil = sql`least(${sessions.rotatedAt} + ${seconds(limits.idleSeconds)}, ${sessions.expiresAt})`
+  /** The session has not ended, and no timeout has passed. */
   const live = and(isNull(sessions.endedAt), gt(usableUntil, sql`now()`)) as SQL
+  /** The session is live, and its user is not disabled. */
   const liveWithUser = and(live, isNull(users.disabledAt)) as SQL
 
   const columns = {
@@ -86,7 +88,8 @@ export function createSessionStore({ database, limits }: { database: Database; l
     now: sql<Date>`now()`.mapWith(sessions.createdAt).as('now'),
   }
 
-  async function end(tx: Queries, which: SQL | undefined, reason: EndReason, { ip, userAgent }: Caller) {
+  /** Ends the sessions of `which` that have not ended. @returns whether there were any */
+  async function endWhere(tx: Queries, which: SQL | undefined, reason: EndReason, { ip, userAgent }: Caller) {
     const ended = await tx
       .update(sessions)
       .set({ endedAt: sql`now()`, endReason: reason })
@@ -117,7 +120,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
 
     /**
      * Registers a user and starts the first session, both or neither.
-     * @returns undefined if the address is taken
+     * @returns undefined if the e-mail address is taken
      */
     startForNewUser(
       user: { email: string; passwordHash: string; passwordScheme: number },
@@ -136,11 +139,12 @@ export function createSessionStore({ database, limits }: { database: Database; l
     },
 
     /**
-     * Rotates a session in one conditional statement. So of any number of requests with one token, one succeeds at
-     * most. Stores the address and browser of the request.
-     * @returns the session at its next generation, or undefined if the session is not live at the generation of the
-     * token. Also undefined if the token has ended. Otherwise a session that was idle for too long would be live again
-     * when an operator raises the idle timeout.
+     * Rotates a session in one conditional statement. So if several requests present the same token, at most one
+     * succeeds: PostgreSQL evaluates the WHERE again after waiting for the row lock, and finds the next generation.
+     * Stores the network address and browser of the request.
+     * @returns the session at its next generation. Undefined if the session is not live, its user is disabled, or the
+     * token has ended or is of another generation. The end of the token counts too, because an operator may raise the
+     * idle timeout. Otherwise a session that was idle for too long would then be live again.
      */
     async rotate(
       { sessionId, userId, generation, expiresAt }: RefreshClaims,
@@ -171,15 +175,15 @@ export function createSessionStore({ database, limits }: { database: Database; l
     },
 
     /**
-     * Reads a live session.
-     * @returns undefined if it is not live; `withinGrace` says whether the grace window of its last rotation is still
+     * Reads a live session of a user who is not disabled.
+     * @returns undefined if there is none; `withinGrace` says whether the grace window of its last rotation is still
      * open
      */
     find(id: string, userId: string): Promise<(SessionState & { withinGrace: boolean }) | undefined> {
       return database.run((queries) => findLive(queries, id, userId))
     },
 
-    /** Returns the user's live sessions, the last used one first. */
+    /** Returns the user's live sessions, the last used one first. Does not check whether the user is disabled. */
     list(userId: string): Promise<Session[]> {
       return database.run((queries) =>
         queries
@@ -192,14 +196,14 @@ export function createSessionStore({ database, limits }: { database: Database; l
 
     /** @returns whether this call ended the session: false if it is unknown, of another user, or not live */
     end(id: string, userId: string, reason: EndReason, from: Caller): Promise<boolean> {
-      return database.transaction((tx) => end(tx, and(own(id, userId), live), reason, from))
+      return database.transaction((tx) => endWhere(tx, and(own(id, userId), live), reason, from))
     },
 
-    /** Ends all sessions of the user, also those whose login is in progress. */
+    /** Ends all sessions of the user, also those past a timeout and those whose login is in progress. */
     endAll(userId: string, reason: EndReason, from: Caller): Promise<void> {
       return database.transaction(async (tx) => {
         await raiseEpoch(tx, userId, {})
-        await end(tx, eq(sessions.userId, userId), reason, from)
+        await endWhere(tx, eq(sessions.userId, userId), reason, from)
       })
     },
 
@@ -208,7 +212,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
      * that asked also ends, because a thief may have a copy of its tokens.
      * @param asking the id of the session that asked
      * @returns undefined, without a change, if the password is no longer `from`
-     * @throws AuthError `session_ended` if `asking` is no longer live
+     * @throws AuthError `session_ended` if `asking` is no longer live, or the user is disabled
      */
     changePassword(
       userId: string,
@@ -225,7 +229,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
         await raiseEpoch(tx, userId, to)
         const { ip, userAgent } = session
         await recordEvents(tx, [{ event: 'password_changed', userId, sessionId: asking, ip, userAgent }])
-        await end(tx, eq(sessions.userId, userId), 'password_changed', session)
+        await endWhere(tx, eq(sessions.userId, userId), 'password_changed', session)
         return insertSession(tx, 'login', userId, session)
       })
     },
@@ -252,14 +256,14 @@ export function createSessionStore({ database, limits }: { database: Database; l
     const expiresAt = sql`now() + ${seconds(limits.absoluteSeconds)}`
     await tx.insert(sessions).values({ ...session, userId, expiresAt })
     await recordEvents(tx, [{ event, userId, sessionId: id, ip, userAgent }])
-    if (replaces) await end(tx, eq(sessions.id, replaces), 'login', { ip, userAgent })
+    if (replaces) await endWhere(tx, eq(sessions.id, replaces), 'login', { ip, userAgent })
     const overCap = tx
       .select({ id: sessions.id })
       .from(sessions)
       .where(and(eq(sessions.userId, userId), ne(sessions.id, id), live))
       .orderBy(desc(sessions.createdAt), desc(sessions.id))
       .offset(limits.perUser - 1)
-    await end(tx, inArray(sessions.id, overCap), 'too_many', { ip, userAgent })
+    await endWhere(tx, inArray(sessions.id, overCap), 'too_many', { ip, userAgent })
     const [started] = await tx
       .select(state)
       .from(sessions)
