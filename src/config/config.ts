@@ -88,7 +88,9 @@ export async function loadDatabaseConfig(env: Environment): Promise<{ url: strin
     ...unread.map(lineOf),
   ]
   if (!url && lines.length === 0)
-    lines.push('DATABASE_URL: is required. Set it to the PostgreSQL to migrate, as the owner of the tables.')
+    lines.push(
+      'DATABASE_URL: is required. Set it to the URL of the PostgreSQL database to migrate, as the owner of the tables.',
+    )
   if (!url || lines.length > 0) throw new ConfigError(lines)
   return { url, auditDays: values.AUDIT_DAYS }
 }
@@ -139,7 +141,7 @@ function grouped(values: Settings) {
     passwords: { cost: values.BCRYPT_COST, minLength: values.PASSWORD_MIN_LENGTH },
     logLevel: values.LOG_LEVEL,
     development: values.NODE_ENV === 'development',
-    // For so long after its `/readyz` turns 503, a server accepts connections. Load balancers need time to notice.
+    // How long a server still accepts connections after its `/readyz` turns 503. Load balancers need time to notice.
     drainNoticeSeconds: values.NODE_ENV === 'production' ? 2 : 0,
   }
 }

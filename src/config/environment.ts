@@ -66,7 +66,7 @@ function bytesOfDotenv(): Buffer {
 const unquotedHash = /^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*[=:](?![ \t]*["'`])(?:[^#\r\n]*[^#\s])?#/gm
 const cutByComment = (text: string) => [...text.matchAll(unquotedHash)].map(([, name = '']) => name)
 
-// dotenv skips such lines silently. Lines inside a quoted value are no such lines.
+// dotenv skips such lines silently. This does not apply to lines inside a quoted value.
 function linesWithoutName(text: string): number[] {
   const value = /^[ \t]*(?:export[ \t]+)?[\w.-]+[ \t]*[=:][ \t]*(?:"(?:\\"|[^"])*"|'[^']*'|`[^`]*`)?/gm
   const bare = text.replace(value, (match) => match.replace(/[^\n]+/g, '#'))

@@ -39,7 +39,7 @@ const rules: Rule[] = [
     setting: 'DATABASE_URL',
     isBroken: (set, env) => isProduction(set) && !env.DATABASE_URL && !env.DATA_DIR,
     message:
-      'is required in production. Set it to a PostgreSQL, or set DATA_DIR to the folder of the embedded database.',
+      'is required in production. Set it to the URL of a PostgreSQL database, or set DATA_DIR to the folder of the embedded database.',
   },
   {
     setting: 'CORS_ORIGINS',

@@ -131,16 +131,16 @@ const sessions = {
   REFRESH_GRACE_SECONDS: integer(0, 60)
     .default(10)
     .describe(
-      'The grace window: for so long after a rotation, the previous refresh token gets the same successor again. 0: none.',
+      'The grace window after a rotation, in seconds. In this window, the previous refresh token gets the same successor again. 0: none.',
     ),
 }
 
 const passwords = {
   BCRYPT_COST: integer(4, 16).default(12).meta({
-    description: 'The work for each hash: one more doubles it.',
+    description: 'The bcrypt cost. Each increment doubles the work for a hash.',
     values: '10–16; in test from 4',
   }),
-  PASSWORD_MIN_LENGTH: integer(8, 64).default(15).describe('The minimum of characters in a password.'),
+  PASSWORD_MIN_LENGTH: integer(8, 64).default(15).describe('The minimum number of characters in a password.'),
 }
 
 const guessing = {

@@ -22,7 +22,10 @@ export const readAddress: RequestHandler = (req, _res, next) => {
   next()
 }
 
-/** Warns once if requests come through a proxy that the server does not know. To the limits, all clients behind it are one. */
+/**
+ * Warns once if requests come through a proxy that the server does not know. The limits then treat all clients behind
+ * this proxy as one client.
+ */
 export function warnOfUnknownProxy(): RequestHandler {
   let warned = false
   return ({ headers, log }, _res, next) => {
@@ -31,7 +34,7 @@ export function warnOfUnknownProxy(): RequestHandler {
       warned = true
       log.warn(
         { event: 'unknown_proxy' },
-        'A request came through a proxy, and TRUST_PROXY is not set. So the limits see one client instead of many. Set TRUST_PROXY to the number of proxies. If a client wrote the header, make the proxy drop it.',
+        'A request came through a proxy, and TRUST_PROXY is not set. So the limits see one client instead of many. Set TRUST_PROXY to the number of proxies. If there is no proxy, a client wrote X-Forwarded-For or Forwarded itself, and you can ignore this.',
       )
     }
     next()

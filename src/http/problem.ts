@@ -42,7 +42,7 @@ export const problems: Record<CoreCode, Problem> = {
   not_found: { status: 404, detail: 'Nothing was found here. Check the path.' },
   method_not_allowed: {
     status: 405,
-    detail: 'This path does not have this method. Use one of the Allow header.',
+    detail: 'This path does not support this method. Use a method from the Allow header.',
   },
   email_taken: {
     status: 409,
@@ -55,15 +55,17 @@ export const problems: Record<CoreCode, Problem> = {
   },
   too_many_attempts: {
     status: 429,
-    detail: 'There were too many attempts. Try again after the seconds in Retry-After.',
+    detail: 'There were too many attempts. Try again after the number of seconds in Retry-After.',
   },
   overloaded: {
     status: 503,
-    detail: 'The server handles too many logins at once. Try again after the seconds in Retry-After.',
+    detail:
+      'The server handles too many logins at once. Try again after the number of seconds in Retry-After.',
   },
   unavailable: {
     status: 503,
-    detail: 'The service is not available at the moment. Try again after the seconds in Retry-After.',
+    detail:
+      'The service is not available at the moment. Try again after the number of seconds in Retry-After.',
   },
   internal_error: {
     status: 500,
@@ -112,7 +114,7 @@ export const problemHandler =
       )
   }
 
-// Rather than read the rest of it, the server closes the connection.
+// Close the connection instead of reading the rest of the body.
 function hasLongBody(req: Request): boolean {
   const { 'content-length': length, 'transfer-encoding': encoding } = req.headers
   return !req.complete && (encoding !== undefined || Number(length) > maxBodyBytes)

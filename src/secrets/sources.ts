@@ -168,7 +168,9 @@ function pick(version: { value: string; problem?: string }, field: string | unde
 function withField(whole: ReadVersion | undefined, field: string, value: string): string {
   const others = whole ? members(whole.value) : {}
   if (others) return JSON.stringify({ ...others, [field]: value })
-  const problem = whole?.problem ?? 'is not a JSON object, and would be lost. Move it to another place first.'
+  const problem =
+    whole?.problem ??
+    'is not a JSON object. Writing a field would overwrite the whole value. Move the value to another place first.'
   throw new SourceError('malformed', problem)
 }
 

@@ -143,7 +143,7 @@ describe('migrating', () => {
   test.each([
     [{ DATABASE_URL, AUDIT_DAYS: '0' }, /^AUDIT_DAYS: must be a whole number from 1 to 3650/],
     [{ DATABASE_URL: 'mysql://db' }, /^DATABASE_URL: must be a URL, postgres:/],
-    [{ NODE_ENV: 'test' }, /^DATABASE_URL: is required\. Set it to the PostgreSQL to migrate/],
+    [{ NODE_ENV: 'test' }, /^DATABASE_URL: is required\. Set it to the URL of the PostgreSQL database/],
   ])('refuses %j with one line', async (env, line) => {
     await expect(loadDatabaseConfig(env)).rejects.toMatchObject({ problems: [expect.stringMatching(line)] })
   })

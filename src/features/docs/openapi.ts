@@ -15,7 +15,7 @@ const headers = {
   'X-Request-Id': 'The id of the request. The log has it too.',
   'Set-Cookie': 'Sets the refresh cookie, or clears it with an expiry in the past.',
   'WWW-Authenticate': 'Bearer. With error="invalid_token" if the request had a token (RFC 6750).',
-  'Retry-After': 'Try again after so many seconds.',
+  'Retry-After': 'Try again after this number of seconds.',
   Allow: 'The methods of this path.',
 }
 
