@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** Waits for so many milliseconds. Rejects as soon as `signal` is aborted. */
+/** Waits for `ms` milliseconds. Rejects as soon as `signal` is aborted. */
 export type Delay = (ms: number, signal?: AbortSignal) => Promise<unknown>
 
 /** Waits in real time. */

@@ -47,7 +47,7 @@ export function createClient(server: string, trusted: readonly string[], page: P
   function onChange(reason: string): void {
     for (const listener of [...listeners])
       try {
-        // Not the user of the change: a listener before may have logged out.
+        // Pass the current user, because an earlier listener may have logged out.
         listener({ user: login.user(), reason })
       } catch (error) {
         page.reportError(error)

@@ -72,7 +72,7 @@ export function createLogin({
     epoch: () => login.epoch,
     grant,
     user,
-    /** Returns the time for what is asked now. It is later than all that is known. */
+    /** Returns the timestamp for a new request. The timestamp is later than all news so far. */
     stamp: () => Math.max(clock.now().wall, login.asOf + 1),
     apply,
     /** Applies what this tab has found out, and tells the other tabs. */

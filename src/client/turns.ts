@@ -12,7 +12,7 @@ const never = () => false
 
 /**
  * Lets the requests that change the cookie go one at a time: in this tab, and in all tabs if the browser has locks.
- * @param until waits until its first argument returns true, and so many milliseconds at most
+ * @param until waits until `done` returns true, or until `ms` milliseconds have passed
  * @param asOf returns the time of the last news
  */
 export function createTurns({

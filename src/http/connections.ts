@@ -21,8 +21,8 @@ export function withBoundedPipelining(listener: RequestListener): RequestListene
 }
 
 /**
- * Closes connections whose client has not taken the answer so many milliseconds after its request. Also closes those
- * where an answer is under way and nothing moves for the time-out of the server.
+ * Closes a connection if its client has not read the response within `milliseconds` after the request. Also closes it
+ * if a response is under way and nothing moves for the time-out of the server.
  */
 export function withTimeToRead(listener: RequestListener, milliseconds: number): RequestListener {
   return (req, res) => {

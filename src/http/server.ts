@@ -21,7 +21,8 @@ export function createServer(): Server {
   const server = http.createServer(timeouts)
   server.timeout = stallMs
   server.maxConnections = maxConnections
-  // Read all headers that fit into 16 KiB. Node would drop some of many, and one of those may come from a proxy.
+  // Read all headers that fit into 16 KiB. By default Node silently drops headers above a certain number. A dropped
+  // header may be one that a proxy added.
   server.maxHeadersCount = 0
   // Node keeps the address of a connection once it is read. Read it now, before the client can reset the connection.
   server.on('connection', (socket) => void socket.remoteAddress)

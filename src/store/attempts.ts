@@ -3,7 +3,7 @@ import { type AuditEvent, recordEvents } from './audit.ts'
 import type { Database } from './database.ts'
 import { attempts } from './schema.ts'
 
-/** A window of so many seconds has room for so many attempts. */
+/** A window lasts `seconds` seconds, and has room for `attempts` attempts. */
 export interface Limit {
   attempts: number
   seconds: number

@@ -5,7 +5,10 @@ import type { ClientConfig } from 'pg'
 import { parseIntoClientConfig } from 'pg-connection-string'
 import { codeOf } from '../errors.ts'
 
-/** DATABASE_URL cannot work. The message says why and what to do. Of the URL it shows only paths. */
+/**
+ * DATABASE_URL cannot work. The message says why and what to do. It shows no part of the URL except file paths and the
+ * host.
+ */
 export class DatabaseUrlError extends Error {
   constructor(problem: string) {
     super(`DATABASE_URL: ${problem}`)

@@ -23,8 +23,8 @@ export function purgeWhere(table: PgTable, key: PgColumn, condition: SQL): Purge
 
 const purges = [
   purgeWhere(attempts, attempts.key, sql`${attempts.windowEnds} < now()`),
-  // A session is not needed after its end. Its tokens are 401 `session_ended` with the row and without it. A token that
-  // is used again has nothing left to end. The audit says why the session ended.
+  // A session is not needed after its end. Its tokens get 401 `session_ended` whether or not the row exists. A reused
+  // token has no session left to end. The audit says why the session ended.
   purgeWhere(sessions, sessions.id, sql`${sessions.endedAt} <= now()`),
   purgeWhere(sessions, sessions.id, sql`${sessions.expiresAt} < now()`),
 ]

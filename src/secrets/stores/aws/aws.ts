@@ -43,7 +43,10 @@ export function sender(client: AwsClient, remedies: Remedies) {
   }
 }
 
-/** Translates an error of the SDK. Goes by its name, because services differ in the HTTP status. Shows nothing of its text. */
+/**
+ * Translates an error of the SDK. Uses the error's name, because services use different HTTP statuses. Never includes
+ * the SDK's message.
+ */
 export function explainAws(error: Error, { create, grant }: Remedies): SourceError {
   const { name, message } = error
   if (/^(ResourceNotFoundException|ParameterNotFound)$/.test(name))

@@ -14,7 +14,7 @@ export interface Draft {
  * Drafts the new content of a file, with its mode and group. While the draft exists, another draft of the same file fails
  * with EEXIST. Writes through no link, because the draft is a new file that replaces the old one. Follows links among the
  * parent folders.
- * @param like a file that is as secret: the draft gets its group, and no right that this file does not grant
+ * @param like a file with the same secrecy. The draft gets the group of this file, and at most its permissions
  * @throws SourceError if one of the files is a symbolic link or belongs to another user
  */
 export async function draftFile(path: string, content: string, like = path): Promise<Draft> {

@@ -4,8 +4,8 @@ import { pathIn, readSecretFile } from '../file/file.ts'
 import type { Environment } from '../secret-store.ts'
 import type { CallVault, VaultBody } from './vault-call.ts'
 
-// OpenBao locks a role, for everyone who uses it, at the fifth refused login in 15 minutes. Pauses of four minutes make
-// four. Token files alone would need no pause, but they need an agent that writes them, and not everybody runs one.
+// OpenBao locks a role, for everyone who uses it, at the fifth refused login in 15 minutes. Pauses of four minutes keep
+// it at four. A token file would need no pause. But an agent must write the file, and many installations have no agent.
 const refusalMs = 4 * 60_000
 // A token that is refused this soon after its login is not the cause. Another login would not help.
 const newLoginMs = 1_000
