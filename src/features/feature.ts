@@ -58,7 +58,12 @@ export function feature<Settings extends z.ZodRawShape, Services extends object>
   isOn?: (settings: z.output<z.ZodObject<Settings>>, config: Config) => boolean
   create: (core: Core, settings: z.output<z.ZodObject<Settings>>) => Services
 }): Feature {
-  const settingsIn = ({ features }: Config) => features[declaration.name] as z.output<z.ZodObject<Settings>>
+  const { name } = declaration
+  const settingsIn = ({ features }: Config) => {
+    const own = features[name]
+    if (!own) throw new Error(`The settings of ${name} were not loaded. Pass { features } to loadConfig.`)
+    return own as z.output<z.ZodObject<Settings>>
+  }
   return {
     ...declaration,
     problems,

@@ -1,10 +1,12 @@
 import { expect, test } from '@jest/globals'
 import { z } from 'zod'
-import { problems } from '../../src/features.ts'
+import { loadConfig } from '../../src/config/config.ts'
+import { features, problems } from '../../src/features.ts'
 import { accessToken, liveSession } from '../../src/http/bearer.ts'
 import { noBody } from '../../src/http/body.ts'
 import { sameSite } from '../../src/http/cross-site.ts'
 import { type Check, problemsOf, type Route, route } from '../../src/http/route.ts'
+import { testEnvironment } from '../support/environment.ts'
 import { nameOf, routes } from '../support/routes.ts'
 
 /** Returns what is wrong with declarations of routes, one sentence each. */
@@ -91,4 +93,10 @@ test.each<[string, Route[], RegExp]>([
 
   expect(faults).toHaveLength(1)
   expect(faults[0]).toMatch(sentence)
+})
+
+test('a configuration without the settings of the features is an error that says what to pass', async () => {
+  const config = await loadConfig(testEnvironment)
+
+  for (const { isOn } of features) expect(() => isOn(config)).toThrow('Pass { features } to loadConfig.')
 })
