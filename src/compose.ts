@@ -9,7 +9,7 @@ import { createGrants } from './auth/grant.ts'
 import { createLogin } from './auth/login.ts'
 import { createLogout } from './auth/logout.ts'
 import { createNewSessions } from './auth/new-session.ts'
-import { createPasswords } from './auth/password.ts'
+import { createPasswords, type Threads } from './auth/password.ts'
 import { createRefresh } from './auth/refresh.ts'
 import { createRefreshTokens } from './auth/refresh-token.ts'
 import { createRegister } from './auth/register.ts'
@@ -41,6 +41,7 @@ export interface Replacements {
   clock?: () => number
   database?: Database
   housekeepingMs?: number
+  startThreads?: (maxThreads: number) => Threads
 }
 
 /**
@@ -49,7 +50,7 @@ export interface Replacements {
  * ready. `close` closes everything.
  */
 export async function compose(config: Config, log: Logger, replacements: Replacements = {}) {
-  const { clock = Date.now, housekeepingMs = 60_000 } = replacements
+  const { clock = Date.now, housekeepingMs = 60_000, startThreads } = replacements
   const active = features.filter(({ isOn }) => isOn(config))
   const database =
     replacements.database ??
@@ -80,6 +81,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     ...config.passwords,
     context: [hostOf(config.http.publicUrl)],
     highestCost: users.highestCost,
+    ...(startThreads && { startThreads }),
   })
   const throttle = createThrottle({ attempts: createAttemptStore({ database }), limits: config.limits })
   const audit = createAuditLog({ database })

@@ -130,7 +130,8 @@ export function createPasswords(options: {
 
 export type Passwords = ReturnType<typeof createPasswords>
 
-const startPool = (maxThreads: number): Threads =>
+/** Starts threads of low priority. */
+export const startPool = (maxThreads: number): Threads =>
   new Piscina({
     filename: new URL('./password-worker.js', import.meta.url).href,
     maxThreads,

@@ -9,6 +9,7 @@ import { sql } from 'drizzle-orm'
 import jwt from 'jsonwebtoken'
 import { pino } from 'pino'
 import request from 'supertest'
+import { startPool, type Threads } from '../../src/auth/password.ts'
 import { compose } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { features } from '../../src/features.ts'
@@ -31,6 +32,15 @@ export interface TestApp {
   /** Replaces this server with a new one on the same database. */
   restart(): Promise<void>
   close(): Promise<void>
+}
+
+// Each thread loads dictionaries. So the servers of a test file share their threads.
+let threads: Threads | undefined
+afterAll(() => threads?.destroy())
+function shareThreads(maxThreads: number): Threads {
+  threads ??= startPool(maxThreads)
+  const shared = threads
+  return { run: (task, options) => shared.run(task, options), destroy: async () => {} }
 }
 
 // Creating an embedded database takes a second. Emptying one takes milliseconds.
@@ -72,6 +82,7 @@ export async function createTestApp(
       database,
       // Never by itself. On a slow machine it would delete rows that a test compares.
       housekeepingMs: 2 ** 31 - 1,
+      startThreads: shareThreads,
     })
   const url = environment.PUBLIC_URL ?? publicUrl
   let services = await start()
