@@ -248,7 +248,7 @@ function messageOf({ event, kid, secret, reason }: KeyEvent): string {
   }
 }
 
-// 128 random bits: nobody guesses the name of a session.
+// 128 random bits, so that an attacker cannot guess the id of a session.
 const newSessionId = () => randomBytes(16).toString('base64url')
 
 const hostOf = (publicUrl: string | undefined) =>

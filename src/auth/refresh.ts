@@ -11,7 +11,7 @@ export type RefreshOutcome =
 /**
  * Rotates refresh tokens and detects reuse (RFC 9700, 4.14.2). A token is good for one rotation. Within the grace
  * window after the rotation, the same token gets the same successor again. So a lost answer or two tabs at once log
- * nobody out, and never create a second branch.
+ * no user out, and never create a second branch.
  */
 export function createRefresh(deps: { sessions: SessionStore; prepareGrant: Grants['prepareGrant'] }) {
   /**

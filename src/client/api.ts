@@ -73,11 +73,11 @@ export interface AuthClient {
    * @throws AuthClientError if the server could not be told. Then the session continues on the server
    */
   logout: () => Promise<void>
-  /** Logs out on every device. @throws AuthClientError if the server could not do it. Then nobody is logged out */
+  /** Logs out on every device. @throws AuthClientError if the server could not do it. Then this page stays logged in */
   logoutAll: () => Promise<void>
   /**
    * Gets a new access token by the cookie.
-   * @returns the user, or undefined if nobody is logged in
+   * @returns the user, or undefined if no user is logged in
    * @throws AuthClientError if the server gives no clear answer. Then the login stays, and the client tries again
    */
   refresh: () => Promise<User | undefined>

@@ -20,7 +20,7 @@ export interface News {
 }
 
 interface Known {
-  /** The time of the newest news. 0: nobody has asked yet. */
+  /** The time of the newest news. 0: the server was not asked yet. */
   asOf: number
   /** Counts the changes of user. The answer to a request of an earlier user must not reach a later one. */
   epoch: number

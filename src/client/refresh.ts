@@ -80,7 +80,7 @@ export function createRefresher({
     end({ at, reason: error.code })
   }
 
-  /** Tries again if there is a login to keep, or nobody knows yet. */
+  /** Tries again if there is a login to keep, or if the state is still unknown. */
   function tryLater(error: AuthClientError): void {
     if (closed || login.state().kind === 'out') return
     lastPause?.cancel()

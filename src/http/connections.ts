@@ -6,7 +6,7 @@ const atOncePerConnection = 8
 
 /**
  * Closes connections that send many requests before they have the answer to the first (RFC 9112, 9.3.2). Node would start
- * all of them at once, thousands in one packet, and serve nobody else in the meantime.
+ * all of them at once, thousands in one packet, and serve no other client in the meantime.
  */
 export function withBoundedPipelining(listener: RequestListener): RequestListener {
   const requests = new WeakMap<Socket, number>()

@@ -189,7 +189,7 @@ function noVersion(name: SecretName): SecretProblem {
   return { name, kind: 'refused', fault: 'withdrawn', message }
 }
 
-/** The variable that had a value first. In a tie nobody can tell, and no variable may use the value. */
+/** The variable that had a value first. In a tie the server cannot tell, and no variable may use the value. */
 interface Owner {
   name: SecretName
   isTie: boolean

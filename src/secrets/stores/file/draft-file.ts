@@ -5,7 +5,7 @@ import { malformed } from '../../source-error.ts'
 
 /** The new content of a file, in a file beside it. */
 export interface Draft {
-  /** Replaces the file at once, so that nobody reads a half of it. */
+  /** Replaces the file at once, so that no reader gets a half of it. */
   commit(): Promise<void>
   discard(): Promise<void>
 }
