@@ -1,8 +1,8 @@
-import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
 import { z } from 'zod'
 import { ifPossible } from '../errors.ts'
 import type { TokenKeys } from '../secrets/live-keys.ts'
 import type { Credentials } from '../store/users.ts'
+import { derivedKeys } from './derived-keys.ts'
 import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
 
 /** One year. */
@@ -26,7 +26,7 @@ export function createDeviceTokens(options: {
     clock,
     typ: 'device+jwt',
     audience: `${issuer}/auth/login`,
-    keys: derivedKeys(options.refreshKeys),
+    keys: derivedKeys(options.refreshKeys, 'device token'),
     fromTheFuture: 'invalid' as const,
     claims: commonClaims.extend({ epoch: z.int32().nonnegative() }),
   }
@@ -59,21 +59,3 @@ export function createDeviceTokens(options: {
 }
 
 export type DeviceTokens = ReturnType<typeof createDeviceTokens>
-
-// Derives a key for this purpose, so that operators keep one secret less.
-function derivedKeys(keys: TokenKeys): TokenKeys {
-  const derive = (key: KeyObject) =>
-    createSecretKey(Buffer.from(hkdfSync('sha256', key, '', 'device token', 32)))
-  return {
-    algorithm: keys.algorithm,
-    signingKey() {
-      const { kid, signs } = keys.signingKey()
-      const key = derive(signs)
-      return { kid, signs: key, verifies: key }
-    },
-    async verificationKey(kid) {
-      const key = await keys.verificationKey(kid)
-      return key && derive(key)
-    },
-  }
-}

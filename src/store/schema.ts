@@ -1,9 +1,10 @@
-import { isNotNull, sql } from 'drizzle-orm'
+import { isNotNull, isNull, sql } from 'drizzle-orm'
 import {
   bigint,
   boolean,
   index,
   integer,
+  jsonb,
   pgTable,
   smallint,
   text,
@@ -80,6 +81,67 @@ export const attempts = pgTable(
   },
   (table) => [index('attempts_window_ends').on(table.windowEnds)],
 )
+
+/** What a link in a mail does: `ACCOUNT_URL#PURPOSE=TOKEN`. */
+export type LinkPurpose = 'register' | 'verify' | 'reset' | 'email' | 'undo' | 'cancel-deletion'
+
+/** One-time links in mails. A token is computed from a row and signed, so the table contains no token. */
+export const links = pgTable(
+  'links',
+  {
+    id: uuid('id').primaryKey().defaultRandom(),
+    purpose: text('purpose').$type<LinkPurpose>().notNull(),
+    /** Null for `register`, because the account does not exist yet. */
+    userId: uuid('user_id').references(() => users.id, { onDelete: 'cascade' }),
+    /** The e-mail address that the link is about: the new one for `email`, the former one for `undo`. */
+    email: text('email').notNull(),
+    /** For `register`: the password of the future account. */
+    passwordHash: text('password_hash'),
+    passwordScheme: smallint('password_scheme'),
+    /** For `email` and `undo`: when the change of address was asked for. */
+    requestedAt: time('requested_at'),
+    createdAt: time('created_at').notNull().defaultNow(),
+    expiresAt: time('expires_at').notNull(),
+    /** Set when the link is used, replaced or withdrawn. */
+    endedAt: time('ended_at'),
+  },
+  (table) => [
+    index('links_user_id').on(table.userId),
+    index('links_email').on(table.email),
+    index('links_expires_at').on(table.expiresAt),
+    index('links_ended_at').on(table.endedAt).where(isNotNull(table.endedAt)),
+  ],
+)
+
+/** Mails to send. Contains the name of a template and its parameters, and never a rendered mail or a token. */
+export const outbox = pgTable(
+  'outbox',
+  {
+    id: uuid('id').primaryKey().defaultRandom(),
+    template: text('template').notNull(),
+    /** Null for a decoy. It takes the way of a mail up to SMTP, so that an address without an account looks alike. */
+    recipient: text('recipient'),
+    /** The account that the mail is about. */
+    userId: uuid('user_id'),
+    params: jsonb('params').$type<MailParams>().notNull(),
+    linkId: uuid('link_id').references(() => links.id, { onDelete: 'cascade' }),
+    createdAt: time('created_at').notNull().defaultNow(),
+    /** When a worker may take the mail. A worker that takes it moves this time ahead, as its lease. */
+    dueAt: time('due_at').notNull().defaultNow(),
+    tries: integer('tries').notNull().default(0),
+    giveUpAt: time('give_up_at').notNull(),
+    /** When the mail was sent or given up. */
+    doneAt: time('done_at'),
+  },
+  (table) => [
+    index('outbox_due_at').on(table.dueAt).where(isNull(table.doneAt)),
+    index('outbox_done_at').on(table.doneAt).where(isNotNull(table.doneAt)),
+    index('outbox_link_id').on(table.linkId),
+  ],
+)
+
+/** What a template needs to know. No secrets, and nothing that a client sent. */
+export type MailParams = Record<string, string | number | boolean | string[] | null>
 
 /**
  * What happened to accounts, sessions and keys. Contains no secret, and no e-mail address of an unknown user.

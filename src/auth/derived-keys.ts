@@ -1,0 +1,22 @@
+import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
+import type { TokenKeys } from '../secrets/live-keys.ts'
+
+/**
+ * Derives keys for another purpose from those of refresh tokens, so that operators keep one secret less.
+ * @param purpose the `info` of HKDF (RFC 5869), different for each purpose
+ */
+export function derivedKeys(keys: TokenKeys, purpose: string): TokenKeys {
+  const derive = (key: KeyObject) => createSecretKey(Buffer.from(hkdfSync('sha256', key, '', purpose, 32)))
+  return {
+    algorithm: keys.algorithm,
+    signingKey() {
+      const { kid, signs } = keys.signingKey()
+      const key = derive(signs)
+      return { kid, signs: key, verifies: key }
+    },
+    async verificationKey(kid) {
+      const key = await keys.verificationKey(kid)
+      return key && derive(key)
+    },
+  }
+}
