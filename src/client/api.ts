@@ -8,13 +8,13 @@ export interface User {
   createdAt: string
 }
 
-/** Who is logged in, and why. */
+/** Who is logged in, and what has changed. */
 export interface Change {
   user: User | undefined
   /**
-   * `login`; `restored` by the cookie; `elsewhere`, in another tab; `logout`; or the code of the server's refusal, such as
-   * `refresh_token_missing` or `session_ended`. After `refresh_token_reused`, someone else may have a copy of the refresh
-   * token.
+   * `login`; `restored` by the cookie; `elsewhere`, in another tab; `updated`, the same user with other data, such as a
+   * verified address; `logout`; or the code of the server's refusal, such as `refresh_token_missing` or `session_ended`.
+   * After `refresh_token_reused`, someone else may have a copy of the refresh token.
    */
   reason: string
 }
@@ -91,7 +91,8 @@ export interface AuthClient {
   /** Returns who is logged in, as far as this tab knows. */
   user: () => User | undefined
   /**
-   * Calls `listener` when it is known for the first time who is logged in, and whenever that changes.
+   * Calls `listener` when it is known for the first time who is logged in, whenever that changes, and when the server
+   * describes the same user differently.
    * @returns a function that removes the listener
    */
   onChange: (listener: (change: Change) => void) => () => void

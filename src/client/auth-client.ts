@@ -47,7 +47,7 @@ const openChannel: Page['openChannel'] = (name, receive) => {
 const onWake: Page['onWake'] = (work) => {
   const closing = new AbortController()
   const wake = ({ persisted: wasFrozen = false }: Event & { persisted?: boolean }) => {
-    if (wasFrozen || globalThis.document?.visibilityState !== 'hidden') work(wasFrozen)
+    if (wasFrozen || !globalThis.document?.hidden) work(wasFrozen)
   }
   for (const type of ['online', 'pageshow', 'visibilitychange'])
     globalThis.addEventListener?.(type, wake, { capture: true, signal: closing.signal })

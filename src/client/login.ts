@@ -37,7 +37,7 @@ const aheadMs = 1_000
 /**
  * Keeps what this tab knows. News of logins, refreshes and logouts comes late and in any order. The newest counts.
  * @param tell tells the other tabs
- * @param onChange is called when the user has changed, or is known for the first time
+ * @param onChange is called when the user or its data have changed, or when the user is known for the first time
  */
 export function createLogin({
   clock,
@@ -55,7 +55,8 @@ export function createLogin({
   /** Applies news if it is newer than what is known. An answer that was asked for before a logout changes nothing. */
   function apply({ at, reason, grant: next }: News): boolean {
     if (next ? at <= login.asOf : at < login.asOf) return false
-    const changed = login.kind === 'unknown' || user()?.id !== next?.user.id
+    const before = user()
+    const changed = login.kind === 'unknown' || before?.id !== next?.user.id
     const known = {
       asOf: at,
       epoch: login.epoch + Number(changed),
@@ -63,6 +64,7 @@ export function createLogin({
     }
     login = next ? { kind: 'in', grant: next, ...known } : { kind: 'out', ...known }
     if (changed) onChange(reason)
+    else if (JSON.stringify(before) !== JSON.stringify(next?.user)) onChange('updated')
     return true
   }
 

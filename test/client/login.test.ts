@@ -74,6 +74,20 @@ describe('what a tab knows', () => {
     }
   })
 
+  test('changes for the page if the server describes the same user differently, and keeps the requests of that user', () => {
+    const { login, reasons } = createTab()
+    const verified = { ...userOf('ada'), email: 'new@example.com' }
+    login.settle(loginOf('ada', 1))
+    const epoch = login.epoch()
+
+    login.settle({ at: 2, reason: 'elsewhere', grant: { ...grantOf('ada'), user: verified } })
+    login.hear({ at: 3, reason: 'elsewhere', grant: { ...grantOf('ada'), user: { ...verified } } })
+    login.hear({ at: 4, reason: 'elsewhere', grant: { ...grantOf('ada'), user: userOf('ada') } })
+
+    expect(reasons).toEqual(['login', 'updated', 'updated'])
+    expect(login.epoch()).toBe(epoch)
+  })
+
   test('changes for the page only if the user changes, or is known for the first time', () => {
     const { login, reasons } = createTab()
 
