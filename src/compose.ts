@@ -4,8 +4,10 @@ import type { Logger } from 'pino'
 import { coreRoutes, createApp } from './app.ts'
 import { createAccessTokens } from './auth/access-token.ts'
 import { createChangePassword } from './auth/change-password.ts'
+import { createAddressDigest } from './auth/derived-keys.ts'
 import { createDeviceTokens } from './auth/device-token.ts'
 import { createGrants } from './auth/grant.ts'
+import { createLinkTokens } from './auth/link-token.ts'
 import { createLogin } from './auth/login.ts'
 import { createLogout } from './auth/logout.ts'
 import { createNewSessions } from './auth/new-session.ts'
@@ -83,7 +85,6 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     highestCost: users.highestCost,
     ...(startThreads && { startThreads }),
   })
-  const throttle = createThrottle({ attempts: createAttemptStore({ database }), limits: config.limits })
   const audit = createAuditLog({ database })
   const warnOfFile = (message: string) => log.warn({ event: 'secret_file_writable' }, message)
   config.fileWarnings.forEach(warnOfFile)
@@ -96,6 +97,13 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     delay,
     onEvent: createKeyReports(log, audit),
     onWarning: warnOfFile,
+  })
+  const throttle = createThrottle({
+    attempts: createAttemptStore({ database }),
+    limits: config.mail.on
+      ? config.limits
+      : { ...config.limits, mailAddress: undefined, mailRecipient: undefined },
+    addressDigest: createAddressDigest(keys.refresh),
   })
   const metrics = createMetrics({
     passwords: passwords.load,
@@ -160,6 +168,10 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       database,
       users,
       audit,
+      passwords,
+      throttle,
+      linkTokens: createLinkTokens({ refreshKeys: keys.refresh, issuer: publicUrl, clock }),
+      accountUrl: config.mail.accountUrl ?? `${publicUrl}/account`,
       problems,
       routes: () => routes.map(({ route }) => route),
     }

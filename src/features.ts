@@ -1,6 +1,6 @@
 import { demo, lesson } from './features/demo/demo.ts'
 import { docs } from './features/docs/docs.ts'
-import type { Feature } from './features/feature.ts'
+import { type Feature, templatesOf } from './features/feature.ts'
 import { problems as coreProblems, type Problems } from './http/problem.ts'
 
 /** Every optional feature. To remove one, delete its lines and its folder. `demo` and `lesson` share a folder. */
@@ -16,3 +16,6 @@ export const problems: Problems = Object.assign(
   coreProblems,
   ...features.map((feature) => feature.problems),
 )
+
+/** The templates of the mails of every feature, by their names. */
+export const templates = templatesOf(features)

@@ -1,4 +1,4 @@
-import { createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
+import { createHmac, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto'
 import type { TokenKeys } from '../secrets/live-keys.ts'
 
 /**
@@ -19,4 +19,13 @@ export function derivedKeys(keys: TokenKeys, purpose: string): TokenKeys {
       return key && derive(key)
     },
   }
+}
+
+/**
+ * Returns a function that makes an HMAC of an e-mail address. A rotation of the keys changes the HMACs, so use them for
+ * short windows only. The function throws AuthError `unavailable` if there is no key.
+ */
+export function createAddressDigest(refreshKeys: TokenKeys): (email: string) => string {
+  const keys = derivedKeys(refreshKeys, 'address digest')
+  return (email) => createHmac('sha256', keys.signingKey().signs).update(email).digest('base64url')
 }

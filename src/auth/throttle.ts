@@ -3,12 +3,17 @@ import { AuthError, ifPossible } from '../errors.ts'
 import { networksOf } from '../network.ts'
 import type { AttemptStore, CountedAttempt, Limit } from '../store/attempts.ts'
 import type { Caller } from '../store/audit.ts'
+import type { LinkPurpose } from '../store/schema.ts'
 
 /** Undefined means no limit. */
 export interface Limits {
   loginAccount: Limit | undefined
   loginAddress: Limit | undefined
   registerAddress: Limit | undefined
+  /** Requests that may send mail. */
+  mailAddress: Limit | undefined
+  /** Mails of a purpose that strangers can cause. */
+  mailRecipient: Limit | undefined
 }
 
 /** The account whose password is guessed, and the client that guesses. */
@@ -38,7 +43,16 @@ const loginsPerFailure = 10
  * hashing, and takes it back if the guess was right. So parallel guesses gain nothing. A network address also has a
  * budget for all logins, which are not taken back, because right passwords cost as much work as wrong ones.
  */
-export function createThrottle({ attempts, limits }: { attempts: AttemptStore; limits: Limits }) {
+export function createThrottle({
+  attempts,
+  limits,
+  addressDigest,
+}: {
+  attempts: AttemptStore
+  limits: Limits
+  /** Returns an HMAC, so that the table does not show which addresses get mail. */
+  addressDigest: (email: string) => string
+}) {
   /**
    * Runs `work`, which checks a password, if there is room for one more login and one more wrong guess. A known device
    * has a budget of its own, and so has a session. So wrong guesses from elsewhere do not lock the owner out.
@@ -94,6 +108,27 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
     await take(addressBudgets('register-address', caller.ip, limits.registerAddress), caller)
   }
 
+  /**
+   * Counts a request that may send mail, whatever its outcome. Call it after the checks of the body.
+   * @throws AuthError `too_many_attempts`
+   */
+  async function mailRequest(caller: Caller): Promise<void> {
+    await take(addressBudgets('mail-address', caller.ip, limits.mailAddress), caller)
+  }
+
+  /**
+   * Counts a mail that strangers can cause. Call it for every address alike, before the transaction that makes the link.
+   * @param purpose what the link in the mail does; a mail that says that an address is taken counts as the other one
+   * @returns whether the mail may be sent; if not, make no link either, and give the same answer
+   */
+  async function mayMail(email: string, purpose: LinkPurpose, { ip, userAgent }: Caller): Promise<boolean> {
+    const limit = limits.mailRecipient
+    if (!limit) return true
+    const event = { event: 'throttled', reason: 'mail-recipient', ip, userAgent } as const
+    const key = `mail-recipient:${purpose}:${addressDigest(email)}`
+    return !('retryAfterSeconds' in (await attempts.count(key, limit, event)))
+  }
+
   // Takes an attempt from every budget, or from none if one is used up. Begins with the widest network. So a client
   // whose network has used up its budget cannot create rows for accounts.
   async function take(budgets: Budget[], by: Caller & { userId?: string | undefined }) {
@@ -117,7 +152,7 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
     return giveBack
   }
 
-  return { guess, registration }
+  return { guess, registration, mailRequest, mayMail }
 }
 
 export type Throttle = ReturnType<typeof createThrottle>

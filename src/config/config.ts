@@ -1,11 +1,20 @@
 import { z } from 'zod'
 import { delay as realDelay } from '../retry.ts'
 import { openSecrets } from '../secrets/load-secrets.ts'
-import { createSources } from '../secrets/sources.ts'
+import { createSources, type OpenSource } from '../secrets/sources.ts'
 import type { Environment } from '../secrets/stores/secret-store.ts'
 import { ConfigError } from './config-error.ts'
 import { readTexts, type Texts } from './environment.ts'
-import { fileWarnings, findMissing, lineOf, readDatabaseUrl, refuse, type Time } from './reading.ts'
+import type { SmtpServer } from './mail.ts'
+import {
+  fileWarnings,
+  findMissing,
+  lineOf,
+  readDatabaseUrl,
+  readSmtpUrl,
+  refuse,
+  type Time,
+} from './reading.ts'
 import { brokenRules } from './rules.ts'
 import { type FeatureSettings, type Settings, type SettingsOfFeatures, settings } from './settings.ts'
 
@@ -57,9 +66,10 @@ export async function loadConfig<const F extends Features = []>(
 ) {
   const { values, secrets, problems } = settings
   const { url, unread } = await readDatabaseUrl(values.DATABASE_URL, settings.openSource)
+  const smtp = await readSmtpUrl(values.SMTP_URL, settings.openSource)
   const patienceMs = problems.length > 0 ? 0 : startMs
   const missing = await findMissing(secrets, patienceMs, { clock, delay })
-  refuse(problems, [...missing, ...unread])
+  refuse(problems, [...missing, ...unread, ...smtp.unread])
   return deepFreeze({
     ...grouped(values),
     database: {
@@ -67,6 +77,15 @@ export async function loadConfig<const F extends Features = []>(
       url: () => url,
       folder: values.DATA_DIR,
       warnIfExposed: values.NODE_ENV === 'production',
+    },
+    mail: {
+      /** Whether there is mail at all. Without SMTP_URL, development and test have a mailbox. */
+      on: values.SMTP_URL !== undefined || values.NODE_ENV !== 'production',
+      /** Reads SMTP_URL again. Undefined if it is not set. A function, because the URL contains a password. */
+      smtp: values.SMTP_URL === undefined ? undefined : smtpReader(values.SMTP_URL, settings.openSource),
+      from: values.MAIL_FROM,
+      /** Undefined means the page of this server. */
+      accountUrl: values.ACCOUNT_URL,
     },
     secrets,
     fileWarnings: await fileWarnings(settings.texts),
@@ -136,6 +155,8 @@ function grouped(values: Settings) {
       loginAccount: values.LIMIT_LOGIN_ACCOUNT,
       loginAddress: values.LIMIT_LOGIN_ADDRESS,
       registerAddress: values.LIMIT_REGISTER_ADDRESS,
+      mailAddress: values.LIMIT_MAIL_ADDRESS,
+      mailRecipient: values.LIMIT_MAIL_RECIPIENT,
     },
     auditDays: values.AUDIT_DAYS,
     passwords: { cost: values.BCRYPT_COST, minLength: values.PASSWORD_MIN_LENGTH },
@@ -161,6 +182,17 @@ function httpSettings(values: Settings) {
     warnOfUnknownProxy: NODE_ENV === 'production' && values.TRUST_PROXY === undefined,
     localNetwork: NODE_ENV === 'development',
     hstsIncludeSubdomains: values.HSTS_INCLUDE_SUBDOMAINS,
+  }
+}
+
+/**
+ * Returns a function that reads SMTP_URL again. It throws an Error that says what is wrong, without the URL.
+ */
+function smtpReader(text: string, openSource: OpenSource): () => Promise<SmtpServer> {
+  return async () => {
+    const { value, unread } = await readSmtpUrl(text, openSource)
+    if (!value) throw new Error(unread.map(lineOf).join('\n'))
+    return value
   }
 }
 

@@ -12,7 +12,13 @@ import { type FeatureSettings, settings } from './settings.ts'
 export type Texts = Record<string, string | undefined>
 
 /** Variables that may hold a reference to their value, `ref+…`, or come as `NAME_FILE`. */
-export const referenceNames = [...secretNames, 'DATABASE_URL', 'VAULT_TOKEN', 'VAULT_SECRET_ID'] as const
+export const referenceNames = [
+  ...secretNames,
+  'DATABASE_URL',
+  'SMTP_URL',
+  'VAULT_TOKEN',
+  'VAULT_SECRET_ID',
+] as const
 
 // The SDKs of stores read these from `process.env` themselves, at any time.
 const ofSdks = /^(AWS|AZURE|GOOGLE|GCLOUD|IDENTITY)_/

@@ -6,6 +6,7 @@ import type { OpenSource } from '../secrets/sources.ts'
 import { pathIn, writableByAll } from '../secrets/stores/file/file.ts'
 import { ConfigError } from './config-error.ts'
 import type { Texts } from './environment.ts'
+import { parseSmtpUrl } from './mail.ts'
 
 const pauseMs = 500
 
@@ -23,20 +24,37 @@ export interface Time {
 }
 
 /** Returns the URL of the database; no URL if it is not set or could not be read. */
-export async function readDatabaseUrl(
+export async function readDatabaseUrl(text: string | undefined, openSource: OpenSource) {
+  const { value: url, unread } = await readUrl('DATABASE_URL', text, openSource, (url) =>
+    URL.canParse(url) && /^postgres(ql)?:$/.test(new URL(url).protocol)
+      ? { value: url }
+      : { problem: 'must be a URL, postgres://user:password@host:port/database' },
+  )
+  return { url, unread }
+}
+
+/** Returns the server that SMTP_URL names; none if it is not set or could not be read. */
+export const readSmtpUrl = (text: string | undefined, openSource: OpenSource) =>
+  readUrl('SMTP_URL', text, openSource, (url) => {
+    const parsed = parseSmtpUrl(url)
+    return typeof parsed === 'string' ? { problem: parsed } : { value: parsed }
+  })
+
+async function readUrl<T>(
+  name: string,
   text: string | undefined,
   openSource: OpenSource,
-): Promise<{ url?: string; unread: Unread[] }> {
+  parse: (url: string) => { value: T } | { problem: string },
+): Promise<{ value?: T; unread: Unread[] }> {
   if (text === undefined) return { unread: [] }
   try {
     const [version] = await openSource(text).versions()
-    const url = version?.value ?? ''
-    if (URL.canParse(url) && /^postgres(ql)?:$/.test(new URL(url).protocol)) return { url, unread: [] }
-    const message = version?.problem ?? 'must be a URL, postgres://user:password@host:port/database'
-    return { unread: [{ name: 'DATABASE_URL', message }] }
+    const parsed = parse(version?.value ?? '')
+    if ('value' in parsed) return { value: parsed.value, unread: [] }
+    return { unread: [{ name, message: version?.problem ?? parsed.problem }] }
   } catch (error) {
     if (!(error instanceof SourceError)) throw error
-    return { unread: [{ name: 'DATABASE_URL', message: error.message, fault: error.fault }] }
+    return { unread: [{ name, message: error.message, fault: error.fault }] }
   }
 }
 
@@ -74,7 +92,7 @@ export const lineOf = ({ name, message }: Unread) => `${name}: ${message}`
  * every load.
  */
 export async function fileWarnings(texts: Texts): Promise<string[]> {
-  const files = ['DATABASE_URL', 'VAULT_TOKEN', 'VAULT_SECRET_ID'].flatMap((name) => {
+  const files = ['DATABASE_URL', 'SMTP_URL', 'VAULT_TOKEN', 'VAULT_SECRET_ID'].flatMap((name) => {
     const path = pathIn(texts[name])
     return path ? [{ name, path }] : []
   })

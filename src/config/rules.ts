@@ -47,6 +47,20 @@ const rules: Rule[] = [
     message: 'must be https in production. Use http for localhost only.',
   },
   {
+    setting: 'MAIL_FROM',
+    isBroken: (set) => set.SMTP_URL !== undefined && 'MAIL_FROM' in set && set.MAIL_FROM === undefined,
+    message:
+      'is required with SMTP_URL. Set it to the sender of the mails, auth@example.com or Name <auth@example.com>.',
+  },
+  {
+    setting: 'ACCOUNT_URL',
+    isBroken: ({ ACCOUNT_URL: url, PUBLIC_URL, PORT, CORS_ORIGINS = [] }) =>
+      url !== undefined &&
+      ![PUBLIC_URL ?? `http://localhost:${PORT}`, ...CORS_ORIGINS].includes(new URL(url).origin),
+    message:
+      'must be a page of PUBLIC_URL or of one of CORS_ORIGINS. Change it, or add its origin to CORS_ORIGINS.',
+  },
+  {
     setting: 'NODE_TLS_REJECT_UNAUTHORIZED',
     isBroken: (set, env) => isProduction(set) && env.NODE_TLS_REJECT_UNAUTHORIZED === '0',
     message:

@@ -6,7 +6,9 @@ import {
   limit,
   oneOf,
   origins,
+  pageUrl,
   publicUrl,
+  sender,
   text,
   trustedProxies,
 } from './values.ts'
@@ -143,6 +145,34 @@ const passwords = {
   PASSWORD_MIN_LENGTH: integer(8, 64).default(15).describe('The minimum number of characters in a password.'),
 }
 
+const mail = {
+  SMTP_URL: text.meta({
+    description:
+      'The server that takes the mails, or a reference to this URL. `smtps://` begins with TLS. `smtp://` requires STARTTLS, except to `localhost`, `127.0.0.0/8` and `::1`. The server reads references again like secrets. Without it, mails go to a mailbox in development and test, and there is no mail in production.',
+    example: 'smtps://user:password@smtp.example.com:465',
+  }),
+  MAIL_FROM: sender.optional().meta({
+    description:
+      'The sender of mails, `auth@example.com` or `Name <auth@example.com>`. Bounces go there too.',
+    computed: 'required with `SMTP_URL`',
+    example: 'Example <auth@example.com>',
+  }),
+  ACCOUNT_URL: pageUrl.optional().meta({
+    description:
+      'The page that links in mails open. Its origin is `PUBLIC_URL` or one of `CORS_ORIGINS`. While this is the default, the server serves the page.',
+    computed: '`PUBLIC_URL` and `/account`',
+    example: 'https://app.example.com/account',
+  }),
+  LIMIT_MAIL_RECIPIENT: limit
+    .prefault('3/3600')
+    .describe(
+      'Mails of a kind to a recipient that strangers can cause. More are not sent, and the answer is the same.',
+    ),
+  LIMIT_MAIL_ADDRESS: limit
+    .prefault('20/3600')
+    .describe('Requests from an address that may send mail, all of them. IPv6 as in `LIMIT_LOGIN_ADDRESS`.'),
+}
+
 const guessing = {
   LIMIT_LOGIN_ACCOUNT: limit
     .prefault('10/900')
@@ -182,13 +212,14 @@ export const groups = [
   {
     title: 'Secrets',
     about:
-      'Use a different secret for each purpose and environment, 32 random bytes or more: `npm run -s secrets -- generate`. A variable can hold a reference to the secret instead: `ref+file:///run/secrets/jwt_access`, `ref+vault://MOUNT/PATH#/FIELD`, `ref+awssecrets://NAME#/KEY`, `ref+awsssm://PATH`, `ref+gcpsecrets://PROJECT/SECRET` or `ref+azurekeyvault://VAULT/SECRET` (docs/secrets.md). `NAME_FILE=/PATH` is short for `NAME=ref+file:///PATH`. It works for these secrets, private keys, `VAULT_TOKEN`, `VAULT_SECRET_ID` and `DATABASE_URL`. Beside a secret file the server also reads its `.previous`. In `.env`, quote a value that contains a #. A comment begins there otherwise.',
+      'Use a different secret for each purpose and environment, 32 random bytes or more: `npm run -s secrets -- generate`. A variable can hold a reference to the secret instead: `ref+file:///run/secrets/jwt_access`, `ref+vault://MOUNT/PATH#/FIELD`, `ref+awssecrets://NAME#/KEY`, `ref+awsssm://PATH`, `ref+gcpsecrets://PROJECT/SECRET` or `ref+azurekeyvault://VAULT/SECRET` (docs/secrets.md). `NAME_FILE=/PATH` is short for `NAME=ref+file:///PATH`. It works for these secrets, private keys, `VAULT_TOKEN`, `VAULT_SECRET_ID`, `DATABASE_URL` and `SMTP_URL`. Beside a secret file the server also reads its `.previous`. In `.env`, quote a value that contains a #. A comment begins there otherwise.',
     shape: secrets,
   },
   { title: 'Where it runs', shape: location },
   { title: 'Database', shape: database },
   { title: 'Tokens and sessions', shape: sessions },
   { title: 'Passwords', shape: passwords },
+  { title: 'Mail', shape: mail },
   {
     title: 'Guessing',
     about: 'N/S allows N attempts in S seconds. `off` removes the limit.',
@@ -204,6 +235,7 @@ export const settings = z.object({
   ...database,
   ...sessions,
   ...passwords,
+  ...mail,
   ...guessing,
   ...operation,
 })

@@ -1,5 +1,6 @@
 // The kinds of values that settings can have. Features use them for their own settings too.
 import { z } from 'zod'
+import { parseSender } from './mail.ts'
 import { isOrigin } from './origins.ts'
 import { coverHalfOfAll, parseTrustedProxies } from './trusted-proxies.ts'
 
@@ -43,6 +44,22 @@ export const origins = z
   .refine(
     (items) => items.every(isOrigin),
     'must be comma-separated origins, each scheme://host[:port] in lower case, without a path or wildcard',
+  )
+
+/** The URL of a page, which a fragment can follow. */
+export const pageUrl = z
+  .string()
+  .refine(
+    (url) => /^https?:\/\/[^\s?#<>"]+$/.test(url) && URL.canParse(url) && !new URL(url).username,
+    'must be the URL of a page, https://app.example.com/account, without a query, a fragment or a user',
+  )
+
+export const sender = z
+  .string()
+  .transform(parseSender)
+  .refine(
+    (parsed) => parsed !== undefined,
+    'must be one e-mail address in ASCII, alone or as Name <auth@example.com>',
   )
 
 export const hostNames = z

@@ -1,8 +1,12 @@
 import type { z } from 'zod'
+import type { LinkTokens } from '../auth/link-token.ts'
+import type { Passwords } from '../auth/password.ts'
+import type { Throttle } from '../auth/throttle.ts'
 import type { Config } from '../config/config.ts'
 import type { FeatureCodes } from '../errors.ts'
 import type { Problem, Problems } from '../http/problem.ts'
 import { type BoundRoute, bind, type CheckServices, type Route } from '../http/route.ts'
+import type { Template } from '../mail/template.ts'
 import type { AuditLog } from '../store/audit.ts'
 import type { Database } from '../store/database.ts'
 import type { Purge } from '../store/housekeeping.ts'
@@ -15,11 +19,17 @@ export interface Core extends CheckServices {
   database: Database
   users: UserStore
   audit: AuditLog
+  passwords: Passwords
+  throttle: Throttle
+  linkTokens: LinkTokens
+  /** The page that links in mails open. */
+  accountUrl: string
   /** Returns every route that is switched on. */
   routes: () => readonly Route[]
   problems: Problems
 }
 
+type Mails = Readonly<Record<string, Template>>
 type FeatureProblems = Readonly<Partial<Record<keyof FeatureCodes, Problem>>>
 
 /** A part that a fork may delete: its folder, and its line in `src/features.ts`. */
@@ -31,6 +41,8 @@ export interface Feature {
   problems: FeatureProblems
   /** What the housekeeping deletes in the tables of the feature. */
   purges: readonly Purge[]
+  /** The mails that the feature sends, by the names of their templates. */
+  mails: Mails
   /** A page for people, which the terminal names in development. */
   page?: { title: string; path: string }
   /** Whether the settings switch the feature on. */
@@ -47,6 +59,7 @@ export interface Feature {
 export function feature<Settings extends z.ZodRawShape, Services extends object>({
   problems = {},
   purges = [],
+  mails = {},
   isOn = () => true,
   create,
   ...declaration
@@ -55,6 +68,7 @@ export function feature<Settings extends z.ZodRawShape, Services extends object>
   routes: readonly Route<Services & Core>[]
   problems?: FeatureProblems
   purges?: readonly Purge[]
+  mails?: Mails
   isOn?: (settings: z.output<z.ZodObject<Settings>>, config: Config) => boolean
   create: (core: Core, settings: z.output<z.ZodObject<Settings>>) => Services
 }): Feature {
@@ -68,7 +82,25 @@ export function feature<Settings extends z.ZodRawShape, Services extends object>
     ...declaration,
     problems,
     purges,
+    mails,
     isOn: (config) => isOn(settingsIn(config), config),
     bind: (core) => bind(declaration.routes, { ...core, ...create(core, settingsIn(core.config)) }),
   }
+}
+
+/**
+ * Returns the templates of all features, by their names.
+ * @throws Error if two features declare the same name
+ */
+export function templatesOf(features: readonly Pick<Feature, 'name' | 'mails'>[]): Mails {
+  const all: Record<string, Template> = {}
+  for (const { name, mails } of features)
+    for (const [mail, template] of Object.entries(mails)) {
+      if (Object.hasOwn(all, mail))
+        throw new Error(
+          `The feature ${name} declares the mail ${mail}, which exists already. Choose another name.`,
+        )
+      all[mail] = template
+    }
+  return all
 }

@@ -66,10 +66,16 @@ describe('files', () => {
     'JWT_REFRESH_SECRET',
     'JWT_REFRESH_SECRET_PREVIOUS',
     'DATABASE_URL',
+    'SMTP_URL',
   ])('%s and its _FILE must not both be set, even to the same value [E2]', async (name) => {
-    const value = name === 'DATABASE_URL' ? 'postgres://db/auth' : newSecret()
+    const values: Record<string, string> = {
+      DATABASE_URL: 'postgres://db/auth',
+      SMTP_URL: 'smtps://smtp.example.com',
+    }
+    const value = values[name] ?? newSecret()
+    const env = { ...base, MAIL_FROM: 'auth@example.com' }
 
-    expect(await problemsOf({ ...base, [name]: value, [`${name}_FILE`]: file(name, value) })).toEqual([
+    expect(await problemsOf({ ...env, [name]: value, [`${name}_FILE`]: file(name, value) })).toEqual([
       `${name}: ${name}_FILE is set too, in the environment or in .env. Keep one of the two.`,
     ])
   })

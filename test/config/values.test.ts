@@ -25,6 +25,8 @@ describe('defaults', () => {
       loginAccount: { attempts: 10, seconds: 900 },
       loginAddress: { attempts: 100, seconds: 900 },
       registerAddress: { attempts: 20, seconds: 3600 },
+      mailAddress: { attempts: 20, seconds: 3600 },
+      mailRecipient: { attempts: 3, seconds: 3600 },
     },
     auditDays: 90,
     passwords: { cost: 12, minLength: 15 },
@@ -175,6 +177,8 @@ describe('texts', () => {
     ['LIMIT_LOGIN_ACCOUNT', wrongLimits, ['10 / 900', ' off']],
     ['LIMIT_LOGIN_ADDRESS', wrongLimits, ['10 / 900', ' off']],
     ['LIMIT_REGISTER_ADDRESS', wrongLimits, ['10 / 900', ' off']],
+    ['LIMIT_MAIL_RECIPIENT', wrongLimits, ['10 / 900', ' off']],
+    ['LIMIT_MAIL_ADDRESS', wrongLimits, ['10 / 900', ' off']],
     ['LOG_LEVEL', 'INFO verbose', ['info ']],
   ])('%s refuses invalid values, in one line each', async (name, values, withBlanks) => {
     for (const value of [...words(values), ...withBlanks])

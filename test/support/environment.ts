@@ -17,4 +17,6 @@ export const testEnvironment = {
   LIMIT_LOGIN_ACCOUNT: 'off',
   LIMIT_LOGIN_ADDRESS: 'off',
   LIMIT_REGISTER_ADDRESS: 'off',
+  LIMIT_MAIL_ADDRESS: 'off',
+  LIMIT_MAIL_RECIPIENT: 'off',
 }

@@ -5,7 +5,12 @@ import type { AuditLog, Caller } from '../../src/store/audit.ts'
 
 /** For tests of use cases that do not test limits on guessing or the audit. */
 export const notUnderTest = {
-  throttle: { guess: (_guesser, work) => work(), registration: async () => {} } satisfies Throttle,
+  throttle: {
+    guess: (_guesser, work) => work(),
+    registration: async () => {},
+    mailRequest: async () => {},
+    mayMail: async () => true,
+  } satisfies Throttle,
   deviceTokens: {
     signer: () => () => ({ deviceToken: '', deviceExpiresIn: 0 }),
     verify: async () => undefined,
