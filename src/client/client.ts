@@ -4,8 +4,8 @@ import type { Clock } from './clock.ts'
 import { createLogin, type Grant } from './login.ts'
 import { createRefresher } from './refresh.ts'
 import { createRequests, overtaken } from './requests.ts'
+import { createTabLock, type Locks } from './tab-lock.ts'
 import { createTabs, type OpenChannel } from './tabs.ts'
-import { createTurns, type Locks } from './turns.ts'
 
 /** What the client needs of a page. */
 export interface Page {
@@ -35,9 +35,9 @@ export function createClient(server: string, trusted: readonly string[], page: P
   // Each part takes what it needs of the page and of the parts before it.
   const login = createLogin({ ...page, onChange, tell: (news) => tabs.tell(news) })
   const tabs = createTabs({ ...page, ...login, name })
-  const turns = createTurns({ ...page, ...login, ...tabs, name })
+  const lock = createTabLock({ ...page, ...login, ...tabs, name })
   const requests = createRequests({ ...page, server })
-  const refresher = createRefresher({ ...page, login, tabs, turns, requests })
+  const refresher = createRefresher({ ...page, login, tabs, lock, requests })
   const { ready, refresh } = refresher
   const authFetch = createAuthFetch({ ...page, ...refresher, server, trusted, login })
   const stopWaking = page.onWake((wasFrozen) => {
@@ -57,7 +57,7 @@ export function createClient(server: string, trusted: readonly string[], page: P
   const settleNow = (reason: string, grant?: Grant) => login.settle({ at: login.stamp(), reason, grant })
 
   function enter(path: string, body: object, through = page.send): Promise<User> {
-    return turns.inTurn(async () => {
+    return lock.inTurn(async () => {
       const asked = login.stamp()
       const grant = await requests.askForGrant(path, { body, through })
       if (login.state().leftAt >= asked) {
@@ -91,7 +91,7 @@ export function createClient(server: string, trusted: readonly string[], page: P
     settleNow('logout')
     const told = requests.ask('/auth/logout')
     // The logout waits for nothing. Later logins and refreshes wait, because its answer clears the cookie.
-    turns.holdFor(told)
+    lock.holdFor(told)
     await told
   }
 
