@@ -71,18 +71,19 @@ export function createClient(server: string, trusted: readonly string[], page: P
     })
   }
 
-  async function changePassword(currentPassword: string, newPassword: string): Promise<User> {
+  /** Sends what the user who is logged in asks for. The answer has the next token. */
+  async function enterAgain(path: string, body: object): Promise<User> {
     const asker = login.user()?.id
     const sendAsAsker: typeof fetch = (input, init) => {
       if (login.user()?.id !== asker) throw overtaken()
       const Authorization = `Bearer ${login.grant()?.accessToken}`
       return page.send(input, { ...init, headers: { ...init?.headers, Authorization } })
     }
-    const change = () => enter('/auth/password', { currentPassword, newPassword }, sendAsAsker)
+    const ask = () => enter(path, body, sendAsAsker)
     await ready()
-    return change().catch(async (error) => {
+    return ask().catch(async (error) => {
       if (!refreshable.includes(error.code) || !(await refresh())) throw error
-      return change()
+      return ask()
     })
   }
 
@@ -103,7 +104,9 @@ export function createClient(server: string, trusted: readonly string[], page: P
   return {
     register: (email, password) => enter('/auth/register', { email, password }),
     login: (email, password) => enter('/auth/login', { email, password }),
-    changePassword,
+    changePassword: (currentPassword, newPassword) =>
+      enterAgain('/auth/password', { currentPassword, newPassword }),
+    reauthenticate: (password) => enterAgain('/auth/reauthenticate', { password }),
     logout,
     logoutAll,
     refresh,

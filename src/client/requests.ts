@@ -40,7 +40,7 @@ export function createRequests({
       text = await answer.text()
     } catch (error) {
       if (error instanceof AuthClientError) throw error
-      throw new AuthClientError(`The server cannot be reached (${error}).`, 'unreachable')
+      throw new AuthClientError(`No answer from the server (${error}).`, 'unreachable')
     }
     const content = parse(text)
     if (answer.status === 204 || (answer.ok && content)) return content ?? {}
@@ -62,7 +62,7 @@ export type Requests = ReturnType<typeof createRequests>
 export const overtaken = () => new AuthClientError('Another login or a logout came first.', 'overtaken')
 
 const unexpected = (status: number) =>
-  new AuthClientError(`The answer (status ${status}) is not from the server.`, 'unexpected_answer', status)
+  new AuthClientError(`No answer from the server (status ${status}).`, 'unexpected_answer', status)
 
 function refusal({ status, headers }: Response, { code, detail, errors }: Content = {}) {
   if (typeof code !== 'string') return unexpected(status)
