@@ -14,6 +14,7 @@ import { logoutAll } from './routes/logout-all.ts'
 import { me } from './routes/me.ts'
 import { changePassword } from './routes/password.ts'
 import { readyz } from './routes/readyz.ts'
+import { reauthenticate } from './routes/reauthenticate.ts'
 import { refresh } from './routes/refresh.ts'
 import { register } from './routes/register.ts'
 import { endSession, listSessions } from './routes/sessions.ts'
@@ -28,6 +29,7 @@ export const coreRoutes = [
   listSessions,
   endSession,
   changePassword,
+  reauthenticate,
   me,
   jwks,
   livez,
@@ -49,6 +51,7 @@ export function createApp(server: {
   draining: () => boolean
   routes: readonly BoundRoute[]
   problems: Problems
+  freshSeconds: number
 }): express.Express {
   const app = express()
   app.disable('x-powered-by').disable('etag').enable('case sensitive routing').enable('strict routing')
@@ -90,6 +93,6 @@ export function createApp(server: {
   addRoutes(app, server.routes)
 
   app.use(notFound)
-  app.use(problemHandler(server.problems))
+  app.use(problemHandler(server))
   return app
 }

@@ -12,6 +12,7 @@ import { createLogin } from './auth/login.ts'
 import { createLogout } from './auth/logout.ts'
 import { createNewSessions } from './auth/new-session.ts'
 import { createPasswords, type Threads } from './auth/password.ts'
+import { createReauthenticate } from './auth/reauthenticate.ts'
 import { createRefresh } from './auth/refresh.ts'
 import { createRefreshTokens } from './auth/refresh-token.ts'
 import { createRegister } from './auth/register.ts'
@@ -157,6 +158,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       refreshTokens,
       sessions,
       cookies,
+      freshSeconds: config.freshSeconds,
     }
     const stores = { users, sessions, audit }
     const tokens = { accessTokens, refreshTokens, deviceTokens }
@@ -184,6 +186,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       refresh: createRefresh(deps),
       logout: createLogout(deps),
       changePassword: createChangePassword(deps),
+      reauthenticate: createReauthenticate(deps),
       ready: {
         database: () => databaseState(database),
         clock: compareClocks,
@@ -204,6 +207,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       draining: () => draining,
       routes,
       problems,
+      freshSeconds: config.freshSeconds,
     })
     return withBoundedPipelining(withParsableTarget(server))
   }

@@ -11,6 +11,7 @@ export type CoreCode =
   | 'refresh_token_invalid'
   | 'refresh_token_reused'
   | 'session_ended'
+  | 'reauthentication_required'
   | 'cross_site_request'
   | 'wrong_password'
   | 'not_found'
@@ -40,23 +41,31 @@ export interface FieldError {
 }
 
 /**
- * The only error that use cases throw. Clients see `code`, `errors`, `retryAfterSeconds`, and `detail` instead of the
- * text of the code. Only the log shows `cause`.
+ * The only error that use cases throw. Clients see `code`, `errors`, `retryAfterSeconds`, `detail` instead of the text of
+ * the code, and the `members` that the problem of the code declares. Only the log shows `cause`.
  */
 export class AuthError extends Error {
   readonly code: ErrorCode
   readonly errors: FieldError[] | undefined
   readonly detail: string | undefined
+  readonly members: Readonly<Record<string, unknown>> | undefined
   readonly retryAfterSeconds: number
   constructor(
     code: ErrorCode,
-    options: { errors?: FieldError[]; detail?: string; retryAfterSeconds?: number; cause?: unknown } = {},
+    options: {
+      errors?: FieldError[]
+      detail?: string
+      members?: Readonly<Record<string, unknown>>
+      retryAfterSeconds?: number
+      cause?: unknown
+    } = {},
   ) {
     super(code, { cause: options.cause })
     this.name = 'AuthError'
     this.code = code
     this.errors = options.errors
     this.detail = options.detail
+    this.members = options.members
     this.retryAfterSeconds = options.retryAfterSeconds ?? 1
   }
 }

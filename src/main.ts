@@ -1,7 +1,6 @@
 // The process: loads the settings, composes the services, listens, serves, drains on SIGTERM or SIGINT, and exits.
 import { closeSync, openSync, readFileSync } from 'node:fs'
 import type { Server } from 'node:http'
-import { setTimeout as delay } from 'node:timers/promises'
 import { isatty } from 'node:tty'
 import { setFlagsFromString } from 'node:v8'
 import { type Logger, pino } from 'pino'
@@ -14,12 +13,12 @@ import { features } from './features.ts'
 import { withTimeToRead } from './http/connections.ts'
 import { operatorListener } from './http/metrics.ts'
 import { errorInBrief } from './http/request-log.ts'
-import { createServer, drain, listen, localUrl } from './http/server.ts'
+import { createServer, listen, localUrl } from './http/server.ts'
 import { openOutput } from './output.ts'
+import { shutDown } from './shutdown.ts'
 import { DatabaseUrlError } from './store/database-url.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-const drainSeconds = 10
 
 // A client has this long to read an answer. The largest one needs 40 kbit/s.
 const readingMs = 300_000
@@ -127,28 +126,7 @@ function stop(signal: string): void {
   if (state.kind !== 'serving') return
   const serving = state
   state = { kind: 'draining' }
-  drainAndExit(serving, signal)
-}
-
-async function drainAndExit(
-  { server, services, log, noticeSeconds }: Serving,
-  signal: string,
-): Promise<void> {
-  const startedAt = performance.now()
-  const seconds = () => Math.round(performance.now() - startedAt) / 1000
-  setTimeout(() => {
-    log.warn({ code: 0, seconds: seconds() }, 'stopped at the deadline, with requests still in flight')
-    process.exit(0)
-  }, drainSeconds * 1000)
-  setTimeout(() => server.closeAllConnections(), (drainSeconds - 3) * 1000).unref()
-  log.info({ signal }, `${signal} received`)
-  services.drain()
-  await delay(noticeSeconds * 1000)
-  log.info('Draining. The server accepts no new connections and answers the requests in flight.')
-  await drain(server)
-  await services.close()
-  log.info({ code: 0, seconds: seconds() }, 'stopped')
-  exit(0)
+  shutDown({ ...serving, signal, exit })
 }
 
 // Exits when the last lines are written, or after a second if their reader does not read.

@@ -69,6 +69,11 @@ export interface AuthClient {
    */
   changePassword: (currentPassword: string, newPassword: string) => Promise<User>
   /**
+   * Proves the identity of the user again, after a refusal with `reauthentication_required`. The session continues.
+   * @throws AuthClientError `wrong_password`, `too_many_attempts`, …
+   */
+  reauthenticate: (password: string) => Promise<User>
+  /**
    * Logs out here and in the other tabs, at once.
    * @throws AuthClientError if the server could not be told. Then the session continues on the server
    */

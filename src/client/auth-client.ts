@@ -29,7 +29,7 @@ function originOf(url: string): string {
   // Not by the base of the document, because injected HTML can set it.
   const { origin, pathname } = new URL(url, globalThis.location?.href)
   if (pathname !== '/' || !origin.startsWith('http'))
-    throw new TypeError(`${url} is not an origin. Give scheme, host and port only.`)
+    throw new TypeError(`${url} is not an origin. Give scheme, host and port.`)
   return origin
 }
 

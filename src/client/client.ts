@@ -4,8 +4,8 @@ import type { Clock } from './clock.ts'
 import { createLogin, type Grant } from './login.ts'
 import { createRefresher } from './refresh.ts'
 import { createRequests, overtaken } from './requests.ts'
+import { createTabLock, type Locks } from './tab-lock.ts'
 import { createTabs, type OpenChannel } from './tabs.ts'
-import { createTurns, type Locks } from './turns.ts'
 
 /** What the client needs of a page. */
 export interface Page {
@@ -35,9 +35,9 @@ export function createClient(server: string, trusted: readonly string[], page: P
   // Each part takes what it needs of the page and of the parts before it.
   const login = createLogin({ ...page, onChange, tell: (news) => tabs.tell(news) })
   const tabs = createTabs({ ...page, ...login, name })
-  const turns = createTurns({ ...page, ...login, ...tabs, name })
+  const lock = createTabLock({ ...page, ...login, ...tabs, name })
   const requests = createRequests({ ...page, server })
-  const refresher = createRefresher({ ...page, login, tabs, turns, requests })
+  const refresher = createRefresher({ ...page, login, tabs, lock, requests })
   const { ready, refresh } = refresher
   const authFetch = createAuthFetch({ ...page, ...refresher, server, trusted, login })
   const stopWaking = page.onWake((wasFrozen) => {
@@ -57,7 +57,7 @@ export function createClient(server: string, trusted: readonly string[], page: P
   const settleNow = (reason: string, grant?: Grant) => login.settle({ at: login.stamp(), reason, grant })
 
   function enter(path: string, body: object, through = page.send): Promise<User> {
-    return turns.inTurn(async () => {
+    return lock.inTurn(async () => {
       const asked = login.stamp()
       const grant = await requests.askForGrant(path, { body, through })
       if (login.state().leftAt >= asked) {
@@ -71,18 +71,19 @@ export function createClient(server: string, trusted: readonly string[], page: P
     })
   }
 
-  async function changePassword(currentPassword: string, newPassword: string): Promise<User> {
+  /** Sends what the user who is logged in asks for. The answer has the next token. */
+  async function enterAgain(path: string, body: object): Promise<User> {
     const asker = login.user()?.id
     const sendAsAsker: typeof fetch = (input, init) => {
       if (login.user()?.id !== asker) throw overtaken()
       const Authorization = `Bearer ${login.grant()?.accessToken}`
       return page.send(input, { ...init, headers: { ...init?.headers, Authorization } })
     }
-    const change = () => enter('/auth/password', { currentPassword, newPassword }, sendAsAsker)
+    const ask = () => enter(path, body, sendAsAsker)
     await ready()
-    return change().catch(async (error) => {
+    return ask().catch(async (error) => {
       if (!refreshable.includes(error.code) || !(await refresh())) throw error
-      return change()
+      return ask()
     })
   }
 
@@ -91,7 +92,7 @@ export function createClient(server: string, trusted: readonly string[], page: P
     settleNow('logout')
     const told = requests.ask('/auth/logout')
     // The logout waits for nothing. Later logins and refreshes wait, because its answer clears the cookie.
-    turns.holdFor(told)
+    lock.holdFor(told)
     await told
   }
 
@@ -103,7 +104,9 @@ export function createClient(server: string, trusted: readonly string[], page: P
   return {
     register: (email, password) => enter('/auth/register', { email, password }),
     login: (email, password) => enter('/auth/login', { email, password }),
-    changePassword,
+    changePassword: (currentPassword, newPassword) =>
+      enterAgain('/auth/password', { currentPassword, newPassword }),
+    reauthenticate: (password) => enterAgain('/auth/reauthenticate', { password }),
     logout,
     logoutAll,
     refresh,

@@ -14,6 +14,7 @@ export const messages = {
   refresh_token_reused:
     'Someone else may have used your login, so it was ended. Log in again and change your password.',
   session_ended: 'Your login has ended. Log in again.',
+  reauthentication_required: 'To continue, enter your password again.',
   cross_site_request: 'The server does not accept requests from this website.',
   wrong_password: 'The current password is wrong.',
   not_found: 'This does not exist any more. Reload the page.',

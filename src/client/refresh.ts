@@ -2,8 +2,8 @@ import { AuthClientError, type User } from './api.ts'
 import { type Clock, since } from './clock.ts'
 import type { Login, LoginKeeper } from './login.ts'
 import { type Requests, refreshMs } from './requests.ts'
+import type { TabLock } from './tab-lock.ts'
 import type { Tabs } from './tabs.ts'
-import type { Turns } from './turns.ts'
 
 const firstPauseMs = 500
 const longestPauseMs = 15_000
@@ -24,14 +24,14 @@ interface Pause {
 export function createRefresher({
   login,
   tabs,
-  turns,
+  lock,
   requests,
   clock,
   random,
 }: {
   login: LoginKeeper
   tabs: Pick<Tabs, 'standBack' | 'stepForward'>
-  turns: Pick<Turns, 'inTurn'>
+  lock: Pick<TabLock, 'inTurn'>
   requests: Pick<Requests, 'askForGrant'>
   clock: Clock
   random: () => number
@@ -43,7 +43,7 @@ export function createRefresher({
   function refresh(): Promise<User | undefined> {
     const known = login.asOf()
     const heardNews = () => login.asOf() !== known
-    refreshing ??= turns
+    refreshing ??= lock
       .inTurn(async (alone) => {
         if (!alone && !heardNews()) await tabs.standBack(heardNews)
         if (!heardNews()) await refreshNow()

@@ -59,10 +59,10 @@ export function createRequests({
 
 export type Requests = ReturnType<typeof createRequests>
 
-export const overtaken = () => new AuthClientError('Another login or a logout came first.', 'overtaken')
+export const overtaken = () => new AuthClientError('Another login or logout came first.', 'overtaken')
 
 const unexpected = (status: number) =>
-  new AuthClientError(`Not an answer from the server (status ${status}).`, 'unexpected_answer', status)
+  new AuthClientError(`No answer from the server (${status}).`, 'unexpected_answer', status)
 
 function refusal({ status, headers }: Response, { code, detail, errors }: Content = {}) {
   if (typeof code !== 'string') return unexpected(status)

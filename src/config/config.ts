@@ -151,6 +151,7 @@ function grouped(values: Settings) {
       graceSeconds: values.REFRESH_GRACE_SECONDS,
       perUser: values.SESSIONS_PER_USER,
     },
+    freshSeconds: values.FRESH_SECONDS,
     limits: {
       loginAccount: values.LIMIT_LOGIN_ACCOUNT,
       loginAddress: values.LIMIT_LOGIN_ADDRESS,

@@ -77,6 +77,11 @@ const rules: Rule[] = [
     message: 'must be a whole number from 10 to 16, in decimal digits',
   },
   {
+    setting: 'FRESH_SECONDS',
+    isBroken: ({ FRESH_SECONDS: fresh = 300, NODE_ENV }) => fresh < 60 && NODE_ENV !== 'test',
+    message: 'must be a whole number from 60 to 3600, in decimal digits',
+  },
+  {
     setting: 'SESSION_IDLE_SECONDS',
     isBroken: ({ SESSION_IDLE_SECONDS: idle = 0, SESSION_ABSOLUTE_SECONDS: absolute = Infinity }) =>
       idle > absolute,

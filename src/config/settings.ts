@@ -135,6 +135,10 @@ const sessions = {
     .describe(
       'The grace window after a rotation, in seconds. In this window, the previous refresh token gets the same successor again. 0: none.',
     ),
+  FRESH_SECONDS: integer(1, 3600).default(300).meta({
+    description: 'How old a proof of identity, such as a login, may be for a sensitive action.',
+    values: '60–3600; in test from 1',
+  }),
 }
 
 const passwords = {

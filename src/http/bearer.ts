@@ -1,6 +1,7 @@
 import type { Request } from 'express'
 import type { AccessClaims } from '../auth/access-token.ts'
 import { AuthError } from '../errors.ts'
+import type { SessionState } from '../store/sessions.ts'
 import type { User } from '../store/users.ts'
 import type { Check } from './route.ts'
 
@@ -8,7 +9,7 @@ declare global {
   namespace Express {
     interface Request {
       access?: AccessClaims
-      user?: User
+      live?: SessionState
     }
   }
 }
@@ -23,14 +24,14 @@ export const accessToken = {
   },
 } satisfies Check
 
-/** After `accessToken`: checks that its session is live, and reads the account as it is now. */
+/** After `accessToken`: checks that its session is live, and reads the session and the account as they are now. */
 export const liveSession = {
   problems: ['session_ended', 'unavailable'],
   handler: (services) => async (req, _res, next) => {
     const { sessionId, userId } = accessOf(req)
     const found = await services.sessions.find(sessionId, userId)
     if (!found) throw new AuthError('session_ended')
-    req.user = found.user
+    req.live = found
     next()
   },
 } satisfies Check
@@ -41,11 +42,14 @@ export function accessOf(req: Request): AccessClaims {
   return req.access
 }
 
-/** Returns the user of the session, on a route with the check `liveSession`. */
-export function userOf(req: Request): User {
-  if (!req.user) throw new Error('this route lacks the check liveSession')
-  return req.user
+/** Returns the session and its user, on a route with the check `liveSession`. */
+export function liveOf(req: Request): SessionState {
+  if (!req.live) throw new Error('this route lacks the check liveSession')
+  return req.live
 }
+
+/** Returns the user of the session, on a route with the check `liveSession`. */
+export const userOf = (req: Request): User => liveOf(req).user
 
 function bearerToken(req: Request): string {
   const [header = '', ...more] = req.headersDistinct.authorization ?? []

@@ -1,12 +1,17 @@
 import { STATUS_CODES } from 'node:http'
 import type { ErrorRequestHandler, Request, RequestHandler } from 'express'
+import { z } from 'zod'
 import { AuthError, type CoreCode, type ErrorCode } from '../errors.ts'
 import { maxBodyBytes } from './body.ts'
 
-/** The status of an error. `detail` says what happened and what to do, for people. */
+/**
+ * The status of an error. `detail` says what happened and what to do, for people. `members` are those that its problem
+ * document has beyond the common ones, by name.
+ */
 export interface Problem {
   status: number
   detail: string
+  members?: z.ZodRawShape
 }
 
 /** The problems of the core and of its features, by code. */
@@ -34,6 +39,12 @@ export const problems: Record<CoreCode, Problem> = {
     detail: 'This refresh token was used before. Someone else may have it, so the session was ended. Log in.',
   },
   session_ended: { status: 401, detail: 'The session has ended. Log in.' },
+  reauthentication_required: {
+    status: 401,
+    detail:
+      'This request needs a recent proof of identity. Send one to POST /auth/reauthenticate, by a method from "methods", and try again.',
+    members: { methods: z.array(z.string()) },
+  },
   cross_site_request: {
     status: 403,
     detail: 'Requests from pages of this origin are not allowed. Call the server from an allowed origin.',
@@ -86,17 +97,18 @@ export const notFound: RequestHandler = () => {
 /**
  * Turns every error into a problem document (RFC 9457). Only the log has the causes.
  * @param problems those of the core and of the features, by code
+ * @param freshSeconds how old a proof of identity may be for a sensitive action
  */
 export const problemHandler =
-  (problems: Problems): ErrorRequestHandler =>
+  ({ problems, freshSeconds }: { problems: Problems; freshSeconds: number }): ErrorRequestHandler =>
   (error, req, res, next) => {
-    const { code, errors, detail, retryAfterSeconds } = toAuthError(error)
+    const { code, errors, detail, members, retryAfterSeconds } = toAuthError(error)
     const problem = problemOf(code, problems[code])
     if (code === 'internal_error') req.log.error({ err: error }, 'unexpected error')
     if (code === 'unavailable')
       req.log.warn({ cause: String(error.cause) }, 'answered 503: the database or the keys are unavailable')
     if (res.headersSent) return next(error)
-    const challenge = bearerChallenge(code, req)
+    const challenge = bearerChallenge(code, req, freshSeconds)
     if (challenge) res.set('WWW-Authenticate', challenge)
     if (problem.status === 503 || problem.status === 429) res.set('Retry-After', String(retryAfterSeconds))
     if (hasLongBody(req)) res.set('Connection', 'close')
@@ -106,6 +118,7 @@ export const problemHandler =
       .type('application/problem+json')
       .send(
         JSON.stringify({
+          ...members,
           ...problem,
           ...(detail && { detail }),
           ...(errors && { errors }),
@@ -120,9 +133,12 @@ function hasLongBody(req: Request): boolean {
   return !req.complete && (encoding !== undefined || Number(length) > maxBodyBytes)
 }
 
-// RFC 6750, 3: the challenge names an error only if the request had a token.
-function bearerChallenge(code: ErrorCode, req: Request): string | undefined {
+// RFC 6750, 3: the challenge names an error only if the request had a token. RFC 9470, 3: a proof of identity that is too
+// old has an error of its own.
+function bearerChallenge(code: ErrorCode, req: Request, freshSeconds: number): string | undefined {
   if (code === 'access_token_missing') return 'Bearer'
+  if (code === 'reauthentication_required')
+    return `Bearer error="insufficient_user_authentication", max_age=${freshSeconds}`
   const refused = code.startsWith('access_token_') || (code === 'session_ended' && req.access !== undefined)
   return refused ? 'Bearer error="invalid_token"' : undefined
 }

@@ -14,6 +14,8 @@ export interface CheckServices {
   refreshTokens: RefreshTokens
   sessions: SessionStore
   cookies: Cookies
+  /** How old a proof of identity may be for a sensitive action. */
+  freshSeconds: number
 }
 
 /**

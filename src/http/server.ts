@@ -56,11 +56,3 @@ export function localUrl(host: string, port: number): string {
 }
 
 const bracketed = (host: string) => (host.includes(':') ? `[${host}]` : host)
-
-/** Accepts no more connections, and waits until all requests in flight are answered. */
-export function drain(server: Server): Promise<void> {
-  return new Promise((resolve) => {
-    setInterval(() => server.closeIdleConnections(), 100).unref()
-    server.close(() => resolve())
-  })
-}

@@ -1,4 +1,5 @@
-import type { KeyState, KeyStatus } from './keyring.ts'
+import type { KeyState } from './key-schedule.ts'
+import type { KeyStatus } from './keyring.ts'
 import type { LoadedSecrets, SecretName, SecretProblem } from './load-secrets.ts'
 
 /** Something that happened to keys, for the log and the audit. Never contains a part of a secret. */

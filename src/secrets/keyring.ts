@@ -1,5 +1,13 @@
 import type { JsonWebKey, KeyObject } from 'node:crypto'
-import { type Algorithm, type Key, toKey } from './key.ts'
+import { type Key, toKey } from './key.ts'
+import {
+  earliestChange,
+  type KeyState,
+  type Lives,
+  type LoadedKey,
+  type PlannedKey,
+  planKeys,
+} from './key-schedule.ts'
 import type { SecretVersion } from './sources.ts'
 
 /** All keys of one purpose. */
@@ -21,14 +29,6 @@ export interface Keyring {
   update(versions: SecretVersion[], previous: SecretVersion[]): void
 }
 
-/** The state of a key. All but retired keys verify. Times are in milliseconds since 1970. */
-export type KeyState =
-  | { kind: 'published'; signsAt: number }
-  | { kind: 'signing' }
-  /** If `retiresAt` is undefined, the key verifies until its source no longer has it. */
-  | { kind: 'verifying'; retiresAt: number | undefined }
-  | { kind: 'retired' }
-
 /** What logs, metrics and the audit may say about a key. */
 export interface KeyStatus {
   kid: string
@@ -40,108 +40,6 @@ export interface KeyStatus {
   createdAt?: number
   /** The key is at least this old: created, its file modified, or first read by this server, in milliseconds since 1970. */
   since: number
-}
-
-interface LoadedKey extends Key {
-  version: Omit<SecretVersion, 'value'>
-  /** When this server read it first. */
-  readAt: number
-}
-
-/** A key with its place in the rotation. */
-interface PlannedKey extends LoadedKey {
-  /** When servers could read it. Later than the creation time of the version if it appeared late. */
-  countsFrom: number
-  state: KeyState
-}
-
-interface Lives {
-  /** The refresh interval: how often the secrets are loaded again. */
-  reloadSeconds: number
-  /** The longest lifetime of the tokens that the keys sign. */
-  tokenSeconds: number
-  algorithm: Algorithm
-}
-
-// Stores round times and loads take time. So a new key waits a little longer than one refresh interval.
-const marginMs = 2_000
-// Other services keep public keys for 30 s. After an unknown kid they fetch at most every 30 s.
-const publicKeyMs = 60_000
-
-function stagingMs({ reloadSeconds, algorithm }: Lives): number {
-  const loadedMs = reloadSeconds * 1000 + marginMs
-  return algorithm === 'HS256' ? loadedMs : loadedMs + publicKeyMs
-}
-
-/**
- * Returns how long a key verifies after the creation of its successor, in milliseconds. Another instance may see the
- * successor one interval later, and sign that much longer.
- */
-export const verifyingMs = (lives: Lives) => 2 * stagingMs(lives) + lives.tokenSeconds * 1000
-
-/**
- * Plans the states of all versions: published -> signing -> verifying -> retired. The newest version signs once every
- * instance had time to load it. It verifies before then, because another instance may sign with it first. The version
- * before it verifies until its last token has expired. The oldest version, and the one that signs already, never wait.
- * @param current the plan so far
- * @param versions newest first
- */
-export function planKeys(
-  now: number,
-  current: PlannedKey[],
-  versions: LoadedKey[],
-  lives: Lives,
-): PlannedKey[] {
-  const isReady = ({ state }: PlannedKey) =>
-    state.kind === 'signing' || (state.kind === 'published' && state.signsAt <= now)
-  const signedBefore = current.find(isReady)
-
-  const dated = versions.flatMap((key) => {
-    const { createdAt } = key.version
-    if (createdAt === undefined) return withEarlierValues(key)
-    return { ...key, countsFrom: appearance(key.kid, createdAt) }
-  })
-  const timed = dated.map((key, index) => {
-    const isOldest = index === dated.length - 1
-    const successor = dated[index - 1]
-    return {
-      ...key,
-      signsAt: isOldest || key.kid === signedBefore?.kid ? now : key.countsFrom + stagingMs(lives),
-      retiresAt: successor && successor.countsFrom + verifyingMs(lives),
-    }
-  })
-  const signsNow = timed.find(({ signsAt }) => signsAt <= now)
-  return timed.map(({ signsAt, retiresAt, ...key }) => ({
-    ...key,
-    state: stateOf(key.kid, signsAt, retiresAt),
-  }))
-
-  // If the source keeps no history, adds its earlier values. Leaves out values that never signed, because they may have
-  // been mistakes.
-  function withEarlierValues(key: LoadedKey) {
-    if (key.kid === current[0]?.kid) return current
-    const earlier = current.filter(
-      (other) => other.kid !== key.kid && (other.state.kind !== 'published' || isReady(other)),
-    )
-    return [{ ...key, countsFrom: earlier.length > 0 ? now : 0 }, ...earlier]
-  }
-
-  // A version is as old as its store says, unless servers could not read it until now: it was disabled, created during
-  // an outage, or dated by a slow clock. Then it counts from now on, so that the keys in use go on as usual.
-  function appearance(kid: string, createdAt: number): number {
-    const known = current.find((key) => key.kid === kid && key.version.createdAt === createdAt)
-    if (known) return known.countsFrom
-    const isLate = signedBefore !== undefined && createdAt + stagingMs(lives) < now
-    return isLate ? now : createdAt
-  }
-
-  // The key that signs is never retired here. Its successor does not sign yet, and a key retires only some time after
-  // its successor began to sign.
-  function stateOf(kid: string, signsAt: number, retiresAt: number | undefined): KeyState {
-    if (retiresAt !== undefined && retiresAt <= now) return { kind: 'retired' }
-    if (kid === signsNow?.kid) return { kind: 'signing' }
-    return signsAt > now ? { kind: 'published', signsAt } : { kind: 'verifying', retiresAt }
-  }
 }
 
 /** Keeps the keys of one purpose, and moves them through their states as time passes. */
@@ -198,14 +96,6 @@ export function createKeyring({ clock, ...lives }: Lives & { clock: () => number
 }
 
 const verifies = ({ state }: PlannedKey) => state.kind !== 'retired'
-
-function earliestChange(keys: PlannedKey[]): number | undefined {
-  const times = keys.flatMap(({ state }) => {
-    if (state.kind === 'published') return [state.signsAt]
-    return state.kind === 'verifying' && state.retiresAt !== undefined ? [state.retiresAt] : []
-  })
-  return times.length > 0 ? Math.min(...times) : undefined
-}
 
 function statusOf({ kid, state, version, readAt }: PlannedKey): KeyStatus {
   const { source, id, createdAt, modifiedAt } = version

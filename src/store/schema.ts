@@ -179,6 +179,8 @@ export type AuditedEvent =
   | 'login_failed'
   | 'password_changed'
   | 'password_change_failed'
+  | 'reauthenticated'
+  | 'reauthentication_failed'
   | 'session_ended'
   | 'throttled'
   | KeyEvent['event']

@@ -146,32 +146,30 @@ export function createSessionStore({ database, limits }: { database: Database; l
      * token has ended or is of another generation. The end of the token counts too, because an operator may raise the
      * idle timeout. Otherwise a session that was idle for too long would then be live again.
      */
-    async rotate(
-      { sessionId, userId, generation, expiresAt }: RefreshClaims,
-      { ip, userAgent }: Caller,
-    ): Promise<SessionState | undefined> {
-      const [rotated] = await database.run((queries) =>
-        queries
-          .update(sessions)
-          .set({
-            generation: sql`${sessions.generation} + 1`,
-            rotatedAt: sql`now()`,
-            ip: ip ?? null,
-            userAgent: userAgent ?? null,
-          })
-          .from(users)
-          .where(
-            and(
-              own(sessionId, userId),
-              eq(sessions.generation, generation),
-              sql`extract(epoch FROM now()) < ${expiresAt}`,
-              eq(users.id, sessions.userId),
-              liveWithUser,
-            ),
-          )
-          .returning(state),
+    rotate({ sessionId, userId, generation, expiresAt }: RefreshClaims, from: Caller) {
+      const isCurrent = and(
+        eq(sessions.generation, generation),
+        sql`extract(epoch FROM now()) < ${expiresAt}`,
       )
-      return rotated
+      return database.run((queries) => rotateWhere(queries, and(own(sessionId, userId), isCurrent), from))
+    },
+
+    /**
+     * Makes a session fresh, because its user has proved their identity again, and rotates it in the same statement. So
+     * a session that ends at the same time does not come back. A change of the password ends the session too.
+     * @param proof how the user proved their identity
+     * @returns undefined if the session is not live, or its user is disabled
+     */
+    reauthenticate(id: string, userId: string, proof: AuthenticationMethod[], from: Caller) {
+      return database.transaction(async (tx) => {
+        const methods = sql`${sql.param(proof, sessions.amr)}::text[]`
+        const proven = await rotateWhere(tx, own(id, userId), from, {
+          authenticatedAt: sql`now()`,
+          amr: sql`${sessions.amr} || array(SELECT m FROM unnest(${methods}) m WHERE m <> ALL (${sessions.amr}))`,
+        })
+        if (proven) await recordEvents(tx, [{ event: 'reauthenticated', userId, sessionId: id, ...from }])
+        return proven
+      })
     },
 
     /**
@@ -233,6 +231,23 @@ export function createSessionStore({ database, limits }: { database: Database; l
         return insertSession(tx, 'login', userId, session)
       })
     },
+  }
+
+  /** Sets the next generation of a live session, where and when it was used, and `more`. */
+  async function rotateWhere(
+    on: Queries,
+    which: SQL | undefined,
+    { ip, userAgent }: Caller,
+    more: { authenticatedAt?: SQL; amr?: SQL } = {},
+  ): Promise<SessionState | undefined> {
+    const next = { generation: sql`${sessions.generation} + 1`, rotatedAt: sql`now()` }
+    const [rotated] = await on
+      .update(sessions)
+      .set({ ...next, ip: ip ?? null, userAgent: userAgent ?? null, ...more })
+      .from(users)
+      .where(and(which, eq(users.id, sessions.userId), liveWithUser))
+      .returning(state)
+    return rotated
   }
 
   async function findLive(on: Queries, id: string, userId: string) {

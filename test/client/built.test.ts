@@ -53,7 +53,8 @@ describe('the built client', () => {
     expect(types).not.toMatch(/^import\b|\bfrom '/m)
     expect(types).toMatch(/export declare function createAuthClient\(options: AuthClientOptions\)/)
     expect(types).toMatch(/export declare class AuthClientError extends Error/)
-    const methods = 'register login changePassword logout logoutAll refresh fetch user onChange close'
+    const methods =
+      'register login changePassword reauthenticate logout logoutAll refresh fetch user onChange close'
     for (const name of methods.split(' ')) expect(types).toMatch(new RegExp(`^ +${name}[:(]`, 'm'))
   })
 })

@@ -13,14 +13,15 @@ const refused = (status: number, code: string, headers = {}): Answer => ({ statu
 /** A page whose server gives these answers, after `ms` milliseconds. The last answer repeats. */
 function openPage(...answers: Answer[]) {
   const clock = createHandClock()
-  const asked: { path: string; at: number }[] = []
+  const asked: { path: string; at: number; authorization: string | null }[] = []
   const reported: unknown[] = []
   let wake = (_wasFrozen: boolean) => {}
   const client = createClient('https://auth.example', ['https://auth.example'], {
     clock,
     random: () => 0,
-    async send(input) {
-      asked.push({ path: new URL(String(input)).pathname, at: clock.now().running })
+    async send(input, init) {
+      const authorization = new Headers(init?.headers).get('Authorization')
+      asked.push({ path: new URL(String(input)).pathname, at: clock.now().running, authorization })
       const answer = (answers.length > 1 ? answers.shift() : answers[0]) as Answer
       const { status, body, headers = {}, ms = 0 } = answer
       if (ms) await new Promise<void>((resolve) => clock.after(ms, resolve))
@@ -155,6 +156,51 @@ describe('a token', () => {
     wake(false)
     await clock.pass(1)
     expect(asked.length).toBe(3)
+  })
+})
+
+describe('a refusal because the proof of identity is too old', () => {
+  const stale = refused(401, 'reauthentication_required')
+
+  test('reaches the page, and causes no refresh, because a new token does not help [account 21]', async () => {
+    const { client, asked } = openPage(granted, stale)
+    await client.refresh()
+
+    const answer = await client.fetch('/sensitive')
+
+    expect(answer.status).toBe(401)
+    expect(await answer.json()).toEqual({ code: 'reauthentication_required' })
+    expect(asked.map(({ path }) => path)).toEqual(['/auth/refresh', '/sensitive'])
+    expect(client.user()).toEqual(user)
+  })
+
+  test('is fixed by reauthenticate, whose token is used from then on [account 22]', async () => {
+    const renewed: Answer = { status: 200, body: { ...granted.body, accessToken: 'renewed' } }
+    const { client, clock, asked } = openPage(granted, stale, renewed, { status: 204 })
+    const heard: Change[] = []
+    client.onChange((change) => void heard.push(change))
+    await client.refresh()
+    await client.fetch('/sensitive')
+    await clock.pass(1)
+
+    expect(await client.reauthenticate('my dog is called rex')).toEqual(user)
+    await client.fetch('/sensitive')
+
+    expect(asked.slice(1).map(({ path, authorization }) => [path, authorization])).toEqual([
+      ['/sensitive', 'Bearer token'],
+      ['/auth/reauthenticate', 'Bearer token'],
+      ['/sensitive', 'Bearer renewed'],
+    ])
+    expect(heard).toEqual([{ user, reason: 'restored' }])
+  })
+
+  test('stays if the password is wrong, and so does the login [account 22]', async () => {
+    const { client } = openPage(granted, refused(403, 'wrong_password'))
+    await client.refresh()
+
+    await expect(client.reauthenticate('wrong')).rejects.toMatchObject({ code: 'wrong_password' })
+
+    expect(client.user()).toEqual(user)
   })
 })
 

@@ -39,6 +39,10 @@ test.each<[environment: string | undefined, env: Environment, faults: string[]]>
   ['development', { BCRYPT_COST: '9' }, ['BCRYPT_COST']],
   ['production', { BCRYPT_COST: '9' }, ['BCRYPT_COST']],
   ['development', { BCRYPT_COST: '10' }, []],
+  ['test', { FRESH_SECONDS: '1' }, []],
+  ['test', { FRESH_SECONDS: '0' }, ['FRESH_SECONDS']],
+  ['development', { FRESH_SECONDS: '59' }, ['FRESH_SECONDS']],
+  ['production', { FRESH_SECONDS: '59' }, ['FRESH_SECONDS']],
 ])('in %s, %j has these faults: %j', async (environment, env, faults) => {
   expect(await faultsIn(environment, env)).toEqual(faults)
 })

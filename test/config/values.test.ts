@@ -67,6 +67,7 @@ describe('numbers', () => {
     ['SESSION_ABSOLUTE_SECONDS', 1, 31536000, ({ sessions }) => sessions.absoluteSeconds],
     ['SESSIONS_PER_USER', 1, 1000, ({ sessions }) => sessions.perUser],
     ['REFRESH_GRACE_SECONDS', 0, 60, ({ sessions }) => sessions.graceSeconds],
+    ['FRESH_SECONDS', 60, 3600, ({ freshSeconds }) => freshSeconds],
     ['BCRYPT_COST', 10, 16, ({ passwords }) => passwords.cost],
     ['PASSWORD_MIN_LENGTH', 8, 64, ({ passwords }) => passwords.minLength],
     ['AUDIT_DAYS', 1, 3650, ({ auditDays }) => auditDays],

@@ -5,6 +5,7 @@ import { features, problems } from '../../src/features.ts'
 import { accessToken, liveSession } from '../../src/http/bearer.ts'
 import { noBody } from '../../src/http/body.ts'
 import { sameSite } from '../../src/http/cross-site.ts'
+import { fresh } from '../../src/http/fresh.ts'
 import { type Check, problemsOf, type Route, route } from '../../src/http/route.ts'
 import { testEnvironment } from '../support/environment.ts'
 import { nameOf, routes } from '../support/routes.ts'
@@ -38,6 +39,11 @@ function faultsOf(routes: readonly Route[], codes = Object.keys(problems)): stri
         checks.includes(liveSession) &&
           !(at((c) => c === accessToken) < at((c) => c === liveSession) && checks.includes(accessToken)),
         'has no accessToken before liveSession. Add it.',
+      ],
+      [
+        checks.includes(fresh) &&
+          !(at((c) => c === liveSession) < at((c) => c === fresh) && checks.includes(liveSession)),
+        'has no liveSession before fresh. Add it.',
       ],
       [
         at(({ body }) => body !== undefined && body !== noBody.body) >= 0 && !route.example,
@@ -77,6 +83,11 @@ test.each<[string, Route[], RegExp]>([
     'a live session without a token',
     [{ ...good, checks: [sameSite, noBody, liveSession] }],
     /no accessToken before/,
+  ],
+  [
+    'a recent proof of identity without a live session',
+    [{ ...good, checks: [sameSite, accessToken, noBody, fresh] }],
+    /no liveSession before/,
   ],
   [
     'a body without an example',

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Request } from 'express'
 import { z } from 'zod'
 import { boolean } from '../../config/values.ts'
-import { AuthError } from '../../errors.ts'
+import { pageFiles } from '../../http/page-files.ts'
 import { pagePolicy } from '../../http/page-policy.ts'
 import { route } from '../../http/route.ts'
 import { type Core, feature } from '../feature.ts'
@@ -51,29 +51,9 @@ const demoPage = route({
 const sendsStrictCookies = (req: Request) =>
   ['none', 'same-origin', 'same-site'].includes(req.get('Sec-Fetch-Site') ?? '')
 
-const demoFile = route({
-  method: 'get',
-  path: '/demo/:file',
-  checks: [],
-  name: 'demoFile',
-  group: 'Demo',
-  summary: 'Get a file of the page',
-  hidden: true,
-  answers: {
-    200: {
-      description: 'A script or a style sheet.',
-      types: ['text/javascript', 'text/css'],
-      body: z.string(),
-    },
-  },
-  problems: ['not_found'],
-
-  handler: () => (req, res) => {
-    const name = String(req.params.file)
-    if (!files.includes(name)) throw new AuthError('not_found')
-    res.type(name).end(read(name).bytes)
-  },
-})
+const demoFile = pageFiles({ path: '/demo/:file', name: 'demoFile', group: 'Demo', hidden: true }, (name) =>
+  files.includes(name) ? read(name).bytes : undefined,
+)
 
 /** A page to try the server, which shows rotation and reuse in development. */
 export const demo = feature({

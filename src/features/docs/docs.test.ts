@@ -23,6 +23,8 @@ import {
 import { withoutDatabase } from '../../../test/support/database.ts'
 import { nameOf, routes } from '../../../test/support/routes.ts'
 import { features, problems } from '../../features.ts'
+import { fresh } from '../../http/fresh.ts'
+import type { Route } from '../../http/route.ts'
 import { openapiDocument } from './openapi.ts'
 
 const t = useTestApp()
@@ -147,7 +149,23 @@ describe('the document', () => {
   })
 
   test('has every code of a problem', () => {
-    expect([...new Set(operations.flatMap(codesOf))].sort()).toEqual(Object.keys(problems).sort())
+    // The check `fresh` is for features. No route of the core has it.
+    const codes = new Set([...operations.flatMap(codesOf), 'reauthentication_required'])
+    expect([...codes].sort()).toEqual(Object.keys(problems).sort())
+  })
+
+  test('has the members that a problem has of its own', () => {
+    const me = routes.find(({ name }) => name === 'me') as Route
+    const sensitive = { ...me, checks: [...me.checks, fresh] }
+
+    const { paths } = JSON.parse(
+      JSON.stringify(openapiDocument({ publicUrl, cookieName: '', routes: [sensitive], problems })),
+    )
+
+    const { schema } = paths['/users/me'].get.responses['401'].content['application/problem+json']
+    expect(schema.properties.methods).toEqual({ type: 'array', items: { type: 'string' } })
+    expect(schema.properties.code.enum).toContain('reauthentication_required')
+    expect(document.components.schemas.Problem.additionalProperties).not.toBe(false)
   })
 
   test.each([
@@ -212,6 +230,7 @@ describe('what is documented is what is answered', () => {
         { email: newEmail(), password: 'short' },
       ],
       'POST /auth/login': [{ email, password: otherPassword }],
+      'POST /auth/reauthenticate': [{ password: otherPassword }],
       'POST /auth/password': [
         { currentPassword: password, newPassword: 'short' },
         { currentPassword: otherPassword, newPassword: password },

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { boolean } from '../../config/values.ts'
-import { AuthError } from '../../errors.ts'
+import { pageFiles } from '../../http/page-files.ts'
 import { pagePolicy } from '../../http/page-policy.ts'
 import { route } from '../../http/route.ts'
 import { type Core, feature } from '../feature.ts'
@@ -44,32 +44,11 @@ const docsPage = route({
   },
 })
 
-const docsFile = route({
-  method: 'get',
-  path: '/docs/:file',
-  checks: [],
-  name: 'docsFile',
-  group: 'Server',
-  summary: 'Get a file of the page',
-  answers: {
-    200: {
-      description: 'A script or a style sheet.',
-      types: ['text/javascript', 'text/css'],
-      body: z.string(),
-    },
-  },
-  problems: ['not_found'],
-
-  handler: () => {
-    let files: ReturnType<typeof readFiles> | undefined
-    return (req, res) => {
-      files ??= readFiles()
-      const name = String(req.params.file)
-      const content = files.get(name)
-      if (content === undefined) throw new AuthError('not_found')
-      res.type(name).end(content)
-    }
-  },
+// Read at the first request, because most processes never show the page.
+let files: ReturnType<typeof readFiles> | undefined
+const docsFile = pageFiles({ path: '/docs/:file', name: 'docsFile', group: 'Server' }, (name) => {
+  files ??= readFiles()
+  return files.get(name)
 })
 
 /** The OpenAPI document, and Swagger UI to read and try the API. */

@@ -14,7 +14,8 @@ import { type Credentials, type HeaderName, problemsOf, type Route } from '../..
 const headers = {
   'X-Request-Id': 'The id of the request. The log has it too.',
   'Set-Cookie': 'Sets the refresh cookie, or clears it with an expiry in the past.',
-  'WWW-Authenticate': 'Bearer. With error="invalid_token" if the request had a token (RFC 6750).',
+  'WWW-Authenticate':
+    'Bearer. With error="invalid_token" if the request had a token (RFC 6750). With error="insufficient_user_authentication" and max_age, in seconds, if the last proof of identity is older (RFC 9470).',
   'Retry-After': 'Try again after this number of seconds.',
   Allow: 'The methods of this path.',
 }
@@ -22,6 +23,7 @@ const headers = {
 // If one code of a status has a header, all codes of that status have it.
 const headerOf: Partial<Record<ErrorCode, HeaderName>> = {
   access_token_missing: 'WWW-Authenticate',
+  reauthentication_required: 'WWW-Authenticate',
   refresh_token_missing: 'Set-Cookie',
   method_not_allowed: 'Allow',
   too_many_attempts: 'Retry-After',
@@ -139,19 +141,25 @@ function problemResponses(
       problemResponse(
         status,
         all.filter((code) => codes.includes(code) && problems[code].status === status),
+        problems,
       ),
     ]),
   )
 }
 
-function problemResponse(status: number, codes: ErrorCode[]): ZodOpenApiResponseObject {
+function problemResponse(status: number, codes: ErrorCode[], problems: Problems): ZodOpenApiResponseObject {
   const description = codes.map((code) => `\`${code}\``).join(', ')
   const names = codes.flatMap((code) => headerOf[code] ?? [])
+  const members = z.object(Object.assign({}, ...codes.map((code) => problems[code].members)))
   return response(description, names, {
     'application/problem+json': {
       schema: {
         allOf: [{ $ref: '#/components/schemas/Problem' }],
-        properties: { status: { const: status }, code: { enum: codes } },
+        properties: {
+          ...z.toJSONSchema(members).properties,
+          status: { const: status },
+          code: { enum: codes },
+        },
       },
       examples: Object.fromEntries(codes.map((code) => [code, { $ref: `#/components/examples/${code}` }])),
     },
@@ -160,7 +168,7 @@ function problemResponse(status: number, codes: ErrorCode[]): ZodOpenApiResponse
 
 const problemSchema = (codes: ErrorCode[]) =>
   z
-    .object({
+    .looseObject({
       type: z.string().meta({ format: 'uri' }),
       title: z.string(),
       status: z.int(),
@@ -174,7 +182,10 @@ const problemSchema = (codes: ErrorCode[]) =>
         }),
       requestId: z.string(),
     })
-    .meta({ id: 'Problem', description: 'Every error (RFC 9457).' })
+    .meta({
+      id: 'Problem',
+      description: 'Every error (RFC 9457). Some responses have further members, and say so.',
+    })
 
 const mapValues = <Value, Result>(
   object: Readonly<Record<string, Value>>,

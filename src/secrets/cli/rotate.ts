@@ -1,7 +1,7 @@
 import { readSettings } from '../../config/config.ts'
 import { platformEnvironment, takeEnvironment } from '../../config/environment.ts'
 import type { Algorithm } from '../key.ts'
-import { verifyingMs } from '../keyring.ts'
+import { verifyingMs } from '../key-schedule.ts'
 import { absent, conflict, malformed, SourceError } from '../source-error.ts'
 import type { OpenSource } from '../sources.ts'
 import { pathIn, previousPath } from '../stores/file/file.ts'

@@ -407,7 +407,7 @@ inBrowser('fetch', () => {
         }
       }, url)
 
-      expect(failed).toMatch(/^TypeError: .*is not an origin\. Give scheme, host and port only\.$/)
+      expect(failed).toMatch(/^TypeError: .*is not an origin\. Give scheme, host and port\.$/)
     },
   )
 

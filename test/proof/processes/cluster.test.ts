@@ -125,6 +125,49 @@ describeOnPostgres('two servers on one PostgreSQL [G4]', () => {
     },
   )
 
+  test.each(Object.entries(endings))(
+    'reauthentications racing %s leave nothing usable [account 22] [B12]',
+    async (name, end) => {
+      for (let round = 0; round < 25; round++) {
+        const user = await newUser()
+        const reauthenticate = (server: number) =>
+          post(server, '/auth/reauthenticate', { accessToken: user.accessToken, body: { password } })
+
+        const [ended, ...proven] = await Promise.all([
+          end(user),
+          ...Array.from({ length: 4 }, (_, client) => reauthenticate(client)),
+        ])
+
+        expect(ended.status).toBe(name === 'a password change' ? 200 : 204)
+        for (const answer of proven) {
+          expect(['session_ended', undefined]).toContain(answer.code)
+          expect(await isUsable(answer)).toBe(false)
+        }
+      }
+    },
+  )
+
+  test('20 parallel reauthentications on two servers rotate the session 20 times, beside a refresh [account 22] [B12]', async () => {
+    const user = await newUser()
+
+    const [refreshed, ...proven] = await Promise.all([
+      refresh(0, user.refreshToken),
+      ...Array.from({ length: 20 }, (_, client) =>
+        post(client, '/auth/reauthenticate', { accessToken: user.accessToken, body: { password } }),
+      ),
+    ])
+
+    expect(proven.map(({ status }) => status)).toEqual(Array(20).fill(200))
+    const generations = proven.map(({ refreshToken }) => generationOf(refreshToken))
+    expect(new Set(generations).size).toBe(20)
+    const newest = Math.max(...generations)
+    // A refresh that comes after two reauthentications presents a token that is too old.
+    expect(['refresh_token_reused', undefined]).toContain(refreshed.code)
+    if (refreshed.code) return
+    const last = proven.find(({ refreshToken }) => generationOf(refreshToken) === newest)
+    expect((await refresh(1, last?.refreshToken as string)).status).toBe(200)
+  })
+
   test('logins with the old password that race its change leave nothing usable [B8]', async () => {
     for (let round = 0; round < 50; round++) {
       const user = await newUser()

@@ -15,7 +15,7 @@ const never = () => false
  * @param until waits until `done` returns true, or until `ms` milliseconds have passed
  * @param asOf returns the time of the last news
  */
-export function createTurns({
+export function createTabLock({
   locks,
   name,
   until,
@@ -71,4 +71,4 @@ export function createTurns({
   }
 }
 
-export type Turns = ReturnType<typeof createTurns>
+export type TabLock = ReturnType<typeof createTabLock>

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals'
-import { createTurns, type Locks } from '../../src/client/turns.ts'
+import { createTabLock, type Locks } from '../../src/client/tab-lock.ts'
 import { createHandClock } from './hand-clock.ts'
 
 /** Locks that all tabs share. */
@@ -29,7 +29,7 @@ function createTabs(locks: Locks | undefined, count = 1) {
       else clock.after(ms, resolve)
     })
   const tabs = Array.from({ length: count }, (_, tab) => {
-    const turns = createTurns({ locks, name: 'name', until, asOf: () => asOf })
+    const lock = createTabLock({ locks, name: 'name', until, asOf: () => asOf })
     /** Works for so many milliseconds. */
     const workFor = (ms: number) => async (alone: boolean) => {
       log.push(`${tab} begins${alone ? '' : ' without the lock'}`)
@@ -37,7 +37,7 @@ function createTabs(locks: Locks | undefined, count = 1) {
       log.push(`${tab} ends`)
       return `${tab} is done`
     }
-    return { ...turns, workFor }
+    return { ...lock, workFor }
   })
   const hearNews = () => {
     asOf++
