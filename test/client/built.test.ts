@@ -47,6 +47,30 @@ describe('the built client', () => {
     ).toMatch(/^You logged in/)
   })
 
+  test('has a module for what happens by mail, under 2 KB gzipped, which shares its class of errors', () => {
+    const module = readFileSync('dist/client/account.js')
+    const bytes = gzipSync(module, { level: 9 }).length
+    process.stderr.write(`the account module: ${bytes} bytes gzipped\n`)
+    const imports = /\bfrom ?['"]([^'"]+)['"]/g
+    const code = `
+      const { createAuthClient, AuthClientError } = await import('express-auth-server/client')
+      const { createAccountClient } = await import('express-auth-server/client/account')
+      const fetch = async () => Response.json({ code: 'link_invalid' }, { status: 410 })
+      const options = { url: 'https://auth.example.com', fetch }
+      const account = createAccountClient({ ...options, auth: createAuthClient(options) })
+      await account.undo('t').catch((error) => console.log(error instanceof AuthClientError, error.code))`
+    const printed = execFileSync(process.execPath, ['--input-type=module', '-e', code], {
+      encoding: 'utf8',
+      timeout: answerMs,
+    })
+
+    expect(bytes).toBeLessThan(2_000)
+    expect([...module.toString().matchAll(imports)].map(([, path]) => path)).toEqual(['./auth-client.js'])
+    const types = readFileSync('dist/client/account.d.ts', 'utf8')
+    expect([...types.matchAll(imports)].map(([, path]) => path)).toEqual(['./auth-client.js'])
+    expect(printed.trim()).toBe('true link_invalid')
+  })
+
   test('has its types in one file that imports nothing', () => {
     const types = readFileSync('dist/client/auth-client.d.ts', 'utf8')
 
