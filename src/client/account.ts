@@ -27,11 +27,9 @@ export interface AccountClient {
   resend: () => Promise<void>
   /**
    * Asks for a mail to a new address. The account keeps the old address until `confirmEmail`.
-   * @throws AuthClientError `reauthentication_required`: call `reauthenticate` first
+   * @throws AuthClientError `reauthentication_required`: call `reauthenticate` of the core client first
    */
   changeEmail: (email: string) => Promise<void>
-  /** Proves again who is logged in, with the password. @throws AuthClientError `wrong_password`, … */
-  reauthenticate: (password: string) => Promise<void>
   /** Gives the account its new address. All other sessions end. */
   confirmEmail: (token: string, password?: string) => Promise<void>
   /** Gives the account its former address again. All sessions end, and the password is void until a reset. */
@@ -74,7 +72,6 @@ export function createAccountClient(options: AccountClientOptions): AccountClien
     verify: (token, password) => changeAs('/auth/email/verify', token, password),
     resend: () => tell('/auth/email/verification', undefined, auth.fetch),
     changeEmail: (email) => tell('/auth/email', { email }, auth.fetch),
-    reauthenticate: (password) => tell('/auth/reauthenticate', { password }, auth.fetch),
     confirmEmail: (token, password) => changeAs('/auth/email/confirm', token, password),
     undo: (token) => change('/auth/email/undo', { token }),
     cancelDeletion: (token) => change('/users/me/deletion/cancel', { token }),

@@ -74,7 +74,6 @@ describe('requests about an account', () => {
         'login',
         { email: 'new@example.com' },
       ],
-      ['reauthenticate', (a) => a.reauthenticate(password), '/auth/reauthenticate', 'login', { password }],
       ['confirmEmail', (a) => a.confirmEmail('t'), '/auth/email/confirm', 'login', { token: 't' }],
       [
         'confirmEmail with a password',

@@ -5,8 +5,8 @@ import { boolean } from '../../config/values.ts'
 import { pageFiles } from '../../http/page-files.ts'
 import { pagePolicy } from '../../http/page-policy.ts'
 import { route } from '../../http/route.ts'
+import { read } from '../built-file.ts'
 import { type Core, feature } from '../feature.ts'
-import { read } from './files.ts'
 import { isFromThisMachine, lessonRoutes, type OwnServices } from './lesson.ts'
 
 const files = [

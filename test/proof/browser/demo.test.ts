@@ -14,42 +14,7 @@ import {
   type Stage,
   useStage,
 } from './browser.ts'
-
-const axe = readFileSync('node_modules/axe-core/axe.min.js', 'utf8')
-
-/** Where in a page one of these secrets is. */
-async function placesOf(secrets: string[]): Promise<string[]> {
-  const places: Record<string, string> = {
-    localStorage: JSON.stringify({ ...localStorage }),
-    sessionStorage: JSON.stringify({ ...sessionStorage }),
-    indexedDB: JSON.stringify(await indexedDB.databases()),
-    caches: JSON.stringify(await caches.keys()),
-    cookies: document.cookie,
-    history: JSON.stringify(history.state) + location.href + document.referrer,
-    name: window.name,
-    elements: document.documentElement.outerHTML,
-  }
-  // Everything that can be reached from the global object.
-  const seen = new Set<unknown>()
-  const queue: unknown[] = [globalThis]
-  for (let next = queue.pop(); next !== undefined; next = queue.pop())
-    for (const key of Reflect.ownKeys(next as object)) {
-      let value: unknown
-      try {
-        value = Reflect.get(next as object, key)
-      } catch {
-        continue
-      }
-      if (value instanceof Promise) value.catch(() => {})
-      if (typeof value === 'string') places.globals = `${places.globals ?? ''} ${value}`
-      if (value === null || !['object', 'function'].includes(typeof value) || seen.has(value)) continue
-      seen.add(value)
-      queue.push(value)
-    }
-  return Object.entries(places)
-    .filter(([, text]) => secrets.some((secret) => text.includes(secret)))
-    .map(([place]) => place)
-}
+import { accessibilityFindings, placesOf } from './inspect.ts'
 
 const cookieName = keepsSecureCookies ? '__Host-refresh_token' : 'refresh_token_'
 
@@ -81,13 +46,6 @@ const refreshFirst = (page: Page) =>
   page.evaluate(() => {
     ;(document.querySelector('#first') as HTMLSelectElement).value = 'you'
   })
-
-/** Returns the serious findings of axe, as the page is now. */
-async function accessibilityFindings(page: Page): Promise<string[]> {
-  await page.evaluate(axe)
-  const { violations } = await page.evaluate(() => Reflect.get(globalThis, 'axe').run({ preload: false }))
-  return violations.map(({ id, impact }: { id: string; impact: string }) => `${impact}: ${id}`)
-}
 
 inBrowser('the page to try the server', () => {
   const stage = useStage(cookiesAreSecure)

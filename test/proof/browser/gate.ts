@@ -15,6 +15,13 @@ export type Trick =
   /** Answers this, without the server. */
   | { status: number; type: string; body: string; headers?: Record<string, string> }
 
+export interface Asked {
+  method: string
+  url: string
+  headers: IncomingMessage['headers']
+  body: string
+}
+
 /** A proxy in front of the server. It counts, delays, loses and invents answers. */
 export interface Gate {
   url: string
@@ -22,6 +29,8 @@ export interface Gate {
   refreshes: { status: number; generation: number | undefined }[]
   /** Every answer that was forwarded. */
   answers: { method: string; url: string; status: number; body: string }[]
+  /** Every request, also those that a trick has answered. The body arrives after the rest. */
+  asked: Asked[]
   /** Returns the number of requests to a path. */
   count(path: string): number
   /** Plays a trick on the next requests to a path. Without a number, on all of them. */
@@ -38,6 +47,7 @@ export interface Gate {
 export async function createGate(server: () => string): Promise<Gate> {
   const refreshes: Gate['refreshes'] = []
   const answers: Gate['answers'] = []
+  const asked: Gate['asked'] = []
   const counts = new Map<string, number>()
   let tricks: { path: string; trick: Trick; left: number }[] = []
   const sockets = new Set<Socket>()
@@ -45,6 +55,12 @@ export async function createGate(server: () => string): Promise<Gate> {
 
   const listener = async (req: IncomingMessage, res: ServerResponse) => {
     const [path = ''] = req.url?.split('?') ?? []
+    const { method = 'GET', url: target_ = '/', headers } = req
+    const one: Asked = { method, url: target_, headers, body: '' }
+    asked.push(one)
+    req.on('data', (bytes) => {
+      one.body += bytes
+    })
     if (req.method !== 'OPTIONS') counts.set(path, (counts.get(path) ?? 0) + 1)
     const played = tricks.find((one) => one.path === path && one.left > 0)
     if (played && req.method !== 'OPTIONS') played.left--
@@ -59,14 +75,13 @@ export async function createGate(server: () => string): Promise<Gate> {
         .writeHead(trick.status, { 'Content-Type': trick.type, ...cors, ...trick.headers })
         .end(trick.body)
     }
-    const { method = 'GET', url: target_ = '/' } = req
     const target = new URL(server())
     const onward = request({
       port: target.port,
       host: target.hostname,
       method,
       path: target_,
-      headers: req.headers,
+      headers,
     })
     req.pipe(onward)
     // The server finishes a request even if the browser gives up.
@@ -104,6 +119,7 @@ export async function createGate(server: () => string): Promise<Gate> {
     url: `http://localhost:${(gate.address() as AddressInfo).port}`,
     refreshes,
     answers,
+    asked,
     count: (path) => counts.get(path) ?? 0,
     play: (path, trick, times = Number.POSITIVE_INFINITY) => tricks.push({ path, trick, left: times }),
     relent() {

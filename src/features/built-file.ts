@@ -7,7 +7,7 @@ const contents = new Map<string, { modified: number; text: string; bytes: Buffer
  * it again. All answers share the bytes. Otherwise each client that does not read its answer would hold a copy in memory.
  */
 export function read(name: string) {
-  const file = new URL(`../../../dist/client/${name}`, import.meta.url)
+  const file = new URL(`../../dist/client/${name}`, import.meta.url)
   const { mtimeMs: modified } = statSync(file)
   const known = contents.get(name)
   if (known?.modified === modified) return known
