@@ -11,6 +11,7 @@ import { createLinkTokens } from './auth/link-token.ts'
 import { createLogin } from './auth/login.ts'
 import { createLogout } from './auth/logout.ts'
 import { createNewSessions } from './auth/new-session.ts'
+import type { Notify } from './auth/notify.ts'
 import { createPasswords, type Threads } from './auth/password.ts'
 import { createReauthenticate } from './auth/reauthenticate.ts'
 import { createRefresh } from './auth/refresh.ts'
@@ -19,23 +20,28 @@ import { createRegister } from './auth/register.ts'
 import { createThrottle } from './auth/throttle.ts'
 import type { Config } from './config/config.ts'
 import { ownOriginRule } from './config/origins.ts'
+import { ifPossible } from './errors.ts'
 import type { Core } from './features/feature.ts'
-import { features, problems } from './features.ts'
+import { features, problems, templates } from './features.ts'
 import { withBoundedPipelining, withParsableTarget } from './http/connections.ts'
 import { createRefusalLog } from './http/cross-site.ts'
 import { createMetrics } from './http/metrics.ts'
 import { requestLog } from './http/request-log.ts'
 import { type BoundRoute, bind } from './http/route.ts'
 import { createTokenCookie } from './http/token-cookie.ts'
+import { createMail } from './mail/mail.ts'
+import type { Template } from './mail/template.ts'
 import { delay } from './retry.ts'
 import type { KeyEvent } from './secrets/key-events.ts'
 import { createLiveKeys } from './secrets/live-keys.ts'
+import { singleFlight } from './single-flight.ts'
 import { createAttemptStore } from './store/attempts.ts'
 import { type AuditLog, createAuditLog } from './store/audit.ts'
 import { createClockCheck } from './store/clock.ts'
 import { type Database, databaseState } from './store/database.ts'
 import { createHousekeeping } from './store/housekeeping.ts'
 import { openDatabase } from './store/open-database.ts'
+import { createOutbox, purgeOutbox, wakingAfterMail } from './store/outbox.ts'
 import { createSessionStore } from './store/sessions.ts'
 import { createUserStore } from './store/users.ts'
 
@@ -44,6 +50,8 @@ export interface Replacements {
   clock?: () => number
   database?: Database
   housekeepingMs?: number
+  mailPollMs?: number
+  templates?: Readonly<Record<string, Template>>
   startThreads?: (maxThreads: number) => Threads
 }
 
@@ -53,9 +61,9 @@ export interface Replacements {
  * ready. `close` closes everything.
  */
 export async function compose(config: Config, log: Logger, replacements: Replacements = {}) {
-  const { clock = Date.now, housekeepingMs = 60_000, startThreads } = replacements
+  const { clock = Date.now, housekeepingMs = 60_000, mailPollMs = 1_000, startThreads } = replacements
   const active = features.filter(({ isOn }) => isOn(config))
-  const database =
+  const opened =
     replacements.database ??
     (await openDatabase({
       url: config.database.url(),
@@ -63,6 +71,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       warnIfExposed: config.database.warnIfExposed,
       onTrouble: (message) => log.warn({ event: 'database_trouble' }, message),
     }))
+  const database = wakingAfterMail(opened, () => mail.wake())
   const compareClocks = createClockCheck({
     database,
     clock,
@@ -106,27 +115,46 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       : { ...config.limits, mailAddress: undefined, mailRecipient: undefined },
     addressDigest: createAddressDigest(keys.refresh),
   })
+  const outbox = createOutbox({ database })
   const metrics = createMetrics({
     passwords: passwords.load,
     connections: database.connections,
     keys: keys.report,
+    outbox: singleFlight(() => ifPossible(outbox.waiting())),
     clock,
   })
+  const mail = createMail({
+    settings: config.mail,
+    reloadSeconds: config.keys.reloadSeconds,
+    outbox,
+    templates: replacements.templates ?? templates,
+    count: metrics.mailed,
+    log,
+    random: Math.random,
+    pollMs: mailPollMs,
+  })
+  const warnOfPurge = (error: Error) =>
+    log.warn({ event: 'purge_failed' }, `Cannot delete old rows: ${error.message}`)
   const housekeeping = createHousekeeping({
     database,
     auditDays: config.auditDays,
-    purges: active.flatMap(({ purges }) => purges),
+    purges: [purgeOutbox, ...active.flatMap(({ purges }) => purges)],
   })
+  ifPossible(purgeOutbox(database)).catch(warnOfPurge)
   const housekeepingTimer = setInterval(() => {
-    housekeeping
-      .purge()
-      .catch((error: Error) =>
-        log.warn({ event: 'purge_failed' }, `Cannot delete old rows: ${error.message}`),
-      )
+    housekeeping.purge().catch(warnOfPurge)
   }, housekeepingMs).unref()
+  const tellers = active.map((feature) => feature.notify(config))
+  const notify: Notify = async (tx, notice) => {
+    for (const tell of tellers) await tell(tx, notice)
+  }
   let draining = false
+  let stopMail: Promise<void> | undefined
 
   function app(publicUrl: string): RequestListener {
+    const linkTokens = createLinkTokens({ refreshKeys: keys.refresh, issuer: publicUrl, clock })
+    const accountUrl = config.mail.accountUrl ?? `${publicUrl}/account`
+    mail.start({ site: new URL(publicUrl).host, accountUrl, signLink: linkTokens.sign })
     const accessTokens = createAccessTokens({
       keys: keys.access,
       issuer: publicUrl,
@@ -162,7 +190,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     }
     const stores = { users, sessions, audit }
     const tokens = { accessTokens, refreshTokens, deviceTokens }
-    const deps = { ...stores, ...tokens, passwords, throttle, ...grants, newSessionFor }
+    const deps = { ...stores, ...tokens, passwords, throttle, ...grants, newSessionFor, notify }
     const forFeatures: Core = {
       ...checks,
       config,
@@ -172,8 +200,9 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       audit,
       passwords,
       throttle,
-      linkTokens: createLinkTokens({ refreshKeys: keys.refresh, issuer: publicUrl, clock }),
-      accountUrl: config.mail.accountUrl ?? `${publicUrl}/account`,
+      linkTokens,
+      accountUrl,
+      mailbox: mail.mailbox,
       problems,
       routes: () => routes.map(({ route }) => route),
     }
@@ -216,12 +245,19 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     app,
     metrics,
     purge: housekeeping.purge,
-    reloadKeys: keys.reload,
+    sendMails: mail.settle,
+    mailbox: mail.mailbox,
+    /** Reads the secrets again, and SMTP_URL. */
+    async reloadKeys() {
+      await Promise.all([keys.reload(), mail.reload()])
+    },
     drain() {
       draining = true
+      stopMail ??= mail.stop()
     },
     async close() {
       clearInterval(housekeepingTimer)
+      await (stopMail ?? mail.stop())
       keys.close()
       await passwords.close()
       await database.close()

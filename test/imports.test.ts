@@ -16,7 +16,7 @@ const rooms: Record<string, { imports?: string[]; types?: string[] }> = {
   },
   'migrate.ts': { imports: ['config', 'store'] },
   'compose.ts': {
-    imports: ['app.ts', 'features.ts', 'config', 'http', 'auth', 'store', 'secrets'],
+    imports: ['app.ts', 'features.ts', 'mail', 'config', 'http', 'auth', 'store', 'secrets'],
     types: ['features'],
   },
   'app.ts': { imports: ['routes', 'http'] },
@@ -24,8 +24,8 @@ const rooms: Record<string, { imports?: string[]; types?: string[] }> = {
   features: { imports: ['config', 'mail', 'http', 'auth', 'store'] },
   routes: { imports: ['http'], types: ['auth', 'store', 'secrets'] },
   'secrets/cli': { imports: ['config', 'secrets'] },
+  mail: { imports: ['client'], types: ['config', 'store'] },
   config: { imports: ['secrets'] },
-  mail: { types: ['store'] },
   http: { types: ['auth', 'store', 'secrets'] },
   auth: { types: ['store', 'secrets'] },
   store: { types: ['secrets'] },
@@ -43,6 +43,7 @@ const packages: Record<string, string[]> = {
   pg: ['store'],
   jsonwebtoken: ['auth'],
   bcrypt: ['auth'],
+  nodemailer: ['mail'],
 }
 
 const readersOfTheEnvironment = /^src\/(config\/|dev\.ts$)/

@@ -7,6 +7,7 @@ import type { Device } from './device.ts'
 import type { DeviceTokens } from './device-token.ts'
 import type { DeviceGrant, Grants } from './grant.ts'
 import type { NewSessionFor } from './new-session.ts'
+import type { Notify } from './notify.ts'
 import type { HashedPassword, Passwords } from './password.ts'
 import type { Throttle } from './throttle.ts'
 
@@ -19,6 +20,7 @@ export function createChangePassword(deps: {
   deviceTokens: DeviceTokens
   prepareDeviceGrant: Grants['prepareDeviceGrant']
   newSessionFor: NewSessionFor
+  notify?: Notify
 }) {
   const { users, sessions, passwords } = deps
 
@@ -52,7 +54,14 @@ export function createChangePassword(deps: {
         if (!account || !(await passwords.verify(currentPassword, account, guesser))) return undefined
         hashed ??= await passwords.hash(newPassword, guesser)
         const { passwordHash } = account
-        const started = await sessions.changePassword(userId, sessionId, passwordHash, hashed, session)
+        const started = await sessions.changePassword(
+          userId,
+          sessionId,
+          passwordHash,
+          hashed,
+          session,
+          async (tx, { user }) => deps.notify?.(tx, { kind: 'password_changed', user, from: device }),
+        )
         if (started) return grant(started, knownDevice)
         // Another request has changed the hash. After a rehash the current password is still right.
         account = await users.credentialsById(userId)

@@ -6,6 +6,7 @@ import type { Device } from './device.ts'
 import type { DeviceTokens } from './device-token.ts'
 import type { DeviceGrant, Grants } from './grant.ts'
 import type { NewSessionFor } from './new-session.ts'
+import type { Notify } from './notify.ts'
 import type { Asker, Passwords } from './password.ts'
 import type { Throttle } from './throttle.ts'
 
@@ -32,6 +33,7 @@ export function createLogin(deps: {
   deviceTokens: DeviceTokens
   prepareDeviceGrant: Grants['prepareDeviceGrant']
   newSessionFor: NewSessionFor
+  notify?: Notify
   /** Returns a challenge if the password alone is not enough for this account. */
   secondFactor?: (account: Credentials, device: Device) => Promise<Challenge | undefined>
 }) {
@@ -59,7 +61,7 @@ export function createLogin(deps: {
       const challenge = await deps.secondFactor?.(account, device)
       const result: LoginOutcome = challenge
         ? { kind: 'second_factor_required', challenge }
-        : { kind: 'granted', grant: signGrant(await startSession(account, device), knownDevice) }
+        : { kind: 'granted', grant: signGrant(await startSession(account, device, knownDevice), knownDevice) }
       if (passwords.isOutdated(account)) await rehash(account, password, guesser)
       return result
     })
@@ -68,9 +70,15 @@ export function createLogin(deps: {
     throw new AuthError('invalid_credentials')
   }
 
-  async function startSession(account: Credentials, device: Device): Promise<SessionState> {
+  async function startSession(
+    account: Credentials,
+    device: Device,
+    knownDevice: string | undefined,
+  ): Promise<SessionState> {
     const session = await deps.newSessionFor(device, ['pwd'])
-    const started = await sessions.start(account.userId, account.epoch, session)
+    const started = await sessions.start(account.userId, account.epoch, session, async (tx, { user }) => {
+      if (!knownDevice) await deps.notify?.(tx, { kind: 'new_device', user, from: device })
+    })
     // A change of the password, a logout everywhere or a disabling came first. This login must not survive it. The
     // password was right when it was checked. So throw: the throttle takes the guess back, and the audit records no
     // failed login.

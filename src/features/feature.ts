@@ -1,11 +1,13 @@
 import type { z } from 'zod'
 import type { LinkTokens } from '../auth/link-token.ts'
+import type { Notify } from '../auth/notify.ts'
 import type { Passwords } from '../auth/password.ts'
 import type { Throttle } from '../auth/throttle.ts'
 import type { Config } from '../config/config.ts'
 import type { FeatureCodes } from '../errors.ts'
 import type { Problem, Problems } from '../http/problem.ts'
 import { type BoundRoute, bind, type CheckServices, type Route } from '../http/route.ts'
+import type { Mailbox } from '../mail/mailbox.ts'
 import type { Template } from '../mail/template.ts'
 import type { AuditLog } from '../store/audit.ts'
 import type { Database } from '../store/database.ts'
@@ -24,6 +26,8 @@ export interface Core extends CheckServices {
   linkTokens: LinkTokens
   /** The page that links in mails open. */
   accountUrl: string
+  /** The mails of this process, if they go to no SMTP server. */
+  mailbox: Mailbox
   /** Returns every route that is switched on. */
   routes: () => readonly Route[]
   problems: Problems
@@ -43,6 +47,8 @@ export interface Feature {
   purges: readonly Purge[]
   /** The mails that the feature sends, by the names of their templates. */
   mails: Mails
+  /** Returns a function that tells owners of accounts what happened to them. */
+  notify: (config: Config) => Notify
   /** A page for people, which the terminal names in development. */
   page?: { title: string; path: string }
   /** Whether the settings switch the feature on. */
@@ -61,6 +67,7 @@ export function feature<Settings extends z.ZodRawShape, Services extends object>
   purges = [],
   mails = {},
   isOn = () => true,
+  notify = () => async () => {},
   create,
   ...declaration
 }: Pick<Feature, 'name' | 'page'> & {
@@ -69,6 +76,7 @@ export function feature<Settings extends z.ZodRawShape, Services extends object>
   problems?: FeatureProblems
   purges?: readonly Purge[]
   mails?: Mails
+  notify?: (settings: z.output<z.ZodObject<Settings>>) => Notify
   isOn?: (settings: z.output<z.ZodObject<Settings>>, config: Config) => boolean
   create: (core: Core, settings: z.output<z.ZodObject<Settings>>) => Services
 }): Feature {
@@ -83,6 +91,7 @@ export function feature<Settings extends z.ZodRawShape, Services extends object>
     problems,
     purges,
     mails,
+    notify: (config) => notify(settingsIn(config)),
     isOn: (config) => isOn(settingsIn(config), config),
     bind: (core) => bind(declaration.routes, { ...core, ...create(core, settingsIn(core.config)) }),
   }

@@ -13,6 +13,8 @@ export function createMetrics(sources: {
   passwords: () => Record<string, number>
   connections: () => Record<string, number>
   keys: () => KeysReport
+  /** Returns undefined if it is not known. */
+  outbox: () => Promise<{ count: number; oldestSeconds: number } | undefined>
   clock: () => number
 }) {
   const registry = new Registry()
@@ -38,6 +40,31 @@ export function createMetrics(sources: {
   })
   gauge('auth_password_hashes', 'Passwords that are being hashed, or wait for it.', sources.passwords)
   gauge('db_connections', 'Connections of the pool, and requests that wait for one.', sources.connections)
+  const mails = new Counter({
+    name: 'mails_total',
+    help: 'Mails sent, refused by the SMTP server, and expired; and attempts that are retried.',
+    labelNames: ['result'],
+    registers,
+  })
+  for (const result of ['sent', 'retried', 'refused', 'expired']) mails.inc({ result }, 0)
+  new Gauge({
+    name: 'outbox_waiting',
+    help: 'Mails that wait to be sent, on all instances.',
+    registers,
+    async collect() {
+      const waiting = await sources.outbox()
+      if (waiting) this.set(waiting.count)
+    },
+  })
+  new Gauge({
+    name: 'outbox_oldest_seconds',
+    help: 'Age of the oldest mail that waits.',
+    registers,
+    async collect() {
+      const waiting = await sources.outbox()
+      if (waiting) this.set(waiting.oldestSeconds)
+    },
+  })
   const { keys, clock } = sources
   new Gauge({
     name: 'auth_keys',
@@ -105,6 +132,7 @@ export function createMetrics(sources: {
 
   return {
     observe,
+    mailed: (result: 'sent' | 'retried' | 'refused' | 'expired') => mails.inc({ result }),
     refreshed: (outcome: RefreshOutcome['kind']) => refreshes.inc({ outcome }),
     registry,
     keys,

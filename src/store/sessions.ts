@@ -52,6 +52,9 @@ export interface SessionState {
   now: Date
 }
 
+/** What else happens in the transaction that starts a session. */
+export type Also = (tx: Queries, started: SessionState) => Promise<void>
+
 export interface SessionLimits {
   idleSeconds: number
   absoluteSeconds: number
@@ -110,11 +113,16 @@ export function createSessionStore({ database, limits }: { database: Database; l
      * @param epoch the user's epoch when the password was checked
      * @returns undefined if all sessions ended since then, or if the user was disabled or deleted
      */
-    start(userId: string, epoch: number, session: NewSession): Promise<SessionState | undefined> {
+    start(
+      userId: string,
+      epoch: number,
+      session: NewSession,
+      also?: Also,
+    ): Promise<SessionState | undefined> {
       return database.transaction(async (tx) => {
         const owner = await lockUser(tx, userId, session.replaces)
         if (!owner || owner.epoch !== epoch || owner.disabledAt) return undefined
-        return insertSession(tx, 'login', userId, session)
+        return insertSession(tx, 'login', userId, session, also)
       })
     },
 
@@ -218,6 +226,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
       from: string,
       to: { passwordHash: string; passwordScheme: number },
       session: NewSession,
+      also?: Also,
     ): Promise<SessionState | undefined> {
       return database.transaction(async (tx) => {
         const owner = await lockUser(tx, userId, session.replaces)
@@ -228,7 +237,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
         const { ip, userAgent } = session
         await recordEvents(tx, [{ event: 'password_changed', userId, sessionId: asking, ip, userAgent }])
         await endWhere(tx, eq(sessions.userId, userId), 'password_changed', session)
-        return insertSession(tx, 'login', userId, session)
+        return insertSession(tx, 'login', userId, session, also)
       })
     },
   }
@@ -266,6 +275,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
     event: 'login' | 'registered',
     userId: string,
     { replaces, ...session }: NewSession,
+    also?: Also,
   ) {
     const { id, userAgent, ip } = session
     const expiresAt = sql`now() + ${seconds(limits.absoluteSeconds)}`
@@ -284,6 +294,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
       .from(sessions)
       .innerJoin(users, eq(users.id, sessions.userId))
       .where(eq(sessions.id, id))
+    if (started) await also?.(tx, started)
     return started
   }
 }

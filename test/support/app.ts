@@ -12,8 +12,11 @@ import request from 'supertest'
 import { startPool, type Threads } from '../../src/auth/password.ts'
 import { compose } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config/config.ts'
-import { features } from '../../src/features.ts'
+import { features, templates } from '../../src/features.ts'
 import type { Metrics } from '../../src/http/metrics.ts'
+import type { OutgoingMail } from '../../src/mail/outgoing.ts'
+import { layout } from '../../src/mail/template.ts'
+import { queueMail } from '../../src/store/outbox.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 import { publicUrl, refreshCookieName, refreshSecret, testEnvironment } from './environment.ts'
 
@@ -27,6 +30,8 @@ export interface TestApp {
   /** Deletes old rows, as the server's housekeeping does. */
   purge(): Promise<void>
   metrics: Metrics
+  /** Sends the mails that are due. Returns all mails of this server so far, newest first. */
+  mails(): Promise<readonly OutgoingMail[]>
   /** Lets time pass, for the server's clock and the database's. */
   pass(seconds: number): Promise<void>
   /** Replaces this server with a new one on the same database. */
@@ -82,6 +87,8 @@ export async function createTestApp(
       database,
       // Never by itself. On a slow machine it would delete rows that a test compares.
       housekeepingMs: 2 ** 31 - 1,
+      mailPollMs: 2 ** 31 - 1,
+      templates: { ...templates, hello },
       startThreads: shareThreads,
     })
   const url = environment.PUBLIC_URL ?? publicUrl
@@ -92,6 +99,10 @@ export async function createTestApp(
     log,
     purge: services.purge,
     metrics: services.metrics,
+    async mails() {
+      await services.sendMails()
+      return services.mailbox.mails()
+    },
     async pass(seconds) {
       skewMs += seconds * 1000
       await db.pass(seconds)
@@ -110,6 +121,12 @@ export async function createTestApp(
   }
   return t
 }
+
+const hello = () => layout({ subject: 'Hello', heading: 'Hello', paragraphs: [], footer: 'Bye' })
+
+/** Queues a mail that no feature needs to exist for. `t.mails()` sends it. */
+export const queueHello = ({ db }: TestApp, recipient: string) =>
+  db.database.transaction((tx) => queueMail(tx, { template: 'hello', recipient, params: {} }))
 
 /** Creates one app for all tests of a file. */
 export function useTestApp(environment?: Record<string, string>): TestApp {

@@ -1,0 +1,422 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { sql } from 'drizzle-orm'
+import { createWriter, type OutgoingMail } from '../../src/mail/outgoing.ts'
+import type { Delivery, SendMail } from '../../src/mail/smtp.ts'
+import { layout } from '../../src/mail/template.ts'
+import { createMailWorker, type MailResult, type MailWorker } from '../../src/mail/worker.ts'
+import { delay } from '../../src/retry.ts'
+import { createLink, endLinks } from '../../src/store/links.ts'
+import { createOutbox, type NewMail, queueMail, wakingAfterMail } from '../../src/store/outbox.ts'
+import { register, useTestApp } from '../support/app.ts'
+import { databaseName, withoutDatabase } from '../support/database.ts'
+
+const t = useTestApp()
+const templates = {
+  hello: ({
+    params,
+    link,
+    site,
+    at,
+  }: Parameters<Parameters<typeof createWriter>[0]['templates'][string]>[0]) =>
+    layout({
+      subject: `Hello ${params.name} from ${site}`,
+      heading: 'Hello',
+      paragraphs: [at.toISOString()],
+      action: link ? { label: 'Open', url: link } : undefined,
+      footer: '-',
+    }),
+  broken: () => {
+    throw new Error('a bug')
+  },
+}
+
+let sent: OutgoingMail[] = []
+let counted: MailResult[] = []
+let log: { level: string; facts: Record<string, unknown>; message: string }[] = []
+const workers: MailWorker[] = []
+beforeEach(async () => {
+  sent = []
+  counted = []
+  log = []
+  await t.db.rows(sql`DELETE FROM outbox`)
+})
+afterEach(() => Promise.all(workers.splice(0).map((worker) => worker.stop())))
+
+const works: SendMail = async (mail) => {
+  sent.push(mail)
+  return { kind: 'sent' }
+}
+const outage: Delivery = { kind: 'outage', stage: 'CONN', reply: undefined, fault: 'ECONNREFUSED' }
+/** Holds the mails that are sent until `release`, or the signal. */
+function hanging() {
+  const released = new AbortController()
+  const end = (signal: AbortSignal, delivery: Delivery) =>
+    new Promise<Delivery>((resolve) => signal.addEventListener('abort', () => resolve(delivery)))
+  const send: SendMail = (mail, signal) => {
+    sent.push(mail)
+    return Promise.race([end(released.signal, { kind: 'sent' }), end(signal, outage)])
+  }
+  return { send, release: () => released.abort() }
+}
+
+function startWorker(send: SendMail = works, names = Object.keys(templates)): MailWorker {
+  const say = (level: string) => (facts: Record<string, unknown>, message: string) =>
+    void log.push({ level, facts, message })
+  const worker = createMailWorker({
+    outbox: createOutbox(t.db),
+    templates: names,
+    write: createWriter({
+      templates,
+      signLink: ({ id }) => `token-of-${id}`,
+      accountUrl: 'https://auth.example.com/account',
+      site: 'auth.example.com',
+    }),
+    send,
+    count: (result) => counted.push(result),
+    log: { info: say('info'), warn: say('warn'), error: say('error') } as never,
+    delay,
+    random: () => 0,
+    pollMs: 2 ** 31 - 1,
+    drainMs: 300,
+  })
+  workers.push(worker)
+  return worker
+}
+
+const hello = (mail: Partial<NewMail> = {}): NewMail => ({
+  template: 'hello',
+  recipient: 'ada@example.com',
+  params: { name: 'Ada' },
+  ...mail,
+})
+const queue = (...mails: NewMail[]) =>
+  t.db.database.transaction(async (tx) => {
+    for (const mail of mails) await queueMail(tx, mail)
+  })
+interface Row {
+  id: string
+  tries: number
+  pause: number
+  done: boolean
+}
+const rows = () =>
+  t.db.rows<Row>(
+    sql`SELECT id, tries, done_at IS NOT NULL AS done,
+      extract(epoch FROM due_at - now())::float AS pause FROM outbox ORDER BY created_at, id`,
+  )
+const row = async () => (await rows())[0] as Row
+
+describe(`the outbox on ${databaseName}`, () => {
+  test('a transaction that fails sends no mail, and one that commits wakes the worker', async () => {
+    const worker = startWorker()
+    const database = wakingAfterMail(t.db.database, worker.wake)
+    const failed = database.transaction(async (tx) => {
+      await queueMail(tx, hello())
+      throw new Error('rolled back')
+    })
+    await expect(failed).rejects.toThrow('rolled back')
+    await database.transaction((tx) => queueMail(tx, hello({ params: { name: 'Bob' } })))
+    while (sent.length === 0) await sleep(5)
+    await worker.settle()
+
+    expect(sent.map(({ subject }) => subject)).toEqual(['Hello Bob from auth.example.com'])
+    expect(counted).toEqual(['sent'])
+    expect(await rows()).toMatchObject([{ done: true, tries: 1 }])
+  })
+
+  test('a mail that is sent is never sent again', async () => {
+    await queue(hello())
+    await startWorker().settle()
+    await t.pass(3600)
+    await startWorker().settle()
+
+    expect(sent).toHaveLength(1)
+  })
+
+  test('two workers send each of 200 mails once', async () => {
+    await queue(...Array.from({ length: 200 }, (_, index) => hello({ params: { name: index } })))
+    const [one, two] = [startWorker(), startWorker()]
+
+    await Promise.all([one.settle(), two.settle()])
+
+    expect(new Set(sent.map(({ id }) => id)).size).toBe(200)
+    expect(sent).toHaveLength(200)
+    expect(counted).toHaveLength(200)
+  })
+
+  test('the mail of a worker that died is taken over within 60 s, as a copy with the same id, date and link', async () => {
+    const { userId } = await register(t.app)
+    await t.db.database.transaction(async (tx) => {
+      const link = await createLink(tx, { purpose: 'reset', userId, email: 'a@example.com', seconds: 1800 })
+      await queueMail(tx, hello({ link }))
+    })
+    startWorker(hanging().send).wake()
+    while (sent.length === 0) await sleep(5)
+
+    const other = startWorker()
+    await t.pass(30)
+    await other.settle()
+    expect(sent).toHaveLength(1)
+    await t.pass(29)
+    await other.settle()
+
+    expect(sent).toHaveLength(2)
+    expect(sent[1]).toEqual(sent[0])
+    expect(sent[0]?.text).toMatch(/https:\/\/auth\.example\.com\/account#reset=token-of-/)
+  })
+
+  test('a mail of which this server knows no template waits for a server that does', async () => {
+    await queue(hello())
+    await startWorker(works, ['broken']).settle()
+
+    expect(await row()).toMatchObject({ done: false, tries: 0 })
+  })
+
+  test('contains no token and no rendered mail', async () => {
+    const { userId } = await register(t.app)
+    await t.db.database.transaction(async (tx) => {
+      const link = await createLink(tx, { purpose: 'reset', userId, email: 'a@example.com', seconds: 1800 })
+      await queueMail(tx, hello({ link }))
+    })
+    await startWorker().settle()
+
+    const dump = JSON.stringify(await t.db.rows(sql`SELECT to_jsonb(outbox) FROM outbox`))
+    expect(dump).not.toMatch(/token-of|Hello|<p>/)
+  })
+
+  test('deletes a mail a day after it was sent, and not before', async () => {
+    await queue(hello())
+    await startWorker().settle()
+
+    await t.pass(24 * 3600 - 60)
+    await t.purge()
+    expect(await rows()).toHaveLength(1)
+    await t.pass(61)
+    await t.purge()
+    expect(await rows()).toEqual([])
+  })
+
+  test('deletes old mails at the start of a server', async () => {
+    await queue(hello())
+    await startWorker().settle()
+    await t.pass(24 * 3600 + 1)
+
+    await t.restart()
+    while ((await rows()).length > 0) await sleep(5)
+  })
+})
+
+describe('an outage', () => {
+  test('is retried after 1 to 5 s, which double to 5 min, and logged once until a mail is taken', async () => {
+    let works_ = false
+    const worker = startWorker(async (mail, signal) => (works_ ? works(mail, signal) : outage))
+    await queue(hello(), hello())
+    await worker.settle()
+
+    const pauses: number[] = []
+    for (let tries = 1; tries <= 10; tries++) {
+      const { pause } = await row()
+      pauses.push(Math.round(pause))
+      await t.pass(pause - 0.2)
+      await worker.settle()
+      expect((await row()).tries).toBe(tries)
+      await t.pass(0.3)
+      await worker.settle()
+    }
+    works_ = true
+    await t.pass(300)
+    await worker.settle()
+
+    expect(pauses).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 300])
+    expect(log).toEqual([
+      {
+        level: 'error',
+        facts: { event: 'mail_outage', stage: 'CONN', reply: undefined, fault: 'ECONNREFUSED' },
+        message:
+          'The SMTP server takes no mails (CONN, ECONNREFUSED). They wait. Check the SMTP server and SMTP_URL.',
+      },
+      { level: 'info', facts: { event: 'mail_works' }, message: 'The SMTP server takes mails again.' },
+    ])
+    expect(counted.filter((result) => result === 'sent')).toHaveLength(2)
+    expect(counted.filter((result) => result === 'retried')).toHaveLength(22)
+  })
+
+  test('the first pause is 1 s at least and 5 s at most', async () => {
+    const worker = createMailWorkerWith(1)
+    await queue(hello())
+    await worker.settle()
+
+    expect((await row()).pause).toBeGreaterThan(4)
+    expect((await row()).pause).toBeLessThan(5.001)
+  })
+
+  test('a refused login says what to correct, and no address', async () => {
+    const worker = startWorker(async () => ({
+      kind: 'outage',
+      stage: 'AUTH PLAIN',
+      reply: 535,
+      fault: 'EAUTH',
+    }))
+    await queue(hello())
+    await worker.settle()
+
+    expect(log).toMatchObject([
+      { level: 'error', message: expect.stringMatching(/user and the password in SMTP_URL/) },
+    ])
+    expect(JSON.stringify(log)).not.toContain('ada@')
+  })
+
+  test('ends a mail without a link after a day', async () => {
+    const worker = startWorker(async () => outage)
+    await queue(hello())
+    await worker.settle()
+    await t.pass(24 * 3600 + 1)
+    await worker.settle()
+
+    expect(await row()).toMatchObject({ done: true })
+    expect(counted).toEqual(['retried', 'expired'])
+  })
+
+  test.each([
+    ['the link in it is too old', (_userId: string) => t.pass(1801)],
+    [
+      'the link in it was used or replaced',
+      (userId: string) => t.db.database.transaction((tx) => endLinks(tx, userId)),
+    ],
+  ])('ends a mail when %s', async (_what, end) => {
+    const { userId } = await register(t.app)
+    let isDown = true
+    const worker = startWorker(async (mail, signal) => (isDown ? outage : works(mail, signal)))
+    await t.db.database.transaction(async (tx) => {
+      const link = await createLink(tx, { purpose: 'reset', userId, email: 'a@example.com', seconds: 1800 })
+      await queueMail(tx, hello({ link }))
+    })
+    await worker.settle()
+
+    isDown = false
+    await end(userId)
+    await t.pass(10)
+    await worker.settle()
+
+    expect(sent).toEqual([])
+    expect(counted).toEqual(['retried', 'expired'])
+    expect(await row()).toMatchObject({ done: true })
+  })
+})
+
+test('a mail that the server refuses for good ends at once, and the log names no address', async () => {
+  const worker = startWorker(async () => ({ kind: 'refused', reply: 550 }))
+  await queue(hello())
+  await worker.settle()
+
+  expect(await row()).toMatchObject({ done: true, tries: 1 })
+  expect(counted).toEqual(['refused'])
+  expect(log).toMatchObject([
+    { level: 'warn', facts: { event: 'mail_refused', reply: 550, template: 'hello' } },
+  ])
+  expect(JSON.stringify(log)).not.toContain('ada@')
+})
+
+test('a decoy goes the same way up to SMTP, and counts in no metric', async () => {
+  const [decoy] = [hello({ recipient: undefined })]
+  await queue(decoy)
+  const waiting = await createOutbox(t.db).waiting()
+  await startWorker().settle()
+
+  expect(await row()).toMatchObject({ done: true, tries: 1 })
+  expect([sent, counted, waiting.count]).toEqual([[], [], 0])
+})
+
+test('the outbox tells how many mails wait, and since when', async () => {
+  await queue(hello())
+  await t.pass(10)
+  await queue(hello())
+
+  const { count, oldestSeconds } = await createOutbox(t.db).waiting()
+
+  expect(count).toBe(2)
+  expect(oldestSeconds).toBeGreaterThan(9.9)
+  const metrics = await t.metrics.registry.metrics()
+  expect(metrics).toMatch(/^outbox_waiting 2$/m)
+  expect(metrics).toMatch(/^outbox_oldest_seconds 1\d\./m)
+  for (const result of ['sent', 'retried', 'refused', 'expired'])
+    expect(metrics).toMatch(new RegExp(`^mails_total\\{result="${result}"\\} \\d+$`, 'm'))
+})
+
+test('a bug in a template is logged, and loses no mail', async () => {
+  await queue(hello({ template: 'broken' }), hello())
+  await startWorker().settle()
+
+  expect(sent).toHaveLength(1)
+  expect(log).toMatchObject([{ level: 'error', facts: { event: 'mail_failed', template: 'broken' } }])
+  expect((await rows()).map(({ done }) => done).sort()).toEqual([false, true])
+})
+
+test('a mail is not sent again because the database was unavailable after it was sent', async () => {
+  const { send, release } = hanging()
+  const worker = startWorker(send)
+  await queue(hello())
+  worker.wake()
+  while (sent.length === 0) await sleep(5)
+
+  await withoutDatabase(t.db, async () => {
+    release()
+    await sleep(200)
+  })
+  await worker.settle()
+
+  expect(await row()).toMatchObject({ done: true, tries: 1 })
+  expect(counted).toEqual(['sent'])
+})
+
+describe('a worker that stops', () => {
+  test('waits for the mail under way, and takes no other', async () => {
+    const { send, release } = hanging()
+    const worker = startWorker(send)
+    await queue(hello())
+    worker.wake()
+    while (sent.length === 0) await sleep(5)
+
+    const stopped = worker.stop()
+    await queue(hello())
+    worker.wake()
+    release()
+    await stopped
+
+    expect((await rows()).map(({ done }) => done)).toEqual([true, false])
+  })
+
+  test('gives a mail back that takes too long, for the next start to send at once', async () => {
+    const worker = startWorker(hanging().send)
+    await queue(hello())
+    worker.wake()
+    while (sent.length === 0) await sleep(5)
+    const startedAt = performance.now()
+
+    await worker.stop()
+
+    expect(performance.now() - startedAt).toBeLessThan(2000)
+    expect(log).toEqual([])
+    sent = []
+    await startWorker().settle()
+    expect(sent).toHaveLength(1)
+  })
+})
+
+function createMailWorkerWith(random: number): MailWorker {
+  const worker = createMailWorker({
+    outbox: createOutbox(t.db),
+    templates: ['hello'],
+    write: (mail) => ({ id: mail.id, to: '', at: mail.createdAt, subject: '', text: '', html: '' }),
+    send: async () => outage,
+    count: () => {},
+    log: { info() {}, warn() {}, error() {} } as never,
+    delay,
+    random: () => random,
+    pollMs: 2 ** 31 - 1,
+    drainMs: 0,
+  })
+  workers.push(worker)
+  return worker
+}
