@@ -237,7 +237,7 @@ describe('migrations', () => {
     const forServing = [
       'SELECT ON auth_server_migrations',
       'SELECT, INSERT, UPDATE ON users',
-      'SELECT, INSERT, UPDATE, DELETE ON sessions, attempts',
+      'SELECT, INSERT, UPDATE, DELETE ON sessions, attempts, links, outbox',
       'INSERT ON audit_events',
     ]
 
@@ -294,7 +294,7 @@ describe('migrations', () => {
       await grant('SELECT ON auth_server_migrations, users', 'SELECT, INSERT, UPDATE, DELETE ON sessions')
 
       expect(await asRole(() => checkSchema(queries))).toBe(
-        `role "${role}" may not SELECT, INSERT, UPDATE, DELETE on attempts; INSERT on audit_events; INSERT, UPDATE on users. ` +
+        `role "${role}" may not SELECT, INSERT, UPDATE, DELETE on attempts; INSERT on audit_events; SELECT, INSERT, UPDATE, DELETE on links; SELECT, INSERT, UPDATE, DELETE on outbox; INSERT, UPDATE on users. ` +
           `As the owner of the tables: npm run migrate -- --grant ${role}`,
       )
     })
