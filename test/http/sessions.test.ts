@@ -26,8 +26,8 @@ import {
 import { databaseName, withoutDatabase } from '../support/database.ts'
 
 const t = useTestApp({ SESSIONS_PER_USER: '1000' })
-const capped = useTestApp({ SESSIONS_PER_USER: '3' })
-const proxied = useTestApp({ TRUST_PROXY: '1' })
+const capped = useTestApp({ SESSIONS_PER_USER: '3' }, t)
+const proxied = useTestApp({ TRUST_PROXY: '1' }, t)
 
 const run = (statement: SQL, on = t) => on.db.rows(statement)
 const hashOf = async ({ userId }: Client) => {
