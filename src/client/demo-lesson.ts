@@ -223,7 +223,6 @@ export function createLesson({
   const token = () => seen.claims?.gen ?? 0
 
   const you: Holder = {
-    name: 'You',
     place: 0,
     holds: token,
     refresh: async () => ((await auth.refresh()) ? undefined : lastReason),
@@ -238,7 +237,6 @@ export function createLesson({
     const { id, claims } = await read(await fetch('/demo/lesson/copies', { method: 'POST' }))
     let generation: number = claims.gen
     return {
-      name: 'The thief',
       place: 2,
       holds: () => generation,
       async refresh() {

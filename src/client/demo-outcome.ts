@@ -1,13 +1,12 @@
 // What a refresh shows: whether the token was rotated, forgiven, or refused.
-import { exchange, type Place, type Row } from './demo-sequence.ts'
+import { exchange, type Row } from './demo-sequence.ts'
 
 /** How a refresh ended: with the token of a generation, or with the code of a refusal. */
 export type Outcome = { kind: 'rotated' | 'graced'; token: number } | { kind: 'reused' } | { kind: 'ended' }
 
-/** Someone who has a copy of the refresh cookie. */
+/** You, or the thief, who has a copy of the refresh cookie. */
 export interface Holder {
-  name: 'You' | 'The thief'
-  place: Place
+  place: 0 | 2
   /** The generation of the token. */
   holds: () => number
   /** Refreshes. @returns the code of the refusal; nothing after a success */
@@ -34,8 +33,8 @@ export const describeLogin: [Row[], string] = [
 ]
 
 /** Returns the picture of a refresh, and its sentences. */
-export function describeRefresh({ name, place }: Holder, sent: number, outcome: Outcome): [Row[], string] {
-  const thief = name === 'The thief'
+export function describeRefresh({ place }: Holder, sent: number, outcome: Outcome): [Row[], string] {
+  const thief = place === 2
   const picture = (note: string, token?: number) =>
     exchange(
       place,
@@ -43,7 +42,7 @@ export function describeRefresh({ name, place }: Holder, sent: number, outcome: 
       { note, bad: token === undefined },
       token === undefined ? { what: 'refused', fate: 'refused' } : { what: token },
     )
-  const begin = `${name} ${thief ? 'sends' : 'send'} token ${sent}`
+  const begin = `${thief ? 'The thief sends' : 'You send'} token ${sent}`
   switch (outcome.kind) {
     case 'rotated':
       return [

@@ -3,12 +3,7 @@ import { element, text } from './demo-page.ts'
 
 export type Claims = Record<string, unknown> & { sid: string; gen: number; jti: string }
 
-const meanings: Record<string, string> = {
-  gen: 'number',
-  jti: 'name',
-  iat: 'issued',
-  exp: 'expires',
-}
+const meanings: Record<string, string> = { gen: 'number', jti: 'name', iat: 'issued', exp: 'expires' }
 const firstToken =
   'It is the first one of this session. After a refresh, this page shows what has changed in it.'
 
