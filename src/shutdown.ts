@@ -12,14 +12,7 @@ const closeConnectionsMs = deadlineMs - 3_000
  * accepts no more connections and answers the requests in flight.
  * @param options.noticeSeconds how long load balancers get; `exit` ends the process when the last log lines are written
  */
-export async function shutDown({
-  server,
-  services,
-  log,
-  noticeSeconds,
-  signal,
-  exit,
-}: {
+export async function shutDown(options: {
   server: Server
   services: { drain(): void; close(): Promise<void> }
   log: Logger
@@ -27,6 +20,7 @@ export async function shutDown({
   signal: string
   exit: (code: number) => void
 }): Promise<void> {
+  const { server, services, log, noticeSeconds, signal, exit } = options
   const startedAt = performance.now()
   const seconds = () => Math.round(performance.now() - startedAt) / 1000
   setTimeout(() => {

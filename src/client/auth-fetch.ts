@@ -16,20 +16,15 @@ interface Outgoing {
 }
 
 /** Returns `fetch` with the access token for requests to `trusted` origins. */
-export function createAuthFetch({
-  server,
-  trusted,
-  send,
-  login,
-  ready,
-  refresh,
-  trouble,
-}: {
-  server: string
-  trusted: readonly string[]
-  send: typeof fetch
-  login: Pick<LoginKeeper, 'epoch' | 'grant' | 'user'>
-} & Pick<Refresher, 'ready' | 'refresh' | 'trouble'>) {
+export function createAuthFetch(
+  deps: {
+    server: string
+    trusted: readonly string[]
+    send: typeof fetch
+    login: Pick<LoginKeeper, 'epoch' | 'grant' | 'user'>
+  } & Pick<Refresher, 'ready' | 'refresh' | 'trouble'>,
+) {
+  const { server, trusted, send, login, ready, refresh, trouble } = deps
   const tokenNow = () => login.grant()?.accessToken
 
   async function authFetch(input: string | URL | Request, init?: RequestInit): Promise<Response> {

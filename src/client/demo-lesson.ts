@@ -1,9 +1,9 @@
 // The lesson about refresh tokens: cases that run for real, with the routes that every client uses. A route of the
 // lesson shows what is in the cookie, and holds the thief's copy of it. See src/features/demo/lesson.ts.
 import type { AuthClient } from './auth-client.ts'
-import { describeRefresh, type Holder, type Outcome, outcomeOf } from './demo-outcome.ts'
+import { describeLogin, describeRefresh, type Holder, type Outcome, outcomeOf } from './demo-outcome.ts'
 import { element, text, tokenLabel } from './demo-page.ts'
-import { refreshRows, type Sequence, startSequence } from './demo-sequence.ts'
+import { exchange, type Sequence, startSequence } from './demo-sequence.ts'
 import { type Claims, createComparison } from './demo-tokens.ts'
 
 /** What the server shows of the refresh cookie, and of its session while the session lives. */
@@ -13,21 +13,33 @@ interface Seen {
   graceSeconds: number
 }
 
-const betweenStepsMs = 900
-const delay = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms))
+const reuseDetection =
+  'This is reuse detection: a used-up token came back. The server cannot know who is the thief, so it ended the session for both.'
 
 /**
  * @param auth the client of the page
- * @param send `fetch`, for requests that the page shows in its list
+ * @param send posts to a path, and shows the request in the list of the page, as `says`
  */
-export function createLesson({ auth, send }: { auth: AuthClient; send: typeof fetch }) {
+export function createLesson({
+  auth,
+  send,
+}: {
+  auth: AuthClient
+  send: (path: string, says: string) => Promise<Response>
+}) {
   const compare = createComparison()
   let seen: Seen = { claims: null, session: null, graceSeconds: 0 }
+  let hadSession = false
   let graceEnds = 0
   let running = false
   let lastReason = ''
+  /** The drawing whose session has ended. The next login is its last step. */
+  let unfinished: Sequence | undefined
   auth.onChange(({ reason }) => {
     lastReason = reason
+    if (reason !== 'login') return
+    void unfinished?.step(...describeLogin)
+    unfinished = undefined
   })
 
   /** Asks the server what the cookie and its session are now, and shows it. */
@@ -42,9 +54,13 @@ export function createLesson({ auth, send }: { auth: AuthClient; send: typeof fe
 
   function show(): void {
     const { claims, session, graceSeconds } = seen
+    hadSession ||= session !== null
     compare(claims)
-    showToken('cookie-token', claims?.gen, '–')
-    showToken('generation', session?.generation, claims ? 'ended' : '–')
+    replace('cookie-token', claims ? [tokenLabel(claims.gen)] : ['none'])
+    replace(
+      'session',
+      session ? ['expects ', tokenLabel(session.generation)] : [hadSession ? 'ended' : 'none'],
+    )
     for (const place of document.querySelectorAll('.grace-seconds')) place.textContent = String(graceSeconds)
     tick()
   }
@@ -54,16 +70,18 @@ export function createLesson({ auth, send }: { auth: AuthClient; send: typeof fe
     const meter = element('grace') as HTMLProgressElement
     meter.max = seen.graceSeconds * 1000 || 1
     meter.value = left
-    element('grace-left').textContent = left > 0 ? `open, ${Math.ceil(left / 1000)} s left` : 'closed'
+    const old = (seen.session?.generation ?? 0) - 1
+    element('grace-left').textContent =
+      left > 0 ? `token ${old} works for ${Math.ceil(left / 1000)} s more` : 'closed'
   }
   setInterval(tick, 200)
 
   async function play(actors: string[], story: (draw: Sequence) => Promise<void>): Promise<void> {
     if (running) return
-    if (!auth.user())
-      return startSequence([]).conclude('Log in first, or register. Then try a case.', loginLink())
-    setRunning(true)
+    unfinished = undefined
     const draw = startSequence(actors)
+    if (!auth.user()) return draw.conclude('Log in first, or register.')
+    setRunning(true)
     try {
       // A token of a session that has ended elsewhere cannot teach anything.
       await look()
@@ -83,36 +101,38 @@ export function createLesson({ auth, send }: { auth: AuthClient; send: typeof fe
       button.setAttribute('aria-disabled', String(value))
   }
 
-  async function justRefresh(draw: Sequence): Promise<void> {
-    await refreshAs(you(), draw)
-    draw.conclude('Every token is good for one refresh. This is rotation.')
+  async function youRefresh(draw: Sequence): Promise<void> {
+    const sent = token()
+    await refreshAs(you, draw)
+    draw.conclude(
+      `This is rotation: each refresh swaps the refresh token. In ${seen.graceSeconds} s, token ${sent} is used up.`,
+    )
   }
 
-  async function loseTheAnswer(draw: Sequence): Promise<void> {
+  async function answerLost(draw: Sequence): Promise<void> {
     const sent = token()
     // The server sends the request with a copy of the cookie. The answer, with the new cookie, never gets here.
-    const copy = await copyCookie()
+    const copy = await copyCookie('POST /auth/refresh, and the answer gets lost')
     await copy.refresh()
     await look()
-    draw.step(
-      refreshRows(0, sent, { note: `${sent} → ${sent + 1}` }, { what: sent + 1, fate: 'lost' }),
-      `You send token ${sent}. The server makes token ${sent + 1}, but the answer never arrives. You still have token ${sent}.`,
+    await draw.step(
+      exchange(0, sent, { note: `${sent} → ${sent + 1}` }, { what: sent + 1, fate: 'lost' }),
+      `You send token ${sent}. The server swaps it for token ${sent + 1}, but the answer gets lost. You still have token ${sent}.`,
     )
-    await delay(betweenStepsMs)
-    const outcome = await refreshAs(you(), draw)
+    const outcome = await refreshAs(you, draw)
     if (outcome.kind !== 'graced') return concludeReuse(draw)
     draw.conclude(
       `You stay logged in, and there is only one token ${sent + 1}. Without the grace window, your bad connection would look like a thief.`,
     )
   }
 
-  async function refreshInTwoTabs(draw: Sequence): Promise<void> {
+  async function twoTabs(draw: Sequence): Promise<void> {
     const sent = token()
-    const tab = () => send('/auth/refresh', { method: 'POST' })
+    const tab = (name: string) => send('/auth/refresh', `POST /auth/refresh by ${name}`)
     // Without the client of this page, which lets one tab refresh for all.
-    const answers = await Promise.all([tab(), tab()])
+    const answers = await Promise.all([tab('tab 1'), tab('tab 2')])
     const { claims } = await look()
-    draw.step(
+    await draw.step(
       [
         [
           { from: 0, to: 1, what: sent },
@@ -121,64 +141,72 @@ export function createLesson({ auth, send }: { auth: AuthClient; send: typeof fe
       ],
       `Both tabs send token ${sent} at the same moment.`,
     )
-    await delay(betweenStepsMs)
     if (!answers.every(({ ok }) => ok) || !claims) {
       await auth.refresh()
       return concludeReuse(draw)
     }
-    draw.step(
+    await draw.step(
       [
-        { note: claims.gen === sent + 1 ? `${sent} → ${claims.gen}, once` : `${sent} → ${claims.gen}` },
+        [{ note: claims.gen === sent + 1 ? `${sent} → ${claims.gen}, once` : `${sent} → ${claims.gen}` }],
         [
           { from: 1, to: 0, what: claims.gen },
           { from: 1, to: 2, what: claims.gen },
         ],
       ],
-      `The server makes token ${claims.gen} for the tab that comes first. The other tab gets the same token ${claims.gen}, because the grace window is open.`,
+      `The first tab gets token ${claims.gen}. The other tab gets the same token ${claims.gen}, because the grace window is open.`,
     )
-    draw.conclude('Both tabs go on with the same token. Nobody is logged out.')
+    draw.conclude('Both tabs go on with the same token. You stay logged in.')
   }
 
-  async function stealTheCookie(draw: Sequence, thiefFirst: boolean): Promise<void> {
-    const stolen = token()
-    const thief = await copyCookie()
-    draw.step(
-      [[{ from: 0, to: 2, what: stolen, fate: 'copied' }]],
-      `The thief copies your cookie. Now two people have token ${stolen}, and the server does not know.`,
-    )
-    await delay(betweenStepsMs)
-    const [first, second] = thiefFirst ? [thief, you()] : [you(), thief]
-    for (;;) {
-      await refreshAs(first, draw)
-      await waitForWindow(draw, second)
-      const outcome = await refreshAs(second, draw)
-      if (outcome.kind !== 'graced') break
-      draw.step(
-        [],
-        `Now you and the thief both have token ${outcome.token}. To the server, the thief looks like your second tab.`,
-      )
-      await delay(betweenStepsMs)
-    }
-    await delay(betweenStepsMs)
-    await refreshAs(first, draw)
+  async function thiefFirst(draw: Sequence): Promise<void> {
+    await useUp(await steal(draw), you, draw)
     concludeReuse(draw)
   }
 
-  async function waitForWindow(draw: Sequence, next: Holder): Promise<void> {
-    const used = next.holds()
-    const says = `For ${seen.graceSeconds} s the server still accepts token ${used}, because a second tab could send it.`
-    // A little longer, because the answer took time to get here.
-    const over = () => delay(graceEnds - performance.now() + 200)
-    await draw.wait(says, (skipped) =>
-      Promise.race([skipped.then(() => 'at once'), over().then(() => `${seen.graceSeconds} s later`)]),
+  async function youFirst(draw: Sequence): Promise<void> {
+    await useUp(you, await steal(draw), draw)
+    concludeReuse(draw)
+  }
+
+  async function withinWindow(draw: Sequence): Promise<void> {
+    const thief = await steal(draw)
+    await refreshAs(you, draw)
+    const { kind } = await refreshAs(thief, draw)
+    if (kind === 'graced') await useUp(thief, you, draw)
+    concludeReuse(
+      draw,
+      'Within the grace window, a theft goes unnoticed until a later refresh. So the window is short.',
     )
   }
 
-  function concludeReuse(draw: Sequence): void {
-    draw.conclude(
-      'This is reuse detection. A used token came back, so the server ended the session for everyone. You can log in again with your password. The thief cannot.',
-      loginLink(),
+  async function steal(draw: Sequence): Promise<Holder> {
+    const stolen = token()
+    const thief = await copyCookie('POST /auth/refresh by the thief')
+    await draw.step(
+      [[{ from: 0, to: 2, what: stolen, fate: 'copied' }]],
+      `The thief copies your cookie, say from a backup. Now both of you have token ${stolen}.`,
     )
+    return thief
+  }
+
+  /** Both have the same token. The first one refreshes. The second one sends the token after the grace window. */
+  async function useUp(first: Holder, second: Holder, draw: Sequence): Promise<void> {
+    const old = second.holds()
+    await refreshAs(first, draw)
+    await draw.wait(
+      // A little longer, because the answer took time to get here.
+      new Promise((resolve) => setTimeout(resolve, graceEnds - performance.now() + 200)),
+      `After the grace window, token ${old} is used up.`,
+      `${seen.graceSeconds} s later`,
+    )
+    await refreshAs(second, draw)
+    await refreshAs(first, draw)
+  }
+
+  function concludeReuse(draw: Sequence, says = reuseDetection): void {
+    if (seen.session) throw new Error('the session has not ended')
+    draw.conclude(`${says} Only you have the password to log in.`)
+    unfinished = draw
   }
 
   /** Refreshes, and draws what happened. */
@@ -188,59 +216,56 @@ export function createLesson({ auth, send }: { auth: AuthClient; send: typeof fe
     const code = await who.refresh()
     await look()
     const outcome = outcomeOf(code, who.holds(), expected)
-    draw.step(...describeRefresh(who, sent, outcome))
+    await draw.step(...describeRefresh(who, sent, outcome))
     return outcome
   }
 
   const token = () => seen.claims?.gen ?? 0
 
-  const you = (): Holder => ({
-    name: 'You',
+  const you: Holder = {
     place: 0,
     holds: token,
     refresh: async () => ((await auth.refresh()) ? undefined : lastReason),
-  })
+  }
 
   /** Makes a copy of the cookie. The server keeps the copy, and refreshes with it when asked. */
-  async function copyCookie(): Promise<Holder> {
-    const post = async (path: string) => {
-      const answer = await send(path, { method: 'POST' })
-      if (!answer.ok) throw new TypeError(`${path} was refused`)
+  async function copyCookie(says: string): Promise<Holder> {
+    const read = async (answer: Response) => {
+      if (!answer.ok) throw new TypeError(`${answer.url} was refused`)
       return answer.json()
     }
-    const { id, claims } = await post('/demo/lesson/copies')
+    const { id, claims } = await read(await fetch('/demo/lesson/copies', { method: 'POST' }))
     let generation: number = claims.gen
     return {
-      name: 'The thief',
       place: 2,
       holds: () => generation,
       async refresh() {
-        const { code, claims } = await post(`/demo/lesson/copies/${id}/refresh`)
+        const { code, claims } = await read(await send(`/demo/lesson/copies/${id}/refresh`, says))
         generation = claims?.gen ?? generation
         return code ?? undefined
       },
     }
   }
 
+  const withThief = ['You', 'Server', 'Thief']
   return {
     look,
     isRunning: () => running,
-    justRefresh: () => play(['You', 'Server'], justRefresh),
-    loseTheAnswer: () => play(['You', 'Server'], loseTheAnswer),
-    refreshInTwoTabs: () => play(['Tab 1', 'Server', 'Tab 2'], refreshInTwoTabs),
-    stealTheCookie: (thiefFirst: boolean) =>
-      play(['You', 'Server', 'Thief'], (draw) => stealTheCookie(draw, thiefFirst)),
+    /** The cases, by the id of their button. */
+    cases: {
+      'you-refresh': () => play(['You', 'Server'], youRefresh),
+      'answer-lost': () => play(['You', 'Server'], answerLost),
+      'two-tabs': () => play(['Tab 1', 'Server', 'Tab 2'], twoTabs),
+      'thief-first': () => play(withThief, thiefFirst),
+      'you-first': () => play(withThief, youFirst),
+      'within-window': () => play(withThief, withinWindow),
+    },
   }
 }
 
-function showToken(id: string, generation: number | undefined, otherwise: string): void {
-  const shown = generation === undefined ? text('span', otherwise) : tokenLabel(generation)
-  // A new element appears with an animation.
+/** Shows parts in an element. They appear with an animation if they are new. */
+function replace(id: string, parts: (string | HTMLElement)[]): void {
+  const shown = text('span', '')
+  shown.append(...parts)
   if (element(id).textContent !== shown.textContent) element(id).replaceChildren(shown)
-}
-
-function loginLink(): HTMLElement {
-  const link = text('a', 'Go to the login')
-  link.setAttribute('href', '#entrance-title')
-  return link
 }

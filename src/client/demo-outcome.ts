@@ -1,13 +1,12 @@
 // What a refresh shows: whether the token was rotated, forgiven, or refused.
-import { type Place, type Row, refreshRows } from './demo-sequence.ts'
+import { exchange, type Row } from './demo-sequence.ts'
 
 /** How a refresh ended: with the token of a generation, or with the code of a refusal. */
 export type Outcome = { kind: 'rotated' | 'graced'; token: number } | { kind: 'reused' } | { kind: 'ended' }
 
-/** Someone who has a copy of the refresh cookie. */
+/** You, or the thief, who has a copy of the refresh cookie. */
 export interface Holder {
-  name: string
-  place: Place
+  place: 0 | 2
   /** The generation of the token. */
   holds: () => number
   /** Refreshes. @returns the code of the refusal; nothing after a success */
@@ -27,30 +26,44 @@ export function outcomeOf(code: string | undefined, got: number, expected: numbe
   throw new Error(`The refresh was refused: ${code}`)
 }
 
-/** Returns the picture of a refresh, and its sentence. */
-export function describeRefresh({ name, place }: Holder, sent: number, outcome: Outcome): [Row[], string] {
-  const send = place === 0 ? 'send' : 'sends'
-  const begin = `${name} ${send} token ${sent}.`
+/** The picture of a login, after the session has ended. */
+export const describeLogin: [Row[], string] = [
+  exchange(0, 'password', { note: 'new session' }, { what: 1 }),
+  'You log in with your password, and get token 1 of a new session. The thief has none of its tokens.',
+]
+
+/** Returns the picture of a refresh, and its sentences. */
+export function describeRefresh({ place }: Holder, sent: number, outcome: Outcome): [Row[], string] {
+  const thief = place === 2
+  const picture = (note: string, token?: number) =>
+    exchange(
+      place,
+      sent,
+      { note, bad: token === undefined },
+      token === undefined ? { what: 'refused', fate: 'refused' } : { what: token },
+    )
+  const begin = `${thief ? 'The thief sends' : 'You send'} token ${sent}`
   switch (outcome.kind) {
     case 'rotated':
       return [
-        refreshRows(place, sent, { note: `${sent} → ${outcome.token}` }, { what: outcome.token }),
-        `${begin} The server makes token ${outcome.token}, and expects that one next. Token ${sent} is used.`,
+        picture(`${sent} → ${outcome.token}`, outcome.token),
+        thief
+          ? `${begin}, and gets token ${outcome.token} and an access token. Now the thief can act as you.`
+          : `${begin}. The server swaps it for token ${outcome.token}, and adds a new access token.`,
       ]
     case 'graced':
       return [
-        refreshRows(place, sent, { note: `stays ${outcome.token}` }, { what: outcome.token }),
-        `${begin} It is used, but the grace window is open. The server sends the same token ${outcome.token} once more.`,
+        picture(`stays ${outcome.token}`, outcome.token),
+        thief
+          ? `${begin} too, as a second tab of yours would. The thief gets token ${outcome.token} and an access token. The theft goes unnoticed.`
+          : `${begin} again. It was swapped, but the grace window is open. The server sends the same token ${outcome.token} once more.`,
       ]
     case 'reused':
       return [
-        refreshRows(place, sent, { note: 'used before!', bad: true }, { what: 'refused', fate: 'refused' }),
-        `${begin} It was used before, so two people have it. The server cannot know which one is the thief. It ends the session.`,
+        picture('used up!'),
+        `${begin}, which is used up. So two people have it. The server ends the session.`,
       ]
     case 'ended':
-      return [
-        refreshRows(place, sent, { note: 'session ended', bad: true }, { what: 'refused', fate: 'refused' }),
-        `${begin} It is worthless, because the session has ended.`,
-      ]
+      return [picture('session ended'), `${begin}. It is worthless, because the session has ended.`]
   }
 }

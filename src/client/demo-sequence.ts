@@ -5,7 +5,7 @@ import { element, text, tokenLabel } from './demo-page.ts'
 export type Place = 0 | 1 | 2
 const server = 1
 
-/** A token or a refusal on its way. */
+/** A token, a password or a refusal on its way. */
 export interface Message {
   from: Place
   to: Place
@@ -13,8 +13,17 @@ export interface Message {
   fate?: 'copied' | 'lost' | 'refused'
 }
 
-/** What happens at one time: messages, or what the server does. */
-export type Row = Message[] | { note: string; bad?: boolean }
+/** What the server does. */
+export interface Note {
+  note: string
+  bad?: boolean
+}
+
+/** What happens at one time. In an exchange, a message to the server and its answer are below each other. */
+export type Row = Message[] | [Note] | [Message, Note, Message]
+
+const betweenStepsMs = 900
+const pause = () => new Promise<void>((resolve) => setTimeout(resolve, betweenStepsMs))
 
 /** Starts a new drawing. Each part that is added is read aloud, because the list is a live region. */
 export function startSequence(actors: string[]) {
@@ -24,21 +33,17 @@ export function startSequence(actors: string[]) {
   element('actors').className = columns
   element('actors').replaceChildren(...actors.map((actor) => text('span', actor, 'actor')))
 
-  function add(item: HTMLElement): void {
-    list.append(item)
-    item.scrollIntoView({ block: 'nearest' })
-  }
-
   function picture(rows: Row[]): HTMLElement {
     const made = text('div', '', `picture ${columns}`)
     for (const row of rows) {
-      const line = text('div', '', 'row')
-      if (Array.isArray(row)) line.append(...row.map(arrow))
-      else line.append(text('span', row.note, row.bad ? 'note refused' : 'note'))
+      const line = text('div', '', row.length === 3 ? `exchange from${row[0].from}` : 'row')
+      line.append(...row.map((part) => ('note' in part ? note(part) : arrow(part))))
       made.append(line)
     }
     return made
   }
+
+  const note = ({ note, bad }: Note) => text('span', note, bad ? 'note refused' : 'note')
 
   function arrow({ from, to, what, fate }: Message): HTMLElement {
     const [left, right] = [Math.min(from, to), Math.max(from, to)]
@@ -55,40 +60,36 @@ export function startSequence(actors: string[]) {
     return made
   }
 
+  /** Adds a part before the conclusion, if the drawing has one. */
+  function add(item: HTMLElement, ...parts: HTMLElement[]): void {
+    item.append(...parts)
+    list.insertBefore(item, list.querySelector('.conclusion'))
+    item.scrollIntoView({ block: 'nearest' })
+  }
+
   return {
-    step(rows: Row[], says: string): void {
-      const item = document.createElement('li')
-      item.append(picture(rows), text('p', says))
-      add(item)
+    /** Adds a step. @returns after a pause, in which the reader looks at it */
+    step(rows: Row[], says: string): Promise<void> {
+      add(text('li', ''), picture(rows), text('p', says))
+      return pause()
     },
-    /** Adds a step that lasts until `work` returns how it ended. The button asks it to end earlier. */
-    async wait(says: string, work: (skipped: Promise<void>) => Promise<string>): Promise<void> {
-      const item = document.createElement('li')
-      const waiting = picture([{ note: 'waiting …' }])
-      const skip = text('button', 'Do not wait', 'quiet')
-      const words = document.createElement('div')
-      words.append(text('p', says), skip)
-      item.append(waiting, words)
-      add(item)
-      const ended = await work(new Promise((resolve) => skip.addEventListener('click', () => resolve())))
-      waiting.replaceWith(picture([{ note: ended }]))
-      skip.remove()
+    /** Adds a step that lasts until `time` is over. `after` says how long that was. */
+    async wait(time: Promise<void>, says: string, after: string): Promise<void> {
+      const waiting = picture([[{ note: 'waiting …' }]])
+      add(text('li', ''), waiting, text('p', says))
+      await time
+      waiting.replaceWith(picture([[{ note: after }]]))
     },
-    conclude(says: string, more?: HTMLElement): void {
-      const item = text('li', '', 'conclusion')
-      item.append(text('p', says))
-      if (more) item.append(more)
-      add(item)
-    },
+    conclude: (says: string) => add(text('li', '', 'conclusion'), text('p', says)),
   }
 }
 
 export type Sequence = ReturnType<typeof startSequence>
 
 /** A refresh: the token on its way, what the server does, and the answer. */
-export const refreshRows = (
+export const exchange = (
   place: Place,
-  sent: number,
-  note: Row,
+  what: Message['what'],
+  note: Note,
   answer: Omit<Message, 'from' | 'to'>,
-): Row[] => [[{ from: place, to: server, what: sent }], note, [{ from: server, to: place, ...answer }]]
+): Row[] => [[{ from: place, to: server, what }, note, { from: server, to: place, ...answer }]]

@@ -3,36 +3,38 @@ import { element, text } from './demo-page.ts'
 
 export type Claims = Record<string, unknown> & { sid: string; gen: number; jti: string }
 
-/** Shows the claims of the refresh token, beside those of the one before. */
+const meanings: Record<string, string> = { gen: 'number', jti: 'name', iat: 'issued', exp: 'expires' }
+const firstToken =
+  'It is the first one of this session. After a refresh, this page shows what has changed in it.'
+
+/** Shows what has changed between the refresh token and the one before. After a logout, the last change stays in sight. */
 export function createComparison() {
   let before: Claims | undefined
   let now: Claims | undefined
 
   return function show(claims: Claims | null): void {
-    if (claims?.jti === now?.jti) return
-    before = claims?.sid === now?.sid ? now : undefined
-    now = claims ?? undefined
+    if (!claims && now)
+      element('unchanged').textContent = 'The session has ended, so the server has removed it.'
+    if (!claims || claims.jti === now?.jti) return
+    before = claims.sid === now?.sid ? now : undefined
+    now = claims
+    const names = Object.keys(claims)
+    const changed = names.filter((name) => before && before[name] !== claims[name])
     element('comparison').replaceChildren(
-      ...Object.entries(claims ?? {}).map(([name, value]) => compare(name, before?.[name], value)),
+      ...changed.map((name) => row(name, textOf(name, before?.[name]), textOf(name, claims[name]))),
     )
+    element('unchanged').textContent = before
+      ? `The rest is the same: ${names.filter((name) => !changed.includes(name)).join(', ')}.`
+      : firstToken
   }
 }
 
-function compare(name: string, before: unknown, now: unknown): HTMLElement {
-  const row = document.createElement('tr')
-  const head = text('th', name)
+function row(name: string, before: string, now: string): HTMLElement {
+  const made = document.createElement('tr')
+  const head = text('th', `${meanings[name] ?? ''} (${name})`)
   head.setAttribute('scope', 'row')
-  row.append(head)
-  if (before === now || before === undefined) {
-    const both = text('td', textOf(name, now))
-    both.setAttribute('colspan', '2')
-    row.append(both)
-  } else {
-    const changed = document.createElement('td')
-    changed.append(text('mark', textOf(name, now)))
-    row.append(text('td', textOf(name, before)), changed)
-  }
-  return row
+  made.append(head, text('td', before), text('td', now))
+  return made
 }
 
 /** Shows all claims of an access token. */
@@ -48,9 +50,17 @@ export function claimsOf(token: string): Record<string, unknown> & { exp: number
   return JSON.parse(atob(payload.replaceAll('-', '+').replaceAll('_', '/')))
 }
 
-const isTime = (name: string) => name === 'iat' || name === 'exp'
+const dateAndTime = {
+  month: 'numeric',
+  day: 'numeric',
+  hour: 'numeric',
+  minute: 'numeric',
+  second: 'numeric',
+  hourCycle: 'h23',
+} as const
 
-const textOf = (name: string, value: unknown) =>
-  isTime(name)
-    ? new Date(Number(value) * 1000).toLocaleString([], { dateStyle: 'short', timeStyle: 'medium' })
-    : String(value)
+function textOf(name: string, value: unknown): string {
+  if (name === 'jti') return String(value).replace(/^(.{4}).+(.{4})$/, '$1…$2')
+  if (name !== 'iat' && name !== 'exp') return String(value)
+  return new Date(Number(value) * 1000).toLocaleString([], dateAndTime)
+}

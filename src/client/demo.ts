@@ -37,29 +37,40 @@ const contentOf = (answer: Response) =>
     .json()
     .catch(() => ({}))
 
-async function logged(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
-  const { pathname } = new URL(input instanceof Request ? input.url : input, location.href)
-  const entry = document.createElement('li')
-  const token = new Headers(init?.headers).get('Authorization')
-  const line = `${new Date().toLocaleTimeString()} ${init?.method ?? 'GET'} ${pathname}${token ? ' with the token' : ''}`
-  entry.textContent = `${line} …`
+/** Sends a request, and shows it in the list as `says`. */
+async function logged(
+  input: RequestInfo | URL,
+  init?: RequestInit,
+  says = describe(input, init),
+): Promise<Response> {
+  const entry = text('li', `${says} …`)
   element('log').prepend(entry)
+  const finish = (ending: string, refused = true) => {
+    entry.textContent = `${says} → ${ending}`
+    entry.classList.toggle('refused', refused)
+  }
   try {
     const answer = await fetch(input, init)
-    const { code } = await contentOf(answer)
-    const nobody = code === 'refresh_token_missing'
-    entry.textContent = `${line} → ${answer.status} ${code ?? ''}${nobody ? ': nobody is logged in' : ''}`
-    entry.classList.toggle('refused', !answer.ok && !nobody)
+    // The answer of the lesson has the status that the thief got.
+    const { code, status = answer.status } = await contentOf(answer)
+    if (code === 'refresh_token_missing') finish(`${status}: you are not logged in`, false)
+    else if (code) finish(`refused: ${status} ${code}`)
+    else finish(status, !answer.ok)
     return answer
   } catch (failure) {
-    entry.textContent = `${line} → no answer`
-    entry.classList.add('refused')
+    finish('no answer')
     throw failure
   }
 }
 
+function describe(input: RequestInfo | URL, init?: RequestInit): string {
+  const { pathname } = new URL(input instanceof Request ? input.url : input, location.href)
+  const token = new Headers(init?.headers).has('Authorization')
+  return `${init?.method ?? 'GET'} ${pathname}${token ? ' with the access token' : ''}`
+}
+
 const auth = createAuthClient({ url: '/', fetch: observed })
-const lesson = createLesson({ auth, send: logged })
+const lesson = createLesson({ auth, send: (path, says) => logged(path, { method: 'POST' }, says) })
 const hasLesson = document.documentElement.dataset.lesson === 'on'
 
 async function look(): Promise<void> {
@@ -88,7 +99,7 @@ let known = false
 function show(user: User | undefined, reason: string): void {
   status.textContent = user
     ? `Logged in as ${user.email}. ${reasons[reason] ?? ''}`
-    : (reasons[reason] ?? 'Nobody is logged in.')
+    : (reasons[reason] ?? 'You are not logged in.')
   for (const id of ['account', 'logout']) element(id).hidden = !user
   element('entrance').hidden = user !== undefined
   for (const form of document.forms) clearMessages(form)
@@ -220,11 +231,7 @@ element('change').onsubmit = (event) => {
   })
 }
 for (const id of ['lesson', 'rotation']) element(id).hidden = !hasLesson
-element('just-refresh').onclick = () => attempt(lesson.justRefresh)
-element('lose').onclick = () => attempt(lesson.loseTheAnswer)
-element('two-tabs').onclick = () => attempt(lesson.refreshInTwoTabs)
-element('steal').onclick = () =>
-  attempt(() => lesson.stealTheCookie((element('first') as HTMLSelectElement).value === 'thief'))
+for (const [id, run] of Object.entries(lesson.cases)) element(id).onclick = () => attempt(run)
 element('refresh').onclick = () => attempt(auth.refresh)
 element('me').onclick = () => attempt(() => call('GET', '/users/me'))
 element('show').onclick = () => attempt(listSessions)

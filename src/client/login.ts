@@ -39,15 +39,8 @@ const aheadMs = 1_000
  * @param tell tells the other tabs
  * @param onChange is called when the user or its data have changed, or when the user is known for the first time
  */
-export function createLogin({
-  clock,
-  tell,
-  onChange,
-}: {
-  clock: Clock
-  tell(news: News): void
-  onChange(reason: string): void
-}) {
+export function createLogin(deps: { clock: Clock; tell(news: News): void; onChange(reason: string): void }) {
+  const { clock, tell, onChange } = deps
   let login: Login = { kind: 'unknown', asOf: 0, epoch: 0, leftAt: 0 }
   const grant = () => (login.kind === 'in' ? login.grant : undefined)
   const user = () => grant()?.user

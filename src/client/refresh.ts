@@ -21,14 +21,7 @@ interface Pause {
 }
 
 /** Gets new access tokens by the cookie: one at a time, and again after a pause if the server gives no clear answer. */
-export function createRefresher({
-  login,
-  tabs,
-  lock,
-  requests,
-  clock,
-  random,
-}: {
+export function createRefresher(deps: {
   login: LoginKeeper
   tabs: Pick<Tabs, 'standBack' | 'stepForward'>
   lock: Pick<TabLock, 'inTurn'>
@@ -36,6 +29,7 @@ export function createRefresher({
   clock: Clock
   random: () => number
 }) {
+  const { login, tabs, lock, requests, clock, random } = deps
   let refreshing: Promise<User | undefined> | undefined
   let lastPause: Pause | undefined
   let closed = false

@@ -10,15 +10,8 @@ const longestRetryAfterMs = 60_000
 type Content = Record<string, unknown>
 
 /** Makes the requests that change the cookie. */
-export function createRequests({
-  server,
-  send,
-  clock,
-}: {
-  server: string
-  send: typeof fetch
-  clock: Clock
-}) {
+export function createRequests(deps: { server: string; send: typeof fetch; clock: Clock }) {
+  const { server, send, clock } = deps
   /** @returns the members of the JSON body, none after a 204 */
   async function ask(
     path: string,

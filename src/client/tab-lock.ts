@@ -15,17 +15,13 @@ const never = () => false
  * @param until waits until `done` returns true, or until `ms` milliseconds have passed
  * @param asOf returns the time of the last news
  */
-export function createTabLock({
-  locks,
-  name,
-  until,
-  asOf,
-}: {
+export function createTabLock(deps: {
   locks: Locks | undefined
   name: string
   until(done: () => boolean, ms: number): Promise<void>
   asOf(): number
 }) {
+  const { locks, name, until, asOf } = deps
   let last: Promise<unknown> = Promise.resolve()
 
   /** Runs `work` with the lock. Without the lock if there is none, it is not free in time, or `pointless` becomes true. */

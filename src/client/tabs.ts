@@ -24,14 +24,7 @@ const electionMs = 60
  * @param state returns what this tab knows
  * @param hear takes the news of other tabs
  */
-export function createTabs({
-  openChannel,
-  name,
-  clock,
-  random,
-  state,
-  hear,
-}: {
+export function createTabs(deps: {
   openChannel: OpenChannel
   name: string
   clock: Clock
@@ -39,6 +32,7 @@ export function createTabs({
   state(): Login
   hear(news: News): void
 }) {
+  const { openChannel, name, clock, random, state, hear } = deps
   const watchers = new Set<() => void>()
   const id = random()
   let channel = openChannel(name, receive)

@@ -18,13 +18,11 @@ export interface KeyEvent {
  * Reports changes: what is the same as at the last call is not reported again.
  * @param onWarning reports what should be changed about a source that works
  */
-export function createKeyEvents({
-  onEvent,
-  onWarning,
-}: {
+export function createKeyEvents(deps: {
   onEvent: (event: KeyEvent) => void
   onWarning: (message: string) => void
 }) {
+  const { onEvent, onWarning } = deps
   let lastProblems: string[] | undefined
   let lastWarnings: string[] = []
   const lastStates = new Map<SecretName, KeyStatus[]>()

@@ -25,15 +25,12 @@ export type StoredSecret = ReturnType<typeof createStoredSecret>
  * disturbances, a store sees one listing per secret and refresh interval. Every call has a time limit, and reads are
  * retried. All functions throw SourceErrors.
  */
-export function createStoredSecret({
-  open,
-  delay,
-  random,
-}: {
+export function createStoredSecret(deps: {
   open: () => Promise<SecretStore>
   delay: Delay
   random: () => number
 }) {
+  const { open, delay, random } = deps
   let opened: SecretStore | undefined
   const store = singleFlight(async () => {
     opened ??= await open()

@@ -13,15 +13,12 @@ const toleranceSeconds = 30
  * server is behind
  * @returns a function that compares; it returns `ok` if the database does not answer, which another check reports
  */
-export function createClockCheck({
-  database,
-  clock,
-  onChange,
-}: {
+export function createClockCheck(deps: {
   database: Database
   clock: () => number
   onChange: (status: ClockStatus, secondsAhead: number) => void
 }) {
+  const { database, clock, onChange } = deps
   let last: ClockStatus = 'ok'
 
   return async function compareClocks(): Promise<ClockStatus> {

@@ -64,10 +64,10 @@ test('the log has no credentials or fragment of an address [F4]', async () => {
   expect(t.log.at(-1)).toMatchObject({ req: { method: 'GET', path: '/livez' } })
 })
 
-test.each(['http://[x/', 'http://a:b/', '*'])(
+test.each(['GET http://[x/', 'GET http://a:b/', 'GET *', 'OPTIONS *'])(
   'a target that cannot be parsed, %s, is a path that no route has',
-  async (target) => {
-    const answers = await raw(`GET ${target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
+  async (request) => {
+    const answers = await raw(`${request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
 
     expect(answers).toMatchObject([{ status: 404, body: expect.stringContaining('"code":"not_found"') }])
     expect(answers[0]?.headers.get('X-Request-Id')).toMatch(/./)

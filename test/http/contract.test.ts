@@ -241,7 +241,7 @@ describe('health', () => {
   })
 
   test('with the keys out of reach: ready as long as the last good ones serve, 503 when they are too old', async () => {
-    const u = await createAppWithoutKeys()
+    const u = await createAppWithoutKeys(t.db)
     const { accessToken } = await register(u.app)
     const header = Buffer.from('{"alg":"HS256","typ":"at+jwt","kid":"unknown"}').toString('base64url')
 
@@ -251,6 +251,7 @@ describe('health', () => {
     await u.pass(86_401)
     const stale = await sendTo(u.app, 'GET /readyz')
     const refused = await sendTo(u.app, 'POST /auth/register', { body: { email: newEmail(), password } })
+    await u.pass(-86_401)
     await u.close()
 
     expect(unreachable.status).toBe(200)

@@ -31,7 +31,7 @@ const own = 'http://localhost:3000'
 const evil = 'https://evil.example'
 
 const t = useTestApp({ CORS_ORIGINS: `${listed},${alsoListed}` })
-const secure = useTestApp({ COOKIE_SECURE: 'true', PUBLIC_URL: 'https://auth.example.com' })
+const secure = useTestApp({ COOKIE_SECURE: 'true', PUBLIC_URL: 'https://auth.example.com' }, t)
 /** Whose session no request of these tests may touch; those that do something have one of their own. */
 let untouched: Client
 beforeAll(async () => {

@@ -34,11 +34,10 @@ import { notUnderTest, someDevice } from '../support/fakes.ts'
 
 const limit = 10
 const t = useTestApp({ LIMIT_LOGIN_ACCOUNT: `${limit}/900`, TRUST_PROXY: '1' })
-const addressed = useTestApp({
-  LIMIT_LOGIN_ACCOUNT: `${limit}/900`,
-  LIMIT_LOGIN_ADDRESS: '20/900',
-  TRUST_PROXY: '1',
-})
+const addressed = useTestApp(
+  { LIMIT_LOGIN_ACCOUNT: `${limit}/900`, LIMIT_LOGIN_ADDRESS: '20/900', TRUST_PROXY: '1' },
+  t,
+)
 const apps: TestApp[] = []
 afterEach(async () => {
   // Close the last app first, because it may use the database of an earlier one.
@@ -467,8 +466,8 @@ describe('a known device [D4]', () => {
 })
 
 describe('by address', () => {
-  const t = useTestApp({ LIMIT_LOGIN_ADDRESS: '5/900', TRUST_PROXY: '1' })
-  const tight = useTestApp({ LIMIT_LOGIN_ADDRESS: '1/900', TRUST_PROXY: '1' })
+  const t = useTestApp({ LIMIT_LOGIN_ADDRESS: '5/900', TRUST_PROXY: '1' }, addressed)
+  const tight = useTestApp({ LIMIT_LOGIN_ADDRESS: '1/900', TRUST_PROXY: '1' }, addressed)
 
   // Send a few at a time. A full hash queue would refuse the others, and refused ones are taken back.
   async function spray(to: TestApp, from: (i: number) => string, count: number) {

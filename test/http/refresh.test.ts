@@ -34,7 +34,7 @@ const idle = 7 * day
 const absolute = 30 * day
 
 const t = useTestApp()
-const graceless = useTestApp({ REFRESH_GRACE_SECONDS: '0' })
+const graceless = useTestApp({ REFRESH_GRACE_SECONDS: '0' }, t)
 /** No request without a valid token may change the session of this client. */
 let untouched: Client
 beforeAll(async () => {
@@ -383,24 +383,19 @@ describe('limits', () => {
 
 describe('a token past its own end', () => {
   /** A server with a shorter idle timeout, on the database of a server whose idle timeout was raised. */
-  const short = useTestApp({ SESSION_IDLE_SECONDS: '30', REFRESH_GRACE_SECONDS: '60' })
+  const short = useTestApp({ SESSION_IDLE_SECONDS: '30', REFRESH_GRACE_SECONDS: '60' }, t)
   let raised: TestApp
   beforeAll(async () => {
     raised = await createTestApp({ REFRESH_GRACE_SECONDS: '60' }, short.db)
   })
   afterAll(() => raised.close())
-  /** Lets time pass for both servers, and once for the database that they share. */
-  const pass = async (seconds: number) => {
-    await Promise.all([short.pass(seconds), raised.pass(seconds)])
-    await short.db.pass(-seconds)
-  }
 
   test.each<[what: string, present: (client: Client) => Promise<string>]>([
     ['the current one', async ({ refreshToken }) => refreshToken],
     [
       'the predecessor within the grace window',
       async ({ refreshToken }) => {
-        await pass(10)
+        await short.pass(10)
         await refreshOnce(refreshToken, short)
         return refreshToken
       },
@@ -417,7 +412,7 @@ describe('a token past its own end', () => {
     async (_what, present) => {
       const client = await register(short.app)
       const token = await present(client)
-      await pass(31)
+      await short.pass(31)
       const before = await rowOf(short, client)
 
       const response = await refresh(raised.app, token)
@@ -492,7 +487,7 @@ describe('if the database or the keys are unavailable', () => {
   })
 
   test('unknown kid while the last load of the keys failed, and keys too old: 503 unavailable, cookie kept', async () => {
-    const u = await createAppWithoutKeys()
+    const u = await createAppWithoutKeys(t.db)
     const client = await register(u.app)
 
     const unknownKid = await refresh(u.app, changed(client, { header: { kid: 'unknown' } }))

@@ -73,7 +73,7 @@ test('what waits for the database is answered 503 with warnings, none of them wi
 })
 
 test('what waits for keys is answered 503 with a warning that names the cause', async () => {
-  const without = await createAppWithoutKeys()
+  const without = await createAppWithoutKeys(t.db)
   const { header, claims } = partsOf((await register(without.app)).refreshToken)
 
   const response = await refresh(without.app, forge(refreshSecret, { ...header, kid: 'unknown' }, claims))

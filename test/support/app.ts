@@ -32,7 +32,7 @@ export interface TestApp {
   metrics: Metrics
   /** Sends the mails that are due. Returns all mails of this server so far, newest first. */
   mails(): Promise<readonly OutgoingMail[]>
-  /** Lets time pass, for the server's clock and the database's. */
+  /** Lets time pass, for the database and for all servers on it. */
   pass(seconds: number): Promise<void>
   /** Replaces this server with a new one on the same database. */
   restart(): Promise<void>
@@ -77,13 +77,12 @@ export async function createTestApp(
       done()
     },
   })
-  let skewMs = 0
   const config = await loadConfig({ ...testEnvironment, ...environment }, { features })
   // The database outlives its servers. Through the prototype, servers also see what tests replace in it.
   const database = Object.create(db.database, { close: { value: async () => {} } })
   const start = () =>
     compose(config, pino({ level: 'trace' }, sink), {
-      clock: () => Date.now() + skewMs,
+      clock: () => Date.now() + db.serversAheadMs,
       database,
       // Never by itself. On a slow machine it would delete rows that a test compares.
       housekeepingMs: 2 ** 31 - 1,
@@ -104,7 +103,7 @@ export async function createTestApp(
       return services.mailbox.mails()
     },
     async pass(seconds) {
-      skewMs += seconds * 1000
+      db.serversAheadMs += seconds * 1000
       await db.pass(seconds)
     },
     async restart() {
@@ -128,20 +127,23 @@ const hello = () => layout({ subject: 'Hello', heading: 'Hello', paragraphs: [],
 export const queueHello = ({ db }: TestApp, recipient: string) =>
   db.database.transaction((tx) => queueMail(tx, { template: 'hello', recipient, params: {} }))
 
-/** Creates one app for all tests of a file. */
-export function useTestApp(environment?: Record<string, string>): TestApp {
+/**
+ * Creates one app for all tests of a file.
+ * @param beside an app whose database this one shares, because creating another database takes a second
+ */
+export function useTestApp(environment?: Record<string, string>, beside?: TestApp): TestApp {
   const t = {} as TestApp
-  beforeAll(async () => void Object.assign(t, await createTestApp(environment)))
+  beforeAll(async () => void Object.assign(t, await createTestApp(environment, beside?.db)))
   afterAll(() => t.close())
   return t
 }
 
 /** Creates an app that loses its keys after the start: the file of its refresh secret is deleted. */
-export async function createAppWithoutKeys(): Promise<TestApp> {
+export async function createAppWithoutKeys(onDatabase: TestDatabase): Promise<TestApp> {
   const folder = mkdtempSync(join(tmpdir(), 'auth-secrets-'))
   const file = join(folder, 'refresh')
   writeFileSync(file, refreshSecret)
-  const t = await createTestApp({ JWT_REFRESH_SECRET: '', JWT_REFRESH_SECRET_FILE: file })
+  const t = await createTestApp({ JWT_REFRESH_SECRET: '', JWT_REFRESH_SECRET_FILE: file }, onDatabase)
   rmSync(folder, { recursive: true })
   return t
 }

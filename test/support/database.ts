@@ -14,7 +14,9 @@ export interface TestDatabase {
   rows<T = Record<string, unknown>>(statement: SQL): Promise<T[]>
   /** Moves the database's clock forward. */
   pass(seconds: number): Promise<void>
-  /** Deletes all rows, and resets the clock. */
+  /** How far the clock of the servers on this database is ahead of the real time. */
+  serversAheadMs: number
+  /** Deletes all rows, and resets the clocks. */
   empty(): Promise<void>
   close(): Promise<void>
 }
@@ -25,9 +27,10 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   const server = process.env.TEST_DATABASE_URL
   const { database, drop } = server ? await openOnPostgres(server) : await openInMemory()
   const rows = <T>(statement: SQL) => database.run((queries) => rowsOf<T>(queries, statement))
-  return {
+  const db: TestDatabase = {
     database,
     rows,
+    serversAheadMs: 0,
     async pass(seconds) {
       await rows(sql`UPDATE test_clock.skew SET by = by + make_interval(secs => ${seconds})`)
     },
@@ -38,12 +41,14 @@ export async function createTestDatabase(): Promise<TestDatabase> {
         WHERE schemaname = current_schema() AND tablename <> 'auth_server_migrations'
       ); END $$`)
       await rows(sql`UPDATE test_clock.skew SET by = interval '0'`)
+      db.serversAheadMs = 0
     },
     async close() {
       await database.close()
       await drop()
     },
   }
+  return db
 }
 
 /** Makes the database unavailable for the stores during an action. */

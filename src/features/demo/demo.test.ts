@@ -211,7 +211,7 @@ describe.each([
   ['a test environment', { DEMO: 'true' }],
   ['development without the demo', { NODE_ENV: 'development', DEMO: 'false' }],
 ])('in %s', (_environment, settings) => {
-  const t = useTestApp({ BCRYPT_COST: '12', ...settings })
+  const t = useTestApp({ BCRYPT_COST: '10', ...settings })
 
   test.each(lessonRoutes)('%s does not exist', async (route) => {
     expectProblem(await send(t.app, route), 404, 'not_found')
@@ -235,7 +235,7 @@ describe('elsewhere than in development', () => {
     ['production', undefined, false],
     ['production', 'true', true],
   ])('NODE_ENV=%s, DEMO=%s: %s', async (environment, DEMO, served) => {
-    const app = await createTestApp({ NODE_ENV: environment, BCRYPT_COST: '12', ...(DEMO && { DEMO }) })
+    const app = await createTestApp({ NODE_ENV: environment, BCRYPT_COST: '10', ...(DEMO && { DEMO }) })
     const { status } = await send(app.app, 'GET /')
     await app.close()
 

@@ -35,17 +35,13 @@ const headerOf: Partial<Record<ErrorCode, HeaderName>> = {
  * Returns the OpenAPI 3.1 document. It is derived from the declarations of the routes: from the schemas that validate,
  * and the problems that are answered.
  */
-export function openapiDocument({
-  publicUrl,
-  cookieName,
-  routes,
-  problems,
-}: {
+export function openapiDocument(options: {
   publicUrl: string
   cookieName: string
   routes: readonly Route[]
   problems: Problems
 }) {
+  const { publicUrl, cookieName, routes, problems } = options
   const { version } = createRequire(import.meta.url)('../../../package.json')
   const documented = routes.filter(({ hidden }) => !hidden)
   const codes = Object.keys(problems) as ErrorCode[]

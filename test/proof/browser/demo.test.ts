@@ -41,19 +41,13 @@ async function enter(page: Page, email: string, button = 'Log in'): Promise<void
 
 const appears = (page: Page, css: string) => eventually(async () => (await page.locator(css).count()) > 0)
 
-/** Chooses that the owner of the cookie refreshes before the thief. */
-const refreshFirst = (page: Page) =>
-  page.evaluate(() => {
-    ;(document.querySelector('#first') as HTMLSelectElement).value = 'you'
-  })
-
 inBrowser('the page to try the server', () => {
   const stage = useStage(cookiesAreSecure)
 
   test('register, claims and countdown, refresh, a protected route, sessions, log out', async () => {
     const email = newEmail()
     const page = await open(stage)
-    await shows(page, 'Nobody is logged in')
+    await shows(page, 'You are not logged in')
     const emptyLog = await page.evaluate(
       () => getComputedStyle(document.querySelector('#log') as Element, '::before').content,
     )
@@ -61,10 +55,10 @@ inBrowser('the page to try the server', () => {
     await enter(page, email, 'Register')
     const claims = await page.textContent('#claims')
     const left = await page.textContent('#countdown')
-    await press(page, 'Refresh')
+    await press(page, 'Get a new access token')
     await eventually(async () => (await page.textContent('#claims')) !== claims)
-    await press(page, 'Call GET /users/me')
-    await says(page, '#log', '/users/me with the token → 200')
+    await press(page, 'Read your account with it')
+    await says(page, '#log', 'GET /users/me with the access token → 200')
     const sessions = await page.locator('#list li').allTextContents()
     await press(page, 'Log out')
     await shows(page, 'You have logged out.')
@@ -80,19 +74,19 @@ inBrowser('the page to try the server', () => {
     expect(await page.textContent('#claims')).toBe('')
     expect(await page.locator('#token').isVisible()).toBe(false)
     await page.reload()
-    await shows(page, 'Nobody is logged in')
+    await shows(page, 'You are not logged in')
   })
 
   test('a first visit, and one after a logout, asks the server for nothing that it would refuse', async () => {
     const before = stage.gate.count('/auth/refresh')
     const page = await open(stage)
-    await shows(page, 'Nobody is logged in')
+    await shows(page, 'You are not logged in')
     await enter(page, await newUser(stage))
     await press(page, 'Log out')
     // The button stays until the server has cleared the cookie.
     await eventually(async () => !(await page.locator('#logout').isVisible()))
     await page.reload()
-    await shows(page, 'Nobody is logged in')
+    await shows(page, 'You are not logged in')
 
     expect(stage.gate.count('/auth/refresh')).toBe(before)
   })
@@ -177,7 +171,7 @@ inBrowser('the page to try the server', () => {
     await press(page, 'Log in')
 
     await says(page, '#credentials .form', 'The e-mail address or the password is wrong.')
-    expect(await page.textContent('#log')).toMatch(/POST \/auth\/login → 401 invalid_credentials/)
+    expect(await page.textContent('#log')).toContain('POST /auth/login → refused: 401 invalid_credentials')
   })
 
   test('what is wrong with a field is said below it, in words for people, and the field has the focus', async () => {
@@ -235,7 +229,7 @@ inBrowser('the page to try the server', () => {
     await enter(page, email)
 
     stage.gate.shut()
-    for (const name of ['Refresh', 'Call GET /users/me']) {
+    for (const name of ['Get a new access token', 'Read your account with it']) {
       await press(page, name)
       await says(page, '#error', 'cannot be reached')
     }
@@ -256,13 +250,13 @@ inBrowser('the page to try the server', () => {
     await eventually(async () => !(await page.locator('#logout').isVisible()))
     await page.reload()
 
-    await shows(page, 'Nobody is logged in')
+    await shows(page, 'You are not logged in')
   })
 
   test('all of it by the keyboard', async () => {
     const email = newEmail()
     const page = await open(stage)
-    await shows(page, 'Nobody is logged in')
+    await shows(page, 'You are not logged in')
 
     await page.keyboard.press('Tab')
     await page.keyboard.type(email)
@@ -285,11 +279,11 @@ inBrowser('the page to try the server', () => {
     }
 
     expect(focused).toEqual([
-      'Refresh',
-      'Call GET /users/me',
-      'Its claims',
+      'Get a new access token',
+      'Read your account with it',
+      'What is in it',
       'End',
-      'List again',
+      'Update the list',
       'Log out on every device',
       'What is a session?',
       'Change the password',
@@ -318,7 +312,7 @@ inBrowser('the page to try the server', () => {
           return { work, requests, content: document.documentElement.scrollWidth, innerWidth, innerHeight }
         })
 
-      await shows(page, 'Nobody is logged in')
+      await shows(page, 'You are not logged in')
       await judge()
       await enter(page, email)
       await eventually(async () => (await page.locator('#list li').count()) > 0)
@@ -382,25 +376,33 @@ inBrowser('the lesson of the page', () => {
     return (body.sessions as unknown[]).length - 1
   }
 
+  /** What the page says of the cookie and of the session. */
+  const stateOf = async (page: Page) => ({
+    cookie: await page.textContent('#cookie-token'),
+    session: await page.textContent('#session'),
+  })
+
   async function expectNoToken(page: Page): Promise<void> {
     expect(await page.evaluate(() => document.documentElement.outerHTML)).not.toContain('eyJ')
     expect(stage.server.output.join()).not.toContain('eyJ')
   }
 
-  test('a refresh: the generation moves, and the claims of both tokens are side by side', async () => {
+  test('a refresh: the generation moves, and the claims that changed are side by side', async () => {
     const { page } = await openLoggedIn()
+    expect(await page.isVisible('#rotation table')).toBe(false)
 
-    await press(page, 'Just refresh')
+    await press(page, 'You refresh')
     const [step, conclusion] = await drawingOf(page)
 
     expect(step).toMatch(/^You to Server: token 1.*1 → 2.*Server to You: token 2.*You send token 1\. /)
-    expect(conclusion).toContain('This is rotation')
-    expect(await page.textContent('#cookie-token')).toBe('token 2')
-    expect(await page.textContent('#generation')).toBe('token 2')
+    expect(conclusion).toMatch(/^This is rotation.*token 1 is used up\.$/)
+    expect(await stateOf(page)).toEqual({ cookie: 'token 2', session: 'expects token 2' })
     const rows = await page.locator('#comparison tr').allTextContents()
-    expect(rows).toContain('gen12')
-    const changes = await page.locator('#comparison mark').allTextContents()
-    expect(changes[0]).toBe('2')
+    expect(rows.slice(0, 2)).toEqual([
+      'number (gen)12',
+      expect.stringMatching(/^name \(jti\)(.{4}…..)\.1\1\.2$/),
+    ])
+    expect(await page.textContent('#unchanged')).toMatch(/^The rest is the same: iss, aud, sub, sid/)
     expect(await sessionOf(page)).toMatchObject({ generation: 2 })
     expect(stage.gate.refreshes).toEqual([{ status: 200, generation: 2 }])
     await expectNoToken(page)
@@ -410,19 +412,19 @@ inBrowser('the lesson of the page', () => {
     const { page } = await openLoggedIn()
     expect(await page.textContent('#grace-left')).toBe('closed')
 
-    await press(page, 'Refresh')
+    await press(page, 'Get a new access token')
 
-    await says(page, '#grace-left', 'open')
+    await says(page, '#grace-left', 'token 1 works')
     const first = await page.textContent('#grace-left')
     await eventually(async () => (await page.textContent('#grace-left')) !== first)
-    expect(first).toMatch(/^open, \d s left$/)
+    expect(first).toMatch(/^token 1 works for \d s more$/)
     await says(page, '#grace-left', 'closed')
   })
 
   test('a lost answer: the second try gets the same token, and the login stays', async () => {
     const { page, email } = await openLoggedIn()
 
-    await press(page, 'Lose the answer')
+    await press(page, 'The answer gets lost')
     const [lost, again, conclusion] = await drawingOf(page)
 
     expect(lost).toMatch(/token 1.*1 → 2.*Server to You: token 2 lost.*You still have token 1\.$/)
@@ -437,12 +439,12 @@ inBrowser('the lesson of the page', () => {
   test('two tabs at once: one rotation, and both get the same token', async () => {
     const { page, email } = await openLoggedIn()
 
-    await press(page, 'Refresh in two tabs at once')
+    await press(page, 'Two tabs refresh at once')
     const [requests, answers, conclusion] = await drawingOf(page)
 
     expect(requests).toMatch(/^Tab 1 to Server: token 1Tab 2 to Server: token 1/)
     expect(answers).toMatch(/^1 → 2, onceServer to Tab 1: token 2Server to Tab 2: token 2/)
-    expect(conclusion).toContain('Nobody is logged out')
+    expect(conclusion).toContain('You stay logged in')
     expect(await sessionOf(page)).toMatchObject({ generation: 2 })
     expect(stage.gate.refreshes).toEqual(Array(2).fill({ status: 200, generation: 2 }))
     expect(await status(page)).toContain(`Logged in as ${email}`)
@@ -452,69 +454,96 @@ inBrowser('the lesson of the page', () => {
   test('a stolen cookie, the thief first: the owner’s refresh is reuse, and the session ends for both', async () => {
     const { page, email } = await openLoggedIn()
 
-    await press(page, 'Steal the cookie')
+    await press(page, 'The thief refreshes first')
     const drawing = await drawingOf(page)
 
     expect(drawing).toEqual([
       expect.stringMatching(/^You to Thief: token 1 copied/),
       expect.stringMatching(/^Thief to Server: token 1.*1 → 2.*Server to Thief: token 2/),
       expect.stringMatching(/^4 s later/),
-      expect.stringMatching(
-        /^You to Server: token 1.*used before!.*Server to You: refused.*ends the session\.$/,
-      ),
+      expect.stringMatching(/^You to Server: token 1used up!Server to You: refused.*ends the session\.$/),
       expect.stringMatching(/^Thief to Server: token 2.*session ended.*Server to Thief: refused/),
-      expect.stringMatching(/^This is reuse detection\./),
+      expect.stringMatching(/^This is reuse detection: /),
     ])
     await shows(page, 'Someone else may have used your login')
+    expect(await stateOf(page)).toEqual({ cookie: 'none', session: 'ended' })
     expect(stage.gate.refreshes).toEqual([{ status: 401, generation: undefined }])
     expect(await sessionsLeft(email)).toBe(0)
     await expectNoToken(page)
-    await page.locator('#sequence .conclusion a').click()
+  })
+
+  test('the login after a theft is the last step of the drawing, and begins a new session', async () => {
+    const { page, email } = await openLoggedIn()
+    await press(page, 'The thief refreshes first')
+    await drawingOf(page)
+
     await enter(page, email)
+    const drawing = await drawingOf(page)
+
+    expect(drawing.at(-2)).toMatch(/^You to Server: passwordnew sessionServer to You: token 1/)
+    expect(drawing.at(-1)).toMatch(/^This is reuse detection/)
+    await says(page, '#session', 'expects token 1')
+    expect(await page.textContent('#cookie-token')).toBe('token 1')
+  })
+
+  test('the list of requests says which ones were refused, and which ones the thief sent', async () => {
+    const { page } = await openLoggedIn()
+
+    await press(page, 'The thief refreshes first')
+    await drawingOf(page)
+
+    expect((await page.locator('#log li').allTextContents()).slice(0, 3)).toEqual([
+      'POST /auth/refresh by the thief → refused: 401 session_ended',
+      'POST /auth/refresh → refused: 401 refresh_token_reused',
+      'POST /auth/refresh by the thief → 200',
+    ])
+    expect(await page.locator('#log .refused').count()).toBe(2)
   })
 
   test('a stolen cookie, the owner first: the thief’s refresh is reuse, and the session ends for both', async () => {
     const { page, email } = await openLoggedIn()
-    await refreshFirst(page)
 
-    await press(page, 'Steal the cookie')
+    await press(page, 'You refresh first')
     const drawing = await drawingOf(page)
 
     expect(drawing).toEqual([
       expect.stringMatching(/^You to Thief: token 1 copied/),
       expect.stringMatching(/^You to Server: token 1.*1 → 2.*Server to You: token 2/),
       expect.stringMatching(/^4 s later/),
-      expect.stringMatching(/^Thief to Server: token 1.*used before!.*Server to Thief: refused/),
+      expect.stringMatching(/^Thief to Server: token 1used up!Server to Thief: refused/),
       expect.stringMatching(/^You to Server: token 2.*session ended.*Server to You: refused/),
-      expect.stringMatching(/^This is reuse detection\./),
+      expect.stringMatching(/^This is reuse detection: /),
     ])
     await shows(page, 'Your login has ended')
+    expect(await stateOf(page)).toEqual({ cookie: 'none', session: 'ended' })
+    expect(await page.textContent('#unchanged')).toContain('removed')
     expect(await sessionsLeft(email)).toBe(0)
     await expectNoToken(page)
   })
 
-  test('a thief within the grace window gets the same token, and is noticed at the next refresh', async () => {
+  test('a thief within the grace window gets the same token unnoticed, until a refresh after the window', async () => {
     const { page, email } = await openLoggedIn()
 
-    await press(page, 'Steal the cookie')
-    await press(page, 'Do not wait')
+    await press(page, 'Both refresh within 4 s')
     const drawing = await drawingOf(page)
 
-    expect(drawing.slice(2, 7)).toEqual([
-      expect.stringMatching(/^at once/),
-      expect.stringMatching(/^You to Server: token 1.*stays 2.*Server to You: token 2/),
-      expect.stringMatching(/^Now you and the thief both have token 2\./),
-      expect.stringMatching(/^Thief to Server: token 2.*2 → 3/),
+    expect(drawing).toEqual([
+      expect.stringMatching(/^You to Thief: token 1 copied/),
+      expect.stringMatching(/^You to Server: token 11 → 2Server to You: token 2/),
+      expect.stringMatching(/^Thief to Server: token 1stays 2Server to Thief: token 2.*unnoticed\.$/),
+      expect.stringMatching(/^Thief to Server: token 22 → 3Server to Thief: token 3/),
       expect.stringMatching(/^4 s later/),
+      expect.stringMatching(/^You to Server: token 2used up!Server to You: refused/),
+      expect.stringMatching(/^Thief to Server: token 3session endedServer to Thief: refused/),
+      expect.stringMatching(/^Within the grace window, a theft goes unnoticed until a later refresh\./),
     ])
-    expect(drawing.at(-1)).toMatch(/^This is reuse detection\./)
     expect(await sessionsLeft(email)).toBe(0)
   })
 
   test('needs a login, and says so', async () => {
     const page = await open(stage)
 
-    await press(page, 'Steal the cookie')
+    await press(page, 'The thief refreshes first')
 
     expect(await drawingOf(page)).toEqual([expect.stringContaining('Log in first')])
   })
@@ -523,7 +552,7 @@ inBrowser('the lesson of the page', () => {
     const { page, email } = await openLoggedIn()
 
     stage.gate.shut()
-    await press(page, 'Just refresh')
+    await press(page, 'You refresh')
     const drawing = await drawingOf(page)
 
     expect(drawing).toEqual([expect.stringContaining('The case stopped')])
@@ -540,8 +569,8 @@ inBrowser('the lesson of the page', () => {
       const findings: string[] = []
       await page.setViewportSize({ width: 1280, height: 900 })
 
-      await press(page, 'Steal the cookie')
-      await appears(page, '#sequence button')
+      await press(page, 'The thief refreshes first')
+      await says(page, '#sequence', 'waiting')
       findings.push(...(await accessibilityFindings(page)))
       await drawingOf(page)
       await page.setViewportSize({ width: 360, height: 640 })
@@ -555,11 +584,11 @@ inBrowser('the lesson of the page', () => {
     },
   )
 
-  test('fits into one screen: a case from its button to its end', async () => {
+  test('fits into one screen: the longest case, from its button to its end', async () => {
     const { page } = await openLoggedIn()
     await page.setViewportSize({ width: 1280, height: 900 })
 
-    await press(page, 'Steal the cookie')
+    await press(page, 'Both refresh within 4 s')
     await drawingOf(page)
 
     const [height, left] = await page.evaluate(() => {
@@ -574,27 +603,24 @@ if (engine === 'chromium')
   inBrowser('the README', () => {
     const stage = useStage({ NODE_ENV: 'development', BCRYPT_COST: '10' })
 
-    test('has pictures of the page, light and dark, as large as the page and under 200 KB', async () => {
+    test('has pictures of the lesson, light and dark, as large as the lesson and under 150 KB', async () => {
       const folder = process.env.SCREENSHOTS === 'update' ? 'docs' : temporaryFolder()
       const page = await open(stage)
-      await page.setViewportSize({ width: 1200, height: 800 })
+      await page.setViewportSize({ width: 1305, height: 900 })
       await enter(page, 'ada@example.com', 'Register')
 
       for (const colorScheme of ['light', 'dark'] as const) {
         const kept = `docs/demo-${colorScheme}.png`
         await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
-        await refreshFirst(page)
-        await press(page, 'Steal the cookie')
-        // The thief is refused, and the page does not know it yet.
-        await appears(page, '#sequence .refused')
-        await page.evaluate(() => scrollTo(0, 0))
-        const fresh = await page.screenshot({ path: join(folder, `demo-${colorScheme}.png`) })
+        await press(page, 'You refresh first')
         await appears(page, '#sequence .conclusion')
+        const path = join(folder, `demo-${colorScheme}.png`)
+        const fresh = await page.locator('#lesson').screenshot({ path })
         await enter(page, 'ada@example.com')
 
         const size = (png: Buffer) => [png.readUInt32BE(16), png.readUInt32BE(20)]
         expect(size(readFileSync(kept))).toEqual(size(fresh))
-        expect(readFileSync(kept).length).toBeLessThan(200_000)
+        expect(readFileSync(kept).length).toBeLessThan(150_000)
         expect(readFileSync('README.md', 'utf8')).toContain(kept)
       }
     })

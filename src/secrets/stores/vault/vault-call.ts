@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs'
-import { Agent, fetch } from 'undici'
 import { z } from 'zod'
 import { codeOf } from '../../../errors.ts'
 import { malformed, SourceError, unreachable } from '../../source-error.ts'
@@ -32,9 +31,12 @@ export type CallVault = (request: VaultRequest) => Promise<VaultAnswer>
  * Returns a function that sends one request to Vault. It throws a SourceError if Vault did not answer, or answered
  * that it cannot work now.
  */
-export function createVaultCall({ VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT }: Environment): CallVault {
+export async function createVaultCall(env: Environment): Promise<CallVault> {
+  const { VAULT_ADDR, VAULT_NAMESPACE, VAULT_CACERT } = env
   if (!VAULT_ADDR)
     throw malformed('Vault needs an address. Set VAULT_ADDR, such as https://vault.example.com:8200.')
+  // Imported here, because only servers that use Vault need it.
+  const { Agent, fetch } = await import('undici')
   const base = `${VAULT_ADDR.replace(/\/$/, '')}/v1/`
   const dispatcher = new Agent(VAULT_CACERT ? { connect: { ca: readCertificates(VAULT_CACERT) } } : {})
 

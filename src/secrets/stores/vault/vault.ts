@@ -33,7 +33,7 @@ export const vault: StoreKind = {
 
 /** HashiCorp Vault and OpenBao, secrets engine KV version 2: `MOUNT/PATH`. */
 async function connect({ env, clock }: StoreDeps): Promise<OpenStore> {
-  const call = createVaultCall(env)
+  const call = await createVaultCall(env)
   const login = createVaultLogin({ env, call, clock })
 
   // A token may end before its time. A new login helps then, once.
