@@ -8,8 +8,9 @@ import { connections, type Delivery, type SendMail } from './smtp.ts'
 /** How a mail, or an attempt to send it, ended. */
 export type MailResult = 'sent' | 'retried' | 'refused' | 'expired'
 
-// Enough that no connection waits for the database.
+// Enough that no connection waits for the database. Mails are taken by the handful, to ask the database less often.
 const heldAtOnce = 2 * connections
+const handful = connections
 
 const renewMs = 15_000
 // The longest that one mail may take, however slowly the server answers.
@@ -50,7 +51,7 @@ export function createMailWorker(deps: {
     if (held.size > 0) void quietly(outbox.renew([...held.keys()]))
   }
 
-  const mayTake = () => !stopping.signal.aborted && held.size < heldAtOnce
+  const mayTake = () => !stopping.signal.aborted && held.size <= heldAtOnce - handful
 
   /** Takes mails as long as some are due and there is room. A second call makes the first one look again. */
   function wake(): void {

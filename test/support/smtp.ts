@@ -19,7 +19,9 @@ export interface ScriptedSmtp {
   port: number
   mails: TakenMail[]
   /** What it does at each stage. `to`: the recipient, at the stages that know it. */
-  react: (stage: Stage, to: string) => Reaction
+  react: (stage: Stage, to: string) => Reaction | Promise<Reaction>
+  /** What it waits for after it took a mail, before it tells the client. */
+  beforeReply: () => Promise<unknown>
   /** How often clients reached each stage. */
   reached: Record<Stage, number>
   /** Returns when it has taken `count` mails. */
@@ -34,13 +36,14 @@ export async function startSmtp(options: SMTPServerOptions = {}, port = 0): Prom
     mails: [] as TakenMail[],
     reached: { connect: 0, auth: 0, mail: 0, rcpt: 0, data: 0 },
     react: (() => 'ok') as ScriptedSmtp['react'],
+    beforeReply: async (): Promise<unknown> => undefined,
   }
   const waiting: (() => void)[] = []
 
   type Session = { remotePort: number; envelope: { rcptTo: { address: string }[] } }
-  function at(stage: Stage, session: Session, to: string, answer: (error?: Error) => void): void {
+  async function at(stage: Stage, session: Session, to: string, answer: (error?: Error) => void) {
     smtp.reached[stage] += 1
-    const reaction = smtp.react(stage, to)
+    const reaction = await smtp.react(stage, to)
     if (reaction === 'ok') answer()
     else if (reaction === 'drop') sockets.get(session.remotePort)?.destroy()
     else if (reaction !== 'hang')
@@ -66,11 +69,12 @@ export async function startSmtp(options: SMTPServerOptions = {}, port = 0): Prom
       const raw = Buffer.concat(chunks).toString()
       const parsed = await simpleParser(raw)
       const { mailFrom, rcptTo } = session.envelope
-      at('data', session, recipientOf(session), (error) => {
+      at('data', session, recipientOf(session), async (error) => {
         if (!error) {
           const from_ = mailFrom ? mailFrom.address : ''
           smtp.mails.push({ ...parsed, from_, to_: rcptTo.map(({ address }) => address), raw })
           for (const wake of waiting.splice(0)) wake()
+          await smtp.beforeReply()
         }
         done(error)
       })
