@@ -6,7 +6,7 @@ import { time } from '../../http/grant.ts'
 import { route } from '../../http/route.ts'
 import type { OutgoingMail } from '../../mail/outgoing.ts'
 import { type Core, feature } from '../feature.ts'
-import { mailboxPage } from './page.ts'
+import { mailboxPage, mailboxPolicy } from './page.ts'
 
 const mailList = z.object({
   mails: z.array(
@@ -56,10 +56,7 @@ const readMailbox = route({
     const mails = core.mailbox.mails().map(shownMail)
     res.set('Cache-Control', 'no-store').vary('Accept')
     if (req.accepts(['html', 'json']) === 'json') return res.json({ mails })
-    // Mails bring their own styles. Nothing can run or load.
-    const policy =
-      "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    return res.set('Content-Security-Policy', policy).type('html').send(mailboxPage(mails))
+    return res.set('Content-Security-Policy', mailboxPolicy).type('html').send(mailboxPage(mails))
   },
 })
 

@@ -8,6 +8,10 @@ interface ShownMail {
   html: string
 }
 
+/** Mails bring their own styles. Nothing runs, and nothing loads. */
+export const mailboxPolicy =
+  "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 /** Returns the page. It shows each mail as mail programs do: in a frame in which nothing runs. */
 export const mailboxPage = (mails: readonly ShownMail[]) => `<!doctype html>
 <html lang="en">
