@@ -37,9 +37,9 @@ export function createMailWorker(deps: {
   drainMs: number
 }) {
   const { outbox, log } = deps
-  const held = new Map<string, Promise<void>>()
-  const stopping = new AbortController()
-  const givingUp = new AbortController()
+  const held = new Map<string, { work: Promise<void>; abort: () => void }>()
+  let isStopping = false
+  let isGivingUp = false
   let taking: Promise<void> | undefined
   let isWanted = false
   let isOutage = false
@@ -51,7 +51,7 @@ export function createMailWorker(deps: {
     if (held.size > 0) void quietly(outbox.renew([...held.keys()]))
   }
 
-  const mayTake = () => !stopping.signal.aborted && held.size <= heldAtOnce - handful
+  const mayTake = () => !isStopping && held.size <= heldAtOnce - handful
 
   /** Takes mails as long as some are due and there is room. A second call makes the first one look again. */
   function wake(): void {
@@ -69,29 +69,35 @@ export function createMailWorker(deps: {
     taking = undefined
   }
 
+  function giveUp(): void {
+    isGivingUp = true
+    for (const { abort } of held.values()) abort()
+  }
+
   async function finished(): Promise<void> {
-    while (taking || held.size > 0) await Promise.all([taking, ...held.values()])
+    while (taking || held.size > 0) await Promise.all([taking, ...[...held.values()].map(({ work }) => work)])
   }
 
   function hold(mail: HeldMail): void {
-    const work = deliver(mail)
+    const late = new AbortController()
+    const abort = () => late.abort()
+    const timer = setTimeout(abort, sendMs).unref()
+    const work = deliver(mail, late.signal)
       .catch((error: Error) => giveBackAfterFault(mail, error))
       .finally(() => {
+        clearTimeout(timer)
         held.delete(mail.id)
         wake()
       })
-    held.set(mail.id, work)
+    held.set(mail.id, { work, abort })
   }
 
-  async function deliver(mail: HeldMail): Promise<void> {
+  async function deliver(mail: HeldMail, signal: AbortSignal): Promise<void> {
     if (mail.isOver) return close(mail, 'expired')
     const outgoing = deps.write(mail)
     if (mail.recipient === null) return close(mail, undefined)
-    const delivery = await deps.send(
-      outgoing,
-      AbortSignal.any([givingUp.signal, AbortSignal.timeout(sendMs)]),
-    )
-    if (delivery.kind === 'outage' && givingUp.signal.aborted) return putBack(mail, 0)
+    const delivery = await deps.send(outgoing, signal)
+    if (delivery.kind === 'outage' && isGivingUp) return putBack(mail, 0)
     report(mail, delivery)
     if (delivery.kind !== 'outage') return close(mail, delivery.kind)
     deps.count('retried')
@@ -110,7 +116,7 @@ export function createMailWorker(deps: {
   // What was sent must not be sent again because the database was away for a moment.
   const persistently = <T>(work: () => Promise<T>) =>
     retry(work, {
-      pauseMs: (error) => (error instanceof AuthError && !stopping.signal.aborted ? 1000 : undefined),
+      pauseMs: (error) => (error instanceof AuthError && !isStopping ? 1000 : undefined),
       delay: deps.delay,
     })
 
@@ -177,9 +183,9 @@ export function createMailWorker(deps: {
 
     /** Takes no more mails. Waits for those under way, and gives them back if they take too long. */
     async stop(): Promise<void> {
-      stopping.abort()
+      isStopping = true
       clearInterval(pollTimer)
-      const late = setTimeout(() => givingUp.abort(), deps.drainMs)
+      const late = setTimeout(giveUp, deps.drainMs)
       await finished()
       clearTimeout(late)
       clearInterval(renewTimer)

@@ -188,7 +188,7 @@ describe('TLS', () => {
   })
 
   test.each(['smtp', 'smtps'])(
-    'a server whose certificate nobody vouches for gets no login and no mail by %s:, whatever NODE_TLS_REJECT_UNAUTHORIZED says',
+    'a server with a certificate of an unknown authority gets no login and no mail by %s:, whatever NODE_TLS_REJECT_UNAUTHORIZED says',
     async (scheme) => {
       const smtp = await server({ hideSTARTTLS: false, secure: scheme === 'smtps' })
       process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'

@@ -8,5 +8,5 @@ export const newDevice: Template = ({ params, site, at }) =>
     paragraphs: [
       `Your account at ${site} was used from a device that we do not know, at ${timeForPeople(at)}. ${originSentence(params)}`,
     ],
-    footer: `If this was you, you need not do anything. If it was not you, somebody else knows your password. Change it now at ${site}. This logs out every other device.`,
+    footer: `If this was you, you need not do anything. If it was not you, someone else knows your password. Change it now at ${site}. This logs out every other device.`,
   })

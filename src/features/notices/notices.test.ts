@@ -47,7 +47,7 @@ describe(`notices on ${databaseName}`, () => {
     }
   })
 
-  test('a change of the password that fails tells nobody', async () => {
+  test('a change of the password that fails sends no mail', async () => {
     const ada = await register(t.app)
 
     await changePassword(ada, 'not the right one').expect(403)

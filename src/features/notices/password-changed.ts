@@ -9,5 +9,5 @@ export const passwordChanged: Template = ({ params, site, at }) =>
       `The password of your account at ${site} was changed at ${timeForPeople(at)}. ${originSentence(params)}`,
       'All other devices were logged out.',
     ],
-    footer: `If this was you, you need not do anything. If it was not you, somebody else knows your password. Reset it now: choose "Forgot password" at ${site}. This logs that person out.`,
+    footer: `If this was you, you need not do anything. If it was not you, someone else knows your password. Reset it now: choose "Forgot password" at ${site}. This logs that person out.`,
   })
