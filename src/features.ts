@@ -1,4 +1,4 @@
-import { accountPage } from './features/account-page/account-page.ts'
+import { accountPage, accountUrl } from './features/account-page/account-page.ts'
 import { demo, lesson } from './features/demo/demo.ts'
 import { docs } from './features/docs/docs.ts'
 import { type Feature, templatesOf } from './features/feature.ts'
@@ -9,6 +9,7 @@ import { problems as coreProblems, type Problems } from './http/problem.ts'
 /** Every optional feature. To remove one, delete its lines and its folder. `demo` and `lesson` share a folder. */
 export const features: readonly Feature[] = [
   accountPage, // the page that links in mails open
+  accountUrl, // where browsers look for that page
   mailbox, // the mails of development, at /demo/mailbox; before the demo, whose /demo/:file would match
   notices, // mails to owners of accounts: the password was changed, a new device logged in
   demo, // the page at / to try the server, in development

@@ -126,6 +126,17 @@ describe('the place of the account page', () => {
     expect(answers.map((answer) => answer.status)).toEqual(paths.map(() => status))
   })
 
+  test.each([
+    ['https://auth.example.com/account', {}],
+    [`${app}/settings`, { ACCOUNT_URL: `${app}/settings`, CORS_ORIGINS: app }],
+  ])('is named by the well-known URL for changing passwords: %s', async (url, settings) => {
+    const t = await createTestApp({ PUBLIC_URL: 'https://auth.example.com', ...settings })
+    const { status, headers } = await send(t.app, 'GET /.well-known/change-password')
+    await t.close()
+
+    expect([status, headers.location]).toEqual([302, url])
+  })
+
   test('is told apart from the page at /, to which it leads back if there is one', async () => {
     const t = await createTestApp({ DEMO: 'true' })
     const { body } = await send(t.app, 'GET /account/login')

@@ -55,6 +55,20 @@ const pageFile = pageFiles(
   (name) => (files.includes(name) ? read(name).bytes : undefined),
 )
 
+/** Tells browsers and password managers where to change a password (W3C, A Well-Known URL for Changing Passwords). */
+const changePasswordUrl = route({
+  ...hidden,
+  path: '/.well-known/change-password',
+  name: 'changePasswordUrl',
+  summary: 'Find the page to change a password',
+  answers: { 302: { description: 'The page is at `ACCOUNT_URL`.' } },
+
+  handler:
+    ({ accountUrl }: Core) =>
+    (_req, res) =>
+      res.redirect(302, accountUrl),
+})
+
 async function hasLiveSession(req: Request, { cookies, refreshTokens, sessions }: Core): Promise<boolean> {
   const presented = cookies.refresh.read(req)
   const verified = presented.kind === 'one' && (await refreshTokens.verify(presented.token))
@@ -69,5 +83,13 @@ export const accountPage = feature({
   page: { title: 'Account page', path: '/account' },
   isOn: (_own, { mail: { accountUrl }, http: { publicUrl, port } }) =>
     accountUrl === undefined || accountUrl === `${publicUrl ?? `http://localhost:${port}`}/account`,
+  create: () => ({}),
+})
+
+/** Where the page is, wherever that is. */
+export const accountUrl = feature({
+  name: 'account-url',
+  settings: {},
+  routes: [changePasswordUrl],
   create: () => ({}),
 })
