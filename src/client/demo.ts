@@ -10,6 +10,7 @@ const reasons: Record<string, string> = {
   login: 'This page has just logged in.',
   restored: 'The login has come back by the cookie.',
   elsewhere: 'Another tab has logged in.',
+  updated: 'Your account has changed.',
   logout: 'You have logged out.',
   session_ended: messages.session_ended,
   refresh_token_reused: messages.refresh_token_reused,
@@ -104,7 +105,8 @@ function show(user: User | undefined, reason: string): void {
   element('entrance').hidden = user !== undefined
   for (const form of document.forms) clearMessages(form)
   // The element with the focus may be hidden now. Move the focus to where the page goes on. A case keeps the focus.
-  if (known && document.hasFocus() && !lesson.isRunning()) element(user ? start : 'entrance-title').focus()
+  if (known && reason !== 'updated' && document.hasFocus() && !lesson.isRunning())
+    element(user ? start : 'entrance-title').focus()
   known = true
   if (user) {
     const username = element('change').querySelector('input') as HTMLInputElement
@@ -230,7 +232,7 @@ element('change').onsubmit = (event) => {
     await listSessions()
   })
 }
-for (const id of ['lesson', 'rotation']) element(id).hidden = !hasLesson
+for (const id of ['lesson', 'rotation', 'mailbox']) element(id).hidden = !hasLesson
 for (const [id, run] of Object.entries(lesson.cases)) element(id).onclick = () => attempt(run)
 element('refresh').onclick = () => attempt(auth.refresh)
 element('me').onclick = () => attempt(() => call('GET', '/users/me'))

@@ -33,7 +33,7 @@ describe('the page to try the server', () => {
         "frame-ancestors 'none'; base-uri 'none'; form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'",
     )
     expect(text).not.toMatch(/<style|style=|<script>| on\w+=/)
-    const files = [...text.matchAll(/(?:src|href)="(\/demo\/[^"]+)"/g)].map(([, path]) => path)
+    const files = [...text.matchAll(/(?:src|href)="(\/demo\/[^"]+\.\w+)"/g)].map(([, path]) => path)
     expect(files).toEqual(['/demo/demo.css', '/demo/demo.js'])
   })
 
