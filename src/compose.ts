@@ -7,11 +7,13 @@ import { createChangePassword } from './auth/change-password.ts'
 import { createAddressDigest } from './auth/derived-keys.ts'
 import { createDeviceTokens } from './auth/device-token.ts'
 import { createGrants } from './auth/grant.ts'
+import { createLinkOwner } from './auth/link-owner.ts'
 import { createLinkTokens } from './auth/link-token.ts'
 import { createLogin } from './auth/login.ts'
 import { createLogout } from './auth/logout.ts'
 import { createNewSessions } from './auth/new-session.ts'
 import type { Notify } from './auth/notify.ts'
+import { createOpenLink } from './auth/open-link.ts'
 import { createPasswords, type Threads } from './auth/password.ts'
 import { createReauthenticate } from './auth/reauthenticate.ts'
 import { createRefresh } from './auth/refresh.ts'
@@ -19,6 +21,7 @@ import { createRefreshTokens } from './auth/refresh-token.ts'
 import { createRegister } from './auth/register.ts'
 import { createThrottle } from './auth/throttle.ts'
 import type { Config } from './config/config.ts'
+import { ConfigError } from './config/config-error.ts'
 import { ownOriginRule } from './config/origins.ts'
 import { ifPossible } from './errors.ts'
 import type { Core } from './features/feature.ts'
@@ -33,6 +36,7 @@ import { createMail } from './mail/mail.ts'
 import type { Template } from './mail/template.ts'
 import { delay } from './retry.ts'
 import type { KeyEvent } from './secrets/key-events.ts'
+import { refreshKeySeconds } from './secrets/key-schedule.ts'
 import { createLiveKeys } from './secrets/live-keys.ts'
 import { singleFlight } from './single-flight.ts'
 import { createAttemptStore } from './store/attempts.ts'
@@ -40,6 +44,7 @@ import { type AuditLog, createAuditLog } from './store/audit.ts'
 import { createClockCheck } from './store/clock.ts'
 import { type Database, databaseState } from './store/database.ts'
 import { createHousekeeping } from './store/housekeeping.ts'
+import { createLinkStore } from './store/links.ts'
 import { openDatabase } from './store/open-database.ts'
 import { createOutbox, purgeOutbox, wakingAfterMail } from './store/outbox.ts'
 import { createSessionStore } from './store/sessions.ts'
@@ -102,7 +107,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     secrets: config.secrets,
     ...config.keys,
     accessTokenSeconds: config.accessTokenSeconds,
-    refreshTokenSeconds: config.sessions.idleSeconds,
+    refreshTokenSeconds: refreshKeySeconds(config.sessions.idleSeconds),
     clock,
     delay,
     onEvent: createKeyReports(log, audit),
@@ -182,6 +187,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     const checks = {
       isAllowedOrigin: (origin: string) => isOwnOrigin(origin) || corsOrigins.includes(origin),
       logRefusedOrigin: createRefusalLog(clock),
+      registration: config.registration,
       accessTokens,
       refreshTokens,
       sessions,
@@ -191,26 +197,29 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     const stores = { users, sessions, audit }
     const tokens = { accessTokens, refreshTokens, deviceTokens }
     const deps = { ...stores, ...tokens, passwords, throttle, ...grants, newSessionFor, notify }
+    const openLink = createOpenLink({ linkTokens, links: createLinkStore({ database }) })
     const forFeatures: Core = {
       ...checks,
+      ...deps,
       config,
       publicUrl,
       database,
-      users,
-      audit,
-      passwords,
-      throttle,
       linkTokens,
+      openLink,
+      ownLink: createLinkOwner({ ...deps, openLink }),
       accountUrl,
       mailbox: mail.mailbox,
       problems,
       routes: () => routes.map(({ route }) => route),
     }
+    const verification = active.flatMap((feature) => feature.verification?.(forFeatures) ?? []).at(0)
+    if (config.registration === 'verified' && !verification)
+      throw new ConfigError(['REGISTRATION: verified needs the feature verification. Set open or closed.'])
     const core = bind(coreRoutes, {
       ...checks,
       metrics,
       publicKeys: keys.publicKeys,
-      register: createRegister(deps),
+      register: createRegister({ ...deps, verification }),
       login: createLogin(deps),
       refresh: createRefresh(deps),
       logout: createLogout(deps),

@@ -4,6 +4,8 @@ import { docs } from './features/docs/docs.ts'
 import { type Feature, templatesOf } from './features/feature.ts'
 import { mailbox } from './features/mailbox/mailbox.ts'
 import { notices } from './features/notices/notices.ts'
+import { resetPassword } from './features/reset/reset.ts'
+import { verification } from './features/verification/verification.ts'
 import { problems as coreProblems, type Problems } from './http/problem.ts'
 
 /** Every optional feature. To remove one, delete its lines and its folder. `demo` and `lesson` share a folder. */
@@ -14,6 +16,8 @@ export const features: readonly Feature[] = [
   notices, // mails to owners of accounts: the password was changed, a new device logged in
   demo, // the page at / to try the server, in development
   lesson, // what that page needs to show rotation and reuse
+  resetPassword, // a forgotten password is replaced by a link in a mail
+  verification, // links in mails verify e-mail addresses
   docs, // the OpenAPI document, and a page to read and try it
 ]
 

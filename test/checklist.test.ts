@@ -6,12 +6,17 @@ import { expectPart } from './support/documents.ts'
 
 /** The rows of a section, from the first to the last: A1 to A10, and so on. */
 const sections = { A: 10, B: 12, C: 4, D: 6, E: 6, F: 4, G: 10 }
-const expected = Object.entries(sections).flatMap(([letter, count]) =>
-  Array.from({ length: count }, (_, i) => `${letter}${i + 1}`),
-)
-
 const page = readFileSync('docs/checklist.md', 'utf8')
-const rows = [...page.matchAll(/^\| ([A-G]\d+) \|.*\|(.*)\|(.*)\|$/gm)].map(([, row = '', code = '']) => ({
+/** The rules of the life of an account. Features that a fork may delete hold them, so the page says which there are. */
+const rules = [...page.matchAll(/^\| H(\d+) \|/gm)].map(([, rule]) => Number(rule)).sort((a, b) => a - b)
+const expected = [
+  ...Object.entries(sections).flatMap(([letter, count]) =>
+    Array.from({ length: count }, (_, i) => `${letter}${i + 1}`),
+  ),
+  ...rules.map((rule) => `H${rule}`),
+]
+
+const rows = [...page.matchAll(/^\| ([A-H]\d+) \|.*\|(.*)\|(.*)\|$/gm)].map(([, row = '', code = '']) => ({
   row,
   code,
 }))
@@ -86,8 +91,10 @@ function namesIn(cell: string): { file: string; name?: string }[] {
   })
 }
 
-/** The rows that a title is about: `sends no token [B9]`, or `[B9, C1]`. */
+/** The rows that a title is about: `sends no token [B9]`, or `[B9, C1]`, or `[account 6]` for H6. */
 function rowsOf(title: string): string[] {
+  const rule = Number(/ \[account (\d+)\]$/.exec(title)?.[1])
+  if (rules.includes(rule)) return [`H${rule}`]
   const ids = / \[([A-G]\d+(?:, [A-G]\d+)*)\]$/.exec(title)?.[1] ?? ''
   return ids.match(/[A-G]\d+/g) ?? []
 }

@@ -4,7 +4,7 @@ import type { User } from '../store/users.ts'
 
 /** Something that the owner of an account should know of. */
 export interface Notice {
-  kind: 'password_changed' | 'new_device'
+  kind: 'password_changed' | 'password_reset' | 'new_device'
   user: User
   /** Where the request came from. */
   from: Caller

@@ -107,7 +107,11 @@ export function createPasswords(options: {
      * pass undefined. That takes the same time.
      * @throws AuthError `overloaded`
      */
-    async verify(password: string, account: Credentials | undefined, asker = server): Promise<boolean> {
+    async verify(
+      password: string,
+      account: Pick<Credentials, 'passwordHash'> | undefined,
+      asker = server,
+    ): Promise<boolean> {
       const { passwordHash } = account ?? (await dummy)
       const task = { password, hash: passwordHash, cost: await workOfVerifying() }
       const match = await run<boolean>('verify', task, asker)

@@ -26,6 +26,8 @@ export interface Guesser extends Caller {
   knownDevice: string | undefined
   /** The session of this account that asks to change the password. */
   session?: string | undefined
+  /** A link resets the password. Failed logins of the account do not prevent that, or strangers could. */
+  byLink?: boolean
 }
 
 /** The limit on attempts `of` an account, a device or a network. */
@@ -69,7 +71,7 @@ export function createThrottle({
     try {
       const result = await work()
       if (result !== undefined) await giveBackGuess()
-      else if (guesser.session && limits.loginAccount) await countFailedLogin(guesser)
+      else await countFailedLogin(guesser)
       return result
     } catch (error) {
       const code = error instanceof AuthError ? error.code : undefined
@@ -84,15 +86,19 @@ export function createThrottle({
   const allLogins = ({ ip }: Guesser) =>
     addressBudgets('all-logins-address', ip, multiple(limits.loginAddress, loginsPerFailure))
 
-  // A wrong guess of a session also counts as a failed login, if there is room. Strangers may have used up the room.
-  // That must not prevent a user who is logged in from changing the password.
+  // A wrong guess of a session or a link also counts as a failed login, if there is room. Strangers may have used up the
+  // room. That must not prevent the owner from changing the password.
   async function countFailedLogin(guesser: Guesser): Promise<void> {
-    await ifPossible(take(wrongGuesses({ ...guesser, session: undefined }), guesser))
+    const { account, session, byLink } = guesser
+    if (byLink) await ifPossible(take([failedLogins(account)], guesser))
+    else if (session && limits.loginAccount)
+      await ifPossible(take(wrongGuesses({ ...guesser, session: undefined }), guesser))
   }
 
-  function wrongGuesses({ account, knownDevice, session, ip }: Guesser): Budget[] {
+  function wrongGuesses({ account, knownDevice, session, byLink, ip }: Guesser): Budget[] {
     const of = digest(account)
     const limit = limits.loginAccount
+    if (byLink) return addressBudgets('login-address', ip, limits.loginAddress)
     if (limit && session) return [{ name: 'login-session', of: session, limit }]
     if (limit && knownDevice)
       return [
@@ -100,8 +106,14 @@ export function createThrottle({
         { name: 'login-devices', of, limit: multiple(limit, devicesPerAccount) },
         { name: 'login-device', of: knownDevice, limit },
       ]
-    return [...addressBudgets('login-address', ip, limits.loginAddress), { name: 'login-account', of, limit }]
+    return [...addressBudgets('login-address', ip, limits.loginAddress), failedLogins(account)]
   }
+
+  const failedLogins = (account: string): Budget => ({
+    name: 'login-account',
+    of: digest(account),
+    limit: limits.loginAccount,
+  })
 
   /** Counts a registration. @throws AuthError `too_many_attempts` */
   async function registration(caller: Caller): Promise<void> {
@@ -142,7 +154,7 @@ export function createThrottle({
       if (!limit) continue
       const reason = name.endsWith('-address') ? `${name} ${of}` : name
       const event = { event: 'throttled', reason, userId, ip, userAgent } as const
-      const result = await attempts.count(`${name}:${of}`, limit, event)
+      const result = await attempts.count(keyOf(name, of), limit, event)
       if ('retryAfterSeconds' in result) {
         await giveBack()
         throw new AuthError('too_many_attempts', result)
@@ -152,8 +164,14 @@ export function createThrottle({
     return giveBack
   }
 
-  return { guess, registration, mailRequest, mayMail }
+  /** Returns the keys that count the failed logins of an account, for a transaction that clears them. */
+  const failedLoginKeys = (userId: string) =>
+    ['login-account', 'login-devices'].map((name) => keyOf(name, digest(userId)))
+
+  return { guess, registration, mailRequest, mayMail, failedLoginKeys }
 }
+
+const keyOf = (name: string, of: string) => `${name}:${of}`
 
 export type Throttle = ReturnType<typeof createThrottle>
 

@@ -17,9 +17,11 @@ export const messages = {
   reauthentication_required: 'To continue, enter your password again.',
   cross_site_request: 'The server does not accept requests from this website.',
   wrong_password: 'The current password is wrong.',
+  registration_closed: 'New accounts cannot be registered here.',
   not_found: 'This does not exist any more. Reload the page.',
   method_not_allowed: 'This page is out of date. Reload it and try again.',
   email_taken: 'There is already an account with this e-mail address. Log in, or use another address.',
+  link_invalid: 'This link is no longer valid. Ask for a new one.',
   payload_too_large: 'This text is too long. Shorten it and try again.',
   unsupported_media_type:
     'This page and the server do not understand each other. Reload the page and try again.',

@@ -160,6 +160,7 @@ function grouped(values: Settings) {
       mailRecipient: values.LIMIT_MAIL_RECIPIENT,
     },
     auditDays: values.AUDIT_DAYS,
+    registration: values.REGISTRATION,
     passwords: { cost: values.BCRYPT_COST, minLength: values.PASSWORD_MIN_LENGTH },
     logLevel: values.LOG_LEVEL,
     development: values.NODE_ENV === 'development',

@@ -53,6 +53,11 @@ const rules: Rule[] = [
       'is required with SMTP_URL. Set it to the sender of the mails, auth@example.com or Name <auth@example.com>.',
   },
   {
+    setting: 'REGISTRATION',
+    isBroken: (set) => isProduction(set) && set.REGISTRATION === 'verified' && set.SMTP_URL === undefined,
+    message: 'must not be verified without mail. Set SMTP_URL, or set REGISTRATION to open or closed.',
+  },
+  {
     setting: 'ACCOUNT_URL',
     isBroken: ({ ACCOUNT_URL: url, PUBLIC_URL, PORT, CORS_ORIGINS = [] }) =>
       url !== undefined &&

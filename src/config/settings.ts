@@ -142,6 +142,11 @@ const sessions = {
 }
 
 const passwords = {
+  REGISTRATION: oneOf(['open', 'verified', 'closed'])
+    .default('open')
+    .describe(
+      '`open`: registering logs in at once. `verified`: an account exists only after its address is confirmed, which needs mail. `closed`: 403.',
+    ),
   BCRYPT_COST: integer(4, 16).default(12).meta({
     description: 'The bcrypt cost. Each increment doubles the work for a hash.',
     values: '10–16; in test from 4',
@@ -222,7 +227,7 @@ export const groups = [
   { title: 'Where it runs', shape: location },
   { title: 'Database', shape: database },
   { title: 'Tokens and sessions', shape: sessions },
-  { title: 'Passwords', shape: passwords },
+  { title: 'Registration and passwords', shape: passwords },
   { title: 'Mail', shape: mail },
   {
     title: 'Guessing',

@@ -1,7 +1,13 @@
 import type { z } from 'zod'
+import type { DeviceTokens } from '../auth/device-token.ts'
+import type { Grants } from '../auth/grant.ts'
+import type { OwnLinkOf } from '../auth/link-owner.ts'
 import type { LinkTokens } from '../auth/link-token.ts'
+import type { NewSessionFor } from '../auth/new-session.ts'
 import type { Notify } from '../auth/notify.ts'
+import type { OpenLink } from '../auth/open-link.ts'
 import type { Passwords } from '../auth/password.ts'
+import type { Verification } from '../auth/register.ts'
 import type { Throttle } from '../auth/throttle.ts'
 import type { Config } from '../config/config.ts'
 import type { FeatureCodes } from '../errors.ts'
@@ -24,6 +30,12 @@ export interface Core extends CheckServices {
   passwords: Passwords
   throttle: Throttle
   linkTokens: LinkTokens
+  openLink: OpenLink
+  ownLink: OwnLinkOf
+  deviceTokens: DeviceTokens
+  prepareDeviceGrant: Grants['prepareDeviceGrant']
+  newSessionFor: NewSessionFor
+  notify: Notify
   /** The page that links in mails open. */
   accountUrl: string
   /** The mails of this process, if they go to no SMTP server. */
@@ -51,6 +63,8 @@ export interface Feature {
   notify: (config: Config) => Notify
   /** A page for people, which the terminal names in development. */
   page?: { title: string; path: string }
+  /** Returns how registering verifies e-mail addresses. The core registers accounts without it. */
+  verification?: (core: Core) => Verification
   /** Whether the settings switch the feature on. */
   isOn: (config: Config) => boolean
   /** Returns the routes, with everything that they need. */
@@ -70,7 +84,7 @@ export function feature<Settings extends z.ZodRawShape, Services extends object>
   notify = () => async () => {},
   create,
   ...declaration
-}: Pick<Feature, 'name' | 'page'> & {
+}: Pick<Feature, 'name' | 'page' | 'verification'> & {
   settings: Settings
   routes: readonly Route<Services & Core>[]
   problems?: FeatureProblems

@@ -3,7 +3,7 @@ import type { AccessClaims } from '../auth/access-token.ts'
 import { AuthError } from '../errors.ts'
 import type { SessionState } from '../store/sessions.ts'
 import type { User } from '../store/users.ts'
-import type { Check } from './route.ts'
+import type { Check, CheckServices } from './route.ts'
 
 declare global {
   namespace Express {
@@ -50,6 +50,18 @@ export function liveOf(req: Request): SessionState {
 
 /** Returns the user of the session, on a route with the check `liveSession`. */
 export const userOf = (req: Request): User => liveOf(req).user
+/**
+ * Returns the claims of the access token, or undefined if the request has no Authorization header. For routes that judge
+ * the token after the body.
+ */
+export async function accessIfSent(
+  req: Request,
+  { accessTokens }: CheckServices,
+): Promise<AccessClaims | undefined> {
+  if (req.headers.authorization === undefined) return undefined
+  req.access = await accessTokens.verify(bearerToken(req))
+  return req.access
+}
 
 function bearerToken(req: Request): string {
   const [header = '', ...more] = req.headersDistinct.authorization ?? []

@@ -34,6 +34,12 @@ export const email = text
 /** A password. Its rules are checked where it is hashed. */
 export const password = text.meta({ format: 'password' })
 
+/** The token of a link. Text that is no token is refused like a token that is not good any more. */
+export const linkToken = z
+  .string('must be a string')
+  .min(1, 'must not be empty')
+  .refine((value) => !value.includes('\0'), 'must not contain NUL')
+
 /** Reads, parses and validates a JSON body. Handlers get the result from `bodyOf`. */
 export const jsonBody = (schema: z.ZodType) =>
   ({
@@ -46,9 +52,10 @@ export const jsonBody = (schema: z.ZodType) =>
     },
   }) satisfies Check
 
-const emptyBody = z.strictObject({})
+/** The body `{}`. */
+export const nothing = z.strictObject({})
 /** Accepts no body, or `{}`. */
-export const noBody = { ...jsonBody(emptyBody.default({})), body: emptyBody } satisfies Check
+export const noBody = { ...jsonBody(nothing.default({})), body: nothing } satisfies Check
 
 function validate(value: unknown, schema: z.ZodType): unknown {
   const result = schema.safeParse(value)

@@ -50,6 +50,10 @@ export const problems: Record<CoreCode, Problem> = {
     detail: 'Requests from pages of this origin are not allowed. Call the server from an allowed origin.',
   },
   wrong_password: { status: 403, detail: 'The current password is wrong. Try again.' },
+  registration_closed: {
+    status: 403,
+    detail: 'New accounts cannot be registered here. Ask the operator for one.',
+  },
   not_found: { status: 404, detail: 'Nothing was found here. Check the path.' },
   method_not_allowed: {
     status: 405,
@@ -58,6 +62,10 @@ export const problems: Record<CoreCode, Problem> = {
   email_taken: {
     status: 409,
     detail: 'An account with this e-mail address exists. Log in, or use another address.',
+  },
+  link_invalid: {
+    status: 410,
+    detail: 'The link is no longer valid: it was used, replaced, or has expired. Ask for a new one.',
   },
   payload_too_large: { status: 413, detail: 'The body is larger than 8 KiB. Send a smaller one.' },
   unsupported_media_type: {

@@ -10,6 +10,8 @@ import type { Cookies } from './grant.ts'
 export interface CheckServices {
   isAllowedOrigin: (origin: string) => boolean
   logRefusedOrigin: (req: Request) => void
+  /** The setting REGISTRATION. */
+  registration: 'open' | 'verified' | 'closed'
   accessTokens: AccessTokens
   refreshTokens: RefreshTokens
   sessions: SessionStore

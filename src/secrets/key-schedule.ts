@@ -33,6 +33,11 @@ export interface Lives {
   algorithm: Algorithm
 }
 
+const longestLinkSeconds = 72 * 60 * 60
+
+/** Returns the longest lifetime of what refresh keys sign: refresh tokens, and links in mails. */
+export const refreshKeySeconds = (idleSeconds: number) => Math.max(idleSeconds, longestLinkSeconds)
+
 // Stores round times and loads take time. So a new key waits a little longer than one refresh interval.
 const marginMs = 2_000
 // Other services keep public keys for 30 s. After an unknown kid they fetch at most every 30 s.

@@ -1,6 +1,6 @@
-import { and, eq, sql } from 'drizzle-orm'
+import { and, eq, inArray, sql } from 'drizzle-orm'
 import { type AuditEvent, recordEvents } from './audit.ts'
-import type { Database } from './database.ts'
+import type { Database, Queries } from './database.ts'
 import { attempts } from './schema.ts'
 
 /** A window lasts `seconds` seconds, and has room for `attempts` attempts. */
@@ -13,6 +13,11 @@ export interface Limit {
 export interface CountedAttempt {
   key: string
   windowEnds: Date
+}
+
+/** Deletes counts, in the transaction that makes them pointless. */
+export async function clearAttempts(tx: Queries, keys: string[]): Promise<void> {
+  await tx.delete(attempts).where(inArray(attempts.key, keys))
 }
 
 /**

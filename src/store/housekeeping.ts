@@ -1,7 +1,8 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { PgColumn, PgTable } from 'drizzle-orm/pg-core'
 import { type Database, rowsOf } from './database.ts'
-import { attempts, auditEvents, sessions } from './schema.ts'
+import { forgetHashes } from './links.ts'
+import { attempts, auditEvents, links, outbox, sessions } from './schema.ts'
 
 /** Deletes rows that are no longer needed. */
 export type Purge = (database: Database) => Promise<void>
@@ -21,17 +22,23 @@ export function purgeWhere(table: PgTable, key: PgColumn, condition: SQL): Purge
   }
 }
 
-const purges = [
+// The outbox keeps its mails for a day, and their links with them.
+const withoutMail = sql`NOT EXISTS (SELECT 1 FROM ${outbox} WHERE ${outbox.linkId} = ${links.id})`
+
+const purges: Purge[] = [
   purgeWhere(attempts, attempts.key, sql`${attempts.windowEnds} < now()`),
   // A session is not needed after its end. Its tokens get 401 `session_ended` whether or not the row exists. A reused
   // token has no session left to end. The audit says why the session ended.
   purgeWhere(sessions, sessions.id, sql`${sessions.endedAt} <= now()`),
   purgeWhere(sessions, sessions.id, sql`${sessions.expiresAt} < now()`),
+  forgetHashes,
+  purgeWhere(links, links.id, sql`${links.endedAt} <= now() AND ${withoutMail}`),
+  purgeWhere(links, links.id, sql`${links.expiresAt} < now() AND ${withoutMail}`),
 ]
 
 /**
- * Deletes windows that are over, sessions that have ended or are past their absolute limit, and audit events older than
- * `auditDays`. Only a role with the rights to delete audit events does so. Others leave it to `npm run migrate`.
+ * Deletes windows that are over, sessions that have ended or are past their absolute limit, links that are over, and
+ * audit events older than `auditDays`. Only a role with the rights to delete audit events does so. Others leave it to `npm run migrate`.
  * @param options.purges what features delete
  */
 export function createHousekeeping(options: {

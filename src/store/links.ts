@@ -1,5 +1,5 @@
-import { and, eq, gt, inArray, isNull, sql } from 'drizzle-orm'
-import type { Queries } from './database.ts'
+import { and, eq, gt, inArray, isNotNull, isNull, lte, sql } from 'drizzle-orm'
+import type { Database, Queries } from './database.ts'
 import { type LinkPurpose, links } from './schema.ts'
 
 /** A one-time link in a mail. */
@@ -13,14 +13,20 @@ export type NewLink = Omit<typeof links.$inferInsert, 'id' | 'createdAt' | 'expi
 // Links of the other purposes stand side by side.
 const replacing: LinkPurpose[] = ['verify', 'reset', 'email']
 
-/** The links that a change of a credential, a logout everywhere or the end of an account withdraws. */
-const withdrawn: LinkPurpose[] = ['verify', 'reset', 'email']
+/** No row has this id. */
+const none = '00000000-0000-0000-0000-000000000000'
+
+/** An ended link keeps no hash of a password. */
+const ended = { endedAt: sql`now()`, passwordHash: null, passwordScheme: null }
 
 const isLive = and(isNull(links.endedAt), gt(links.expiresAt, sql`now()`))
 
-/** Makes a link. It replaces the older `verify`, `reset` or `email` link of its account. */
+/**
+ * Makes a link. It replaces the older `verify`, `reset` or `email` link of its account. Lock the row of the account first.
+ * A link without an account takes the same work. It is a decoy: no token is sent.
+ */
 export async function createLink(tx: Queries, { seconds, ...link }: NewLink): Promise<Link> {
-  if (link.userId && replacing.includes(link.purpose)) await endLinks(tx, link.userId, [link.purpose])
+  if (replacing.includes(link.purpose)) await endLinks(tx, link.userId ?? none, [link.purpose])
   const expiresAt = sql`now() + make_interval(secs => ${seconds})`
   const [created] = await tx
     .insert(links)
@@ -37,29 +43,45 @@ export async function createLink(tx: Queries, { seconds, ...link }: NewLink): Pr
 export async function useLink(tx: Queries, id: string, purpose: LinkPurpose): Promise<Link | undefined> {
   const [used] = await tx
     .update(links)
-    .set({ endedAt: sql`now()` })
+    .set(ended)
     .where(and(eq(links.id, id), eq(links.purpose, purpose), isLive))
     .returning()
   return used
 }
 
-/** Returns a link that is live, without using it. */
-export async function findLink(on: Queries, id: string, purpose: LinkPurpose): Promise<Link | undefined> {
-  const [found] = await on
-    .select()
-    .from(links)
-    .where(and(eq(links.id, id), eq(links.purpose, purpose), isLive))
-  return found
-}
-
-/** Ends links of an account. By default those that a change of a credential withdraws. */
-export async function endLinks(
-  tx: Queries,
-  userId: string,
-  purposes: readonly LinkPurpose[] = withdrawn,
-): Promise<void> {
+/** Ends links of an account. */
+export async function endLinks(tx: Queries, userId: string, purposes: readonly LinkPurpose[]): Promise<void> {
   await tx
     .update(links)
-    .set({ endedAt: sql`now()` })
+    .set(ended)
     .where(and(eq(links.userId, userId), inArray(links.purpose, purposes), isNull(links.endedAt)))
+}
+
+/** Ends the `register` links of an e-mail address, because it has an account now. */
+export async function endRegistrations(tx: Queries, email: string): Promise<void> {
+  await tx
+    .update(links)
+    .set(ended)
+    .where(and(eq(links.email, email), eq(links.purpose, 'register'), isNull(links.endedAt)))
+}
+
+/** Reads links. Throws AuthError `unavailable` if the database is unavailable. */
+export function createLinkStore({ database }: { database: Database }) {
+  return {
+    /** Returns a link that is live, without using it. Without an id, it takes the same time and finds none. */
+    async find(id: string = none, purpose: LinkPurpose): Promise<Link | undefined> {
+      const which = and(eq(links.id, id), eq(links.purpose, purpose), isLive)
+      const [found] = await database.run((queries) => queries.select().from(links).where(which))
+      return found
+    },
+  }
+}
+
+export type LinkStore = ReturnType<typeof createLinkStore>
+
+/** Deletes the hashes of passwords in links that have expired. */
+export async function forgetHashes(database: Database): Promise<void> {
+  const expired = and(isNotNull(links.passwordHash), lte(links.expiresAt, sql`now()`))
+  const { passwordHash, passwordScheme } = ended
+  await database.run((queries) => queries.update(links).set({ passwordHash, passwordScheme }).where(expired))
 }

@@ -1,4 +1,5 @@
 import { and, asc, desc, eq, gt, inArray, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
+import type { PgUpdateSetSource } from 'drizzle-orm/pg-core'
 import { AuthError } from '../errors.ts'
 import { type Caller, recordEvents } from './audit.ts'
 import type { Database, Queries } from './database.ts'
@@ -91,20 +92,6 @@ export function createSessionStore({ database, limits }: { database: Database; l
     now: sql<Date>`now()`.mapWith(sessions.createdAt).as('now'),
   }
 
-  /** Ends the sessions of `which` that have not ended. @returns whether there were any */
-  async function endWhere(tx: Queries, which: SQL | undefined, reason: EndReason, { ip, userAgent }: Caller) {
-    const ended = await tx
-      .update(sessions)
-      .set({ endedAt: sql`now()`, endReason: reason })
-      .where(and(which, isNull(sessions.endedAt)))
-      .returning({ sessionId: sessions.id, userId: sessions.userId })
-    await recordEvents(
-      tx,
-      ended.map((session) => ({ event: 'session_ended', reason, ...session, ip, userAgent })),
-    )
-    return ended.length > 0
-  }
-
   const own = (id: string, userId: string) => and(eq(sessions.id, id), eq(sessions.userId, userId))
 
   return {
@@ -128,11 +115,13 @@ export function createSessionStore({ database, limits }: { database: Database; l
 
     /**
      * Registers a user and starts the first session, both or neither.
+     * @param also what else the transaction does for the new user
      * @returns undefined if the e-mail address is taken
      */
     startForNewUser(
       user: { email: string; passwordHash: string; passwordScheme: number },
       session: NewSession,
+      also: (tx: Queries, userId: string) => Promise<void> = async () => {},
     ): Promise<SessionState | undefined> {
       return database.transaction(async (tx) => {
         const [created] = await tx
@@ -141,6 +130,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
           .onConflictDoNothing()
           .returning({ id: users.id })
         if (!created) return undefined
+        await also(tx, created.id)
         await lockUser(tx, created.id, session.replaces)
         return insertSession(tx, 'registered', created.id, session)
       })
@@ -205,18 +195,16 @@ export function createSessionStore({ database, limits }: { database: Database; l
       return database.transaction((tx) => endWhere(tx, and(own(id, userId), live), reason, from))
     },
 
-    /** Ends all sessions of the user, also those past a timeout and those whose login is in progress. */
+    /** Ends all sessions of the user, also those past a timeout. */
     endAll(userId: string, reason: EndReason, from: Caller): Promise<void> {
-      return database.transaction(async (tx) => {
-        await raiseEpoch(tx, userId, {})
-        await endWhere(tx, eq(sessions.userId, userId), reason, from)
-      })
+      return database.transaction((tx) => endAllSessions(tx, userId, reason, from))
     },
 
     /**
      * Changes a password, ends all sessions of the user, and starts a new one for the device that asked. The session
      * that asked also ends, because a thief may have a copy of its tokens.
      * @param asking the id of the session that asked
+     * @param also what else the transaction does
      * @returns undefined, without a change, if the password is no longer `from`
      * @throws AuthError `session_ended` if `asking` is no longer live, or the user is disabled
      */
@@ -233,10 +221,9 @@ export function createSessionStore({ database, limits }: { database: Database; l
         // The session may have ended during the hashing of the password.
         if (!(await findLive(tx, asking, userId))) throw new AuthError('session_ended')
         if (owner?.passwordHash !== from) return undefined
-        await raiseEpoch(tx, userId, to)
         const { ip, userAgent } = session
         await recordEvents(tx, [{ event: 'password_changed', userId, sessionId: asking, ip, userAgent }])
-        await endWhere(tx, eq(sessions.userId, userId), 'password_changed', session)
+        await endAllSessions(tx, userId, 'password_changed', session, to)
         return insertSession(tx, 'login', userId, session, also)
       })
     },
@@ -299,6 +286,20 @@ export function createSessionStore({ database, limits }: { database: Database; l
   }
 }
 
+/** Ends the sessions of `which` that have not ended. @returns whether there were any */
+async function endWhere(tx: Queries, which: SQL | undefined, reason: EndReason, { ip, userAgent }: Caller) {
+  const ended = await tx
+    .update(sessions)
+    .set({ endedAt: sql`now()`, endReason: reason })
+    .where(and(which, isNull(sessions.endedAt)))
+    .returning({ sessionId: sessions.id, userId: sessions.userId })
+  await recordEvents(
+    tx,
+    ended.map((session) => ({ event: 'session_ended', reason, ...session, ip, userAgent })),
+  )
+  return ended.length > 0
+}
+
 /**
  * Locks the row of a user, and of the user whose session is replaced, before any session changes. So logins of one user
  * take turns with each other, with logout-all and with a change of the password. Locks the rows in the order of their
@@ -323,11 +324,23 @@ async function lockUser(tx: Queries, userId: string, replaces: string | undefine
   return locked.find(({ id }) => id === userId)
 }
 
-async function raiseEpoch(tx: Queries, userId: string, change: Partial<typeof users.$inferInsert>) {
+/**
+ * Ends all sessions of a user, also those whose login is in progress. Every device cookie becomes void. A trigger ends the
+ * links of the account that such a moment withdraws.
+ * @param change what else changes in the row of the user
+ */
+export async function endAllSessions(
+  tx: Queries,
+  userId: string,
+  reason: EndReason,
+  from: Caller,
+  change: PgUpdateSetSource<typeof users> = {},
+): Promise<void> {
   await tx
     .update(users)
     .set({ ...change, sessionEpoch: sql`${users.sessionEpoch} + 1` })
     .where(eq(users.id, userId))
+  await endWhere(tx, eq(sessions.userId, userId), reason, from)
 }
 
 export type SessionStore = ReturnType<typeof createSessionStore>

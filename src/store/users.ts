@@ -1,5 +1,5 @@
 import { and, eq, sql } from 'drizzle-orm'
-import type { Database } from './database.ts'
+import type { Database, Queries } from './database.ts'
 import { users } from './schema.ts'
 
 /** A user, as clients see it. */
@@ -28,6 +28,20 @@ export const userColumns = {
   createdAt: users.createdAt,
 }
 
+/**
+ * Locks the row of a user. Transactions that change an account or make a link for it do this first, so that they take
+ * turns. Otherwise a link could be made during a change that withdraws the links.
+ * @returns the row; undefined if there is no such user
+ */
+export async function lockAccount(tx: Queries, by: { id: string } | { email: string }) {
+  const which = 'id' in by ? eq(users.id, by.id) : eq(users.email, by.email)
+  const [account] = await tx.select().from(users).where(which).for('update')
+  return account
+}
+
+/** No user has this id. */
+const noUser = '00000000-0000-0000-0000-000000000000'
+
 /** Stores users. All functions throw AuthError `unavailable` if the database is unavailable. */
 export function createUserStore({ database }: { database: Database }) {
   async function findCredentials(which: ReturnType<typeof eq>): Promise<Credentials | undefined> {
@@ -45,7 +59,8 @@ export function createUserStore({ database }: { database: Database }) {
 
   return {
     credentialsByEmail: (email: string) => findCredentials(eq(users.email, email)),
-    credentialsById: (id: string) => findCredentials(eq(users.id, id)),
+    /** Without an id, takes the same time and finds no user. */
+    credentialsById: (id = noUser) => findCredentials(eq(users.id, id)),
 
     /**
      * Returns the highest cost of all hashes, as a power of two, or 0 if there is none. Reads one entry of an index.

@@ -24,7 +24,7 @@ import {
   useTestApp,
 } from '../support/app.ts'
 import { databaseName } from '../support/database.ts'
-import { nameOf, routes, sendGood } from '../support/routes.ts'
+import { linkTokenFor, nameOf, routes, sendGood } from '../support/routes.ts'
 
 const [listed, alsoListed] = ['https://app.example.com', 'https://admin.example.com:8443'] as const
 const own = 'http://localhost:3000'
@@ -38,10 +38,12 @@ beforeAll(async () => {
   untouched = await register(t.app)
 })
 
-/** Everything the database has of users and sessions. */
+/** Everything the database has of users, sessions, links and mails. */
 const everything = async () => [
   await t.db.rows(sql`SELECT * FROM users ORDER BY id`),
   await t.db.rows(sql`SELECT * FROM sessions ORDER BY id`),
+  await t.db.rows(sql`SELECT * FROM links ORDER BY id`),
+  await t.db.rows(sql`SELECT * FROM outbox ORDER BY id`),
 ]
 const presentTo = (route: string, Cookie: string, on = t) => send(on.app, route, { headers: { Cookie } })
 const refreshWith = (Cookie: string, on = t) => presentTo('POST /auth/refresh', Cookie, on)
@@ -56,7 +58,10 @@ const attributesOf = (response: request.Response) =>
 /** The requests that change something, each as its client would make it. */
 const unsafe = routes
   .filter(({ method, hidden }) => method !== 'get' && !hidden)
-  .map((route) => [nameOf(route), (client: Client) => sendGood(t.app, route, client)] as const)
+  .map((route) => {
+    const act = (client: Client, token?: string) => sendGood(t.app, route, client, token)
+    return [nameOf(route), act, route] as const
+  })
 
 describe(`the refresh cookie on ${databaseName}`, () => {
   const lasting = ['HttpOnly', 'Path=/', 'SameSite=Strict']
@@ -324,15 +329,16 @@ describe('cross-site requests', () => {
 
   test.each(unsafe)(
     '%s from a program, from here and from a listed origin is let through [C3]',
-    async (_route, act) => {
+    async (_route, act, route) => {
       for (const headers of [
         {},
         { Origin: own, 'Sec-Fetch-Site': 'same-origin' },
         { Origin: listed, 'Sec-Fetch-Site': 'same-site' },
       ]) {
         const client = await register(t.app)
+        const token = await linkTokenFor(t, route, client)
         const before = await everything()
-        expect((await act(client).set(headers as Record<string, string>)).ok).toBe(true)
+        expect((await act(client, token).set(headers as Record<string, string>)).ok).toBe(true)
         expect(await everything()).not.toEqual(before)
       }
     },

@@ -43,6 +43,13 @@ beforeEach(async () => {
 })
 afterEach(() => Promise.all(workers.splice(0).map((worker) => worker.stop())))
 
+/** Registers a user, without the mail of the registration. */
+async function newUser(): Promise<string> {
+  const { userId } = await register(t.app)
+  await t.db.rows(sql`DELETE FROM outbox`)
+  return userId
+}
+
 const works: SendMail = async (mail) => {
   sent.push(mail)
   return { kind: 'sent' }
@@ -146,7 +153,7 @@ describe(`the outbox on ${databaseName}`, () => {
   })
 
   test('the mail of a worker that died is taken over within 60 s, as a copy with the same id, date and link', async () => {
-    const { userId } = await register(t.app)
+    const userId = await newUser()
     await t.db.database.transaction(async (tx) => {
       const link = await createLink(tx, { purpose: 'reset', userId, email: 'a@example.com', seconds: 1800 })
       await queueMail(tx, hello({ link }))
@@ -174,7 +181,7 @@ describe(`the outbox on ${databaseName}`, () => {
   })
 
   test('contains no token and no rendered mail', async () => {
-    const { userId } = await register(t.app)
+    const userId = await newUser()
     await t.db.database.transaction(async (tx) => {
       const link = await createLink(tx, { purpose: 'reset', userId, email: 'a@example.com', seconds: 1800 })
       await queueMail(tx, hello({ link }))
@@ -282,10 +289,10 @@ describe('an outage', () => {
     ['the link in it is too old', (_userId: string) => t.pass(1801)],
     [
       'the link in it was used or replaced',
-      (userId: string) => t.db.database.transaction((tx) => endLinks(tx, userId)),
+      (userId: string) => t.db.database.transaction((tx) => endLinks(tx, userId, ['verify', 'reset'])),
     ],
   ])('ends a mail when %s', async (_what, end) => {
-    const { userId } = await register(t.app)
+    const userId = await newUser()
     let isDown = true
     const worker = startWorker(async (mail, signal) => (isDown ? outage : works(mail, signal)))
     await t.db.database.transaction(async (tx) => {

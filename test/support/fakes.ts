@@ -10,6 +10,7 @@ export const notUnderTest = {
     registration: async () => {},
     mailRequest: async () => {},
     mayMail: async () => true,
+    failedLoginKeys: () => [],
   } satisfies Throttle,
   deviceTokens: {
     signer: () => () => ({ deviceToken: '', deviceExpiresIn: 0 }),

@@ -3,7 +3,9 @@ import { coreRoutes } from '../../src/app.ts'
 import { features } from '../../src/features.ts'
 import { noBody } from '../../src/http/body.ts'
 import type { Route } from '../../src/http/route.ts'
-import { type Client, newEmail, otherPassword, password, send } from './app.ts'
+import type { LinkPurpose } from '../../src/store/schema.ts'
+import { type Client, newEmail, otherPassword, password, send, type TestApp } from './app.ts'
+import { newLink } from './links.ts'
 
 /** Every route that a server with all features has. */
 export const routes: readonly Route[] = [...coreRoutes, ...features.flatMap((feature) => feature.routes)]
@@ -47,8 +49,33 @@ export const routesUnderTest: RouteUnderTest[] = routes
 export const credentialsOf = ({ checks, optional }: Route) =>
   checks.find(({ credentials }) => credentials)?.credentials ?? optional
 
-/** Sends a request that the route serves: with the credentials of the client, and a body like its example. */
-export function sendGood(app: RequestListener, route: Route, client: Client) {
+/** What the links do whose tokens these routes take. */
+const purposes: Record<string, LinkPurpose> = {
+  '/auth/register/confirm': 'register',
+  '/auth/email/verify': 'verify',
+  '/auth/password/reset': 'reset',
+}
+
+/** Returns what the links do whose tokens a route takes. */
+export function purposeOf({ path }: Route): LinkPurpose {
+  const purpose = purposes[path]
+  if (!purpose)
+    throw new Error(`${path} takes a token. Name the purpose of its links in test/support/routes.ts.`)
+  return purpose
+}
+
+/** Returns the token of a new link that the route accepts from the client. Undefined if the route takes none. */
+export async function linkTokenFor(t: TestApp, route: Route, client: Client): Promise<string | undefined> {
+  if (!route.example || !('token' in route.example)) return undefined
+  const purpose = purposeOf(route)
+  return newLink(t, purpose, purpose === 'register' ? { email: newEmail() } : client)
+}
+
+/**
+ * Sends a request that the route serves: with the credentials of the client, and a body like its example.
+ * @param token the result of `linkTokenFor`
+ */
+export function sendGood(app: RequestListener, route: Route, client: Client, token?: string) {
   const credentials = credentialsOf(route)
   const email = route.name === 'register' ? newEmail() : client.email
   const values = {
@@ -57,6 +84,7 @@ export function sendGood(app: RequestListener, route: Route, client: Client) {
     password,
     currentPassword: password,
     newPassword: otherPassword,
+    token,
   }
   const valueFor = (name: string) => values[name as keyof typeof values]
   const members = Object.entries(route.example ?? {}).map(([name, value]) => [name, valueFor(name) ?? value])

@@ -5,8 +5,13 @@ import { queueMail } from '../../store/outbox.ts'
 import { feature } from '../feature.ts'
 import { newDevice } from './new-device.ts'
 import { passwordChanged } from './password-changed.ts'
+import { passwordReset } from './password-reset.ts'
 
-const templates = { password_changed: 'password-changed', new_device: 'new-device' } as const
+const templates = {
+  password_changed: 'password-changed',
+  password_reset: 'password-reset',
+  new_device: 'new-device',
+} as const
 
 /** Mails that tell the owner of an account what happened to it. Strangers cannot cause them, so no limit holds them back. */
 export const notices = feature({
@@ -17,7 +22,7 @@ export const notices = feature({
       .describe('Whether a mail tells users about a login from a device that their account does not know.'),
   },
   routes: [],
-  mails: { 'password-changed': passwordChanged, 'new-device': newDevice },
+  mails: { 'password-changed': passwordChanged, 'password-reset': passwordReset, 'new-device': newDevice },
   isOn: (_own, { mail }) => mail.on,
   notify: ({ NOTICE_NEW_DEVICE }): Notify => {
     return async (tx, { kind, user, from }) => {

@@ -1,0 +1,217 @@
+import { createHmac, randomBytes } from 'node:crypto'
+import { expect, test } from '@jest/globals'
+import { eq, sql } from 'drizzle-orm'
+import jwt from 'jsonwebtoken'
+import type request from 'supertest'
+import type { Route } from '../../src/http/route.ts'
+import { refreshKeySeconds } from '../../src/secrets/key-schedule.ts'
+import type { Link } from '../../src/store/links.ts'
+import { links } from '../../src/store/schema.ts'
+import {
+  createTestApp,
+  expectProblem,
+  refreshSecret,
+  register,
+  send,
+  type TestApp,
+  useTestApp,
+} from '../support/app.ts'
+import { newLink, tokenOf } from '../support/links.ts'
+import { linkTokenFor, nameOf, purposeOf, routes, sendGood } from '../support/routes.ts'
+
+// What holds for every route that takes the token of a link, of whatever feature.
+const tokenRoutes = routes.filter(({ example }) => example && 'token' in example)
+const t = useTestApp()
+
+const use = (route: Route, token: string, on: TestApp = t) =>
+  send(on.app, nameOf(route), { body: { ...route.example, token } })
+
+const noisy = ['date', 'x-request-id']
+const withoutNoise = ({ status, body, headers }: request.Response) => ({
+  status,
+  body: { ...body, requestId: '' },
+  headers: Object.entries(headers).filter(([name]) => !noisy.includes(name)),
+})
+
+/** Returns the texts that no route may accept as the token of a link of this purpose. */
+async function badTokens(route: Route): Promise<Record<string, string>> {
+  const client = await register(t.app)
+  const purpose = purposeOf(route)
+  const good = (await linkTokenFor(t, route, client)) ?? ''
+  const [header = '', payload = '', signature = ''] = good.split('.')
+  const other = purpose === 'reset' ? 'verify' : 'reset'
+  const claims = jwt.decode(good) as jwt.JwtPayload
+  const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString('base64url')
+  const headerOf = (token: string) =>
+    JSON.parse(Buffer.from(token.split('.')[0] ?? '', 'base64url').toString())
+  const signed = `${encode(headerOf(good))}.${encode({ ...claims, jti: crypto.randomUUID() })}`
+  return {
+    'one character': 'x',
+    'white space': ' ',
+    'text that looks like JWT': 'a.b.c',
+    'half of a surrogate pair': '\ud800',
+    '7 KiB of text': 'x'.repeat(7168),
+    'the token of a link for something else': await newLink(t, other, client),
+    'an access token': client.accessToken,
+    'a refresh token': client.refreshToken,
+    'a token with another signature': `${header}.${payload}.${signature.replace(/^./, (c) => (c === 'A' ? 'B' : 'A'))}`,
+    'a token signed with the refresh secret itself': `${signed}.${createHmac('sha256', refreshSecret).update(signed).digest('base64url')}`,
+    'a token without a signature': `${encode({ ...headerOf(good), alg: 'none' })}.${payload}.`,
+    'a token of an unknown key': `${encode({ ...headerOf(good), kid: 'unknown' })}.${payload}.${signature}`,
+    'the id of a link': String(claims.jti),
+    'a token with a space at its end': `${good} `,
+    'the token of a link that does not exist': await tokenOfDeleted(good),
+    'the token of a link that was used': await tokenOfEnded(await newLink(t, purpose, client)),
+    'the token of a link that has expired': await tokenOfExpired(await newLink(t, purpose, client)),
+  }
+}
+
+async function change(token: string, what: ReturnType<typeof sql>): Promise<string> {
+  await t.db.rows(sql`${what} WHERE id = ${(jwt.decode(token) as jwt.JwtPayload).jti}`)
+  return token
+}
+const tokenOfDeleted = (token: string) => change(token, sql`DELETE FROM links`)
+const tokenOfEnded = (token: string) => change(token, sql`UPDATE links SET ended_at = now()`)
+const tokenOfExpired = (token: string) => change(token, sql`UPDATE links SET expires_at = now()`)
+
+/** Counts the statements that the database runs during an action. */
+async function statementsOf(action: () => Promise<unknown>): Promise<number> {
+  const { $client } = await t.db.database.run(
+    async (queries) => queries as typeof queries & { $client: { query: (...args: never[]) => unknown } },
+  )
+  const { query } = $client
+  let count = 0
+  $client.query = function (...args) {
+    count++
+    return query.apply(this, args)
+  }
+  try {
+    await action()
+  } finally {
+    $client.query = query
+  }
+  return count
+}
+
+test('every route with a token refuses everything else alike, by 410, and after the same statements [account Links]', async () => {
+  for (const route of tokenRoutes) {
+    const refusals = []
+    for (const [what, token] of Object.entries(await badTokens(route))) {
+      let answer: request.Response | undefined
+      const statements = await statementsOf(async () => {
+        answer = await use(route, token)
+      })
+      refusals.push({ what, statements, answer: answer && withoutNoise(answer) })
+    }
+
+    for (const { what, statements, answer } of refusals)
+      expect({ route: nameOf(route), what, statements, answer }).toEqual({
+        ...{ route: nameOf(route), what },
+        statements: refusals[0]?.statements,
+        answer: refusals[0]?.answer,
+      })
+    expect(refusals[0]?.answer).toMatchObject({ status: 410, body: { code: 'link_invalid' } })
+  }
+})
+
+test('every route with a token answers 400 to one that is empty, null, no string, or has NUL in it [account Links]', async () => {
+  for (const route of tokenRoutes)
+    for (const token of ['', null, 1, true, [], {}, 'a\0b', undefined]) {
+      const body = { ...route.example, token }
+
+      expectProblem(await send(t.app, nameOf(route), { body }), 400, 'invalid_request')
+    }
+})
+
+test('no string in a dump of all tables is good as a token while links are live [account Mail]', async () => {
+  const own = await createTestApp()
+  const client = await register(own.app)
+  for (const route of tokenRoutes) await linkTokenFor(own, route, client)
+  await send(own.app, 'POST /auth/password/forgot', { body: { email: client.email } })
+  const found = new Set(await stringsIn(own))
+  const live = await own.db.rows(sql`SELECT id FROM links WHERE ended_at IS NULL`)
+
+  const accepted: string[] = []
+  for (const route of tokenRoutes)
+    for (const token of found) {
+      const answer = await use(route, token, own)
+      if (answer.status !== 410) accepted.push(`${nameOf(route)} ${answer.status}: ${token}`)
+    }
+  const stillLive = await own.db.rows(sql`SELECT id FROM links WHERE ended_at IS NULL`)
+  await own.close()
+
+  expect(found.size).toBeGreaterThan(20)
+  expect(accepted).toEqual([])
+  expect(stillLive).toEqual(live)
+})
+
+/** Returns all texts in all tables, whole and in the members of JSON. */
+async function stringsIn({ db }: TestApp): Promise<string[]> {
+  const tables = await db.rows<{ tablename: string }>(
+    sql`SELECT tablename FROM pg_tables WHERE schemaname = current_schema()`,
+  )
+  const rows = await Promise.all(
+    tables.map(({ tablename }) => db.rows(sql`SELECT * FROM ${sql.identifier(tablename)}`)),
+  )
+  const textsOf = (value: unknown): string[] => {
+    if (value === null || value === undefined) return []
+    if (value instanceof Date) return [value.toISOString()]
+    if (typeof value === 'object') return [JSON.stringify(value), ...Object.values(value).flatMap(textsOf)]
+    return [String(value)]
+  }
+  return rows
+    .flat()
+    .flatMap((row) => Object.values(row).flatMap(textsOf))
+    .filter((text) => text !== '')
+}
+
+test('GET and HEAD of a route with a token change nothing [account Links]', async () => {
+  const client = await register(t.app)
+  for (const route of tokenRoutes) {
+    const token = await linkTokenFor(t, route, client)
+    const before = await t.db.database.run((queries) => queries.select().from(links))
+
+    for (const method of ['GET', 'HEAD'])
+      expect((await send(t.app, `${method} ${route.path}?token=${token}`)).status).toBe(405)
+
+    expect(await t.db.database.run((queries) => queries.select().from(links))).toEqual(before)
+  }
+})
+
+test('a link outlives a rotation of the refresh secret, and dies when its key is withdrawn [account Links]', async () => {
+  const secrets = { JWT_REFRESH_SECRET: randomBytes(48).toString('base64url') }
+  for (const route of tokenRoutes) {
+    const own = await createTestApp()
+    const client = await register(own.app)
+    const token = await linkTokenFor(own, route, client)
+    const withdrawn = await createTestApp(secrets, own.db)
+    const rotated = await createTestApp({ ...secrets, JWT_REFRESH_SECRET_PREVIOUS: refreshSecret }, own.db)
+
+    const refused = await sendGood(withdrawn.app, route, client, token)
+    const accepted = await sendGood(rotated.app, route, client, token)
+    for (const app of [withdrawn, rotated, own]) await app.close()
+
+    expectProblem(refused, 410, 'link_invalid')
+    expect(accepted.ok).toBe(true)
+  }
+})
+
+test('a key verifies links for 72 hours after it stops signing, however short sessions are [account Links]', () => {
+  expect(refreshKeySeconds(60)).toBe(72 * 3600)
+  expect(refreshKeySeconds(30 * 24 * 3600)).toBe(30 * 24 * 3600)
+})
+
+test('copies of a mail have the same link, because its token is computed from the row [account Mail]', async () => {
+  const client = await register(t.app)
+  const token = await newLink(t, 'reset', client)
+  const { jti } = jwt.decode(token) as jwt.JwtPayload
+  const [link] = await t.db.database.run((queries) =>
+    queries
+      .select()
+      .from(links)
+      .where(eq(links.id, String(jti))),
+  )
+
+  expect(tokenOf(link as Link)).toBe(token)
+  expect(jwt.decode(token, { complete: true })?.header.typ).toBe('reset-link+jwt')
+})
