@@ -431,7 +431,7 @@ inBrowser('the lesson of the page', () => {
 
   test('a refresh: the generation moves, and the claims that changed are side by side', async () => {
     const { page } = await openLoggedIn()
-    expect(await page.isVisible('#rotation table')).toBe(false)
+    expect(await page.locator('#rotation table').isVisible()).toBe(false)
 
     await press(page, 'You refresh')
     const [step, conclusion] = await drawingOf(page)
@@ -626,11 +626,11 @@ inBrowser('the lesson of the page', () => {
     },
   )
 
-  test('fits into one screen: the longest case, from its button to its end', async () => {
+  test('fits into one screen: a theft, from its button to its end', async () => {
     const { page } = await openLoggedIn()
     await page.setViewportSize({ width: 1280, height: 900 })
 
-    await press(page, 'Both refresh within 4 s')
+    await press(page, 'The thief refreshes first')
     await drawingOf(page)
 
     const [height, left] = await page.evaluate(() => {
