@@ -641,6 +641,32 @@ inBrowser('the lesson of the page', () => {
   })
 })
 
+inBrowser('the lesson without a grace window', () => {
+  const stage = useStage({
+    NODE_ENV: 'development',
+    BCRYPT_COST: '10',
+    REFRESH_GRACE_SECONDS: '0',
+    ...cookiesAreSecure,
+  })
+
+  test.each([
+    ['Two tabs refresh at once', /^Without a grace window, this looks like a theft/],
+    ['The answer gets lost', /^Without a grace window, this looks like a theft/],
+    ['Both refresh within 0 s', /^This is reuse detection: /],
+  ])('%s: the server ends the session, and the page says so', async (button, conclusion) => {
+    const page = await open(stage)
+    await enter(page, newEmail(), 'Register')
+    await says(page, '#cookie-token', 'token 1')
+
+    await press(page, button)
+    await appears(page, '#sequence .conclusion')
+
+    expect(await page.textContent('#sequence .conclusion')).toMatch(conclusion)
+    expect(await page.textContent('#session')).toBe('ended')
+    await eventually(async () => !(await page.locator('#logout').isVisible()))
+  })
+})
+
 if (engine === 'chromium')
   inBrowser('the README', () => {
     const stage = useStage({ NODE_ENV: 'development', BCRYPT_COST: '10' })
