@@ -16,6 +16,10 @@ interface Seen {
 const reuseDetection =
   'This is reuse detection: a used-up token came back. The server cannot know who is the thief, so it ended the session for both.'
 
+const graceHides =
+  'Within the grace window, a theft goes unnoticed until a later refresh. So the window is short.'
+const falseAlarm = 'Without a grace window, this looks like a theft, and the server ends the session.'
+
 /**
  * @param auth the client of the page
  * @param send posts to a path, and shows the request in the list of the page, as `says`
@@ -120,7 +124,7 @@ export function createLesson({
       `You send token ${sent}. The server swaps it for token ${sent + 1}, but the answer gets lost. You still have token ${sent}.`,
     )
     const outcome = await refreshAs(you, draw)
-    if (outcome.kind !== 'graced') return concludeReuse(draw)
+    if (outcome.kind !== 'graced') return concludeReuse(draw, falseAlarm)
     draw.conclude(
       `You stay logged in, and there is only one token ${sent + 1}. Without the grace window, your bad connection would look like a thief.`,
     )
@@ -143,7 +147,7 @@ export function createLesson({
     )
     if (!answers.every(({ ok }) => ok) || !claims) {
       await auth.refresh()
-      return concludeReuse(draw)
+      return concludeReuse(draw, falseAlarm)
     }
     await draw.step(
       [
@@ -160,23 +164,21 @@ export function createLesson({
 
   async function thiefFirst(draw: Sequence): Promise<void> {
     await useUp(await steal(draw), you, draw)
-    concludeReuse(draw)
+    concludeReuse(draw, reuseDetection)
   }
 
   async function youFirst(draw: Sequence): Promise<void> {
     await useUp(you, await steal(draw), draw)
-    concludeReuse(draw)
+    concludeReuse(draw, reuseDetection)
   }
 
   async function withinWindow(draw: Sequence): Promise<void> {
     const thief = await steal(draw)
     await refreshAs(you, draw)
-    const { kind } = await refreshAs(thief, draw)
-    if (kind === 'graced') await useUp(thief, you, draw)
-    concludeReuse(
-      draw,
-      'Within the grace window, a theft goes unnoticed until a later refresh. So the window is short.',
-    )
+    const unnoticed = (await refreshAs(thief, draw)).kind === 'graced'
+    if (unnoticed) await useUp(thief, you, draw)
+    else await refreshAs(you, draw)
+    concludeReuse(draw, unnoticed ? graceHides : reuseDetection)
   }
 
   async function steal(draw: Sequence): Promise<Holder> {
@@ -203,7 +205,7 @@ export function createLesson({
     await refreshAs(first, draw)
   }
 
-  function concludeReuse(draw: Sequence, says = reuseDetection): void {
+  function concludeReuse(draw: Sequence, says: string): void {
     if (seen.session) throw new Error('the session has not ended')
     draw.conclude(`${says} Only you have the password to log in.`)
     unfinished = draw

@@ -4,8 +4,6 @@ import { element, text } from './demo-page.ts'
 export type Claims = Record<string, unknown> & { sid: string; gen: number; jti: string }
 
 const meanings: Record<string, string> = { gen: 'number', jti: 'name', iat: 'issued', exp: 'expires' }
-const firstToken =
-  'It is the first one of this session. After a refresh, this page shows what has changed in it.'
 
 /** Shows what has changed between the refresh token and the one before. After a logout, the last change stays in sight. */
 export function createComparison() {
@@ -25,7 +23,7 @@ export function createComparison() {
     )
     element('unchanged').textContent = before
       ? `The rest is the same: ${names.filter((name) => !changed.includes(name)).join(', ')}.`
-      : firstToken
+      : `It is token ${claims.gen} of its session. After a refresh, this page shows what has changed in it.`
   }
 }
 

@@ -10,25 +10,6 @@ import {
 } from './key-schedule.ts'
 import type { SecretVersion } from './sources.ts'
 
-/** All keys of one purpose. */
-export interface Keyring {
-  /** Returns the key to sign with now; undefined if no key is usable. */
-  signingKey(): Key | undefined
-  /** Returns the key of this `kid` if it may verify now. */
-  verificationKey(kid: string): KeyObject | undefined
-  /** Returns the public keys of all keys that may verify now, as JWKs. Shared secrets have none. */
-  publicKeys(): JsonWebKey[]
-  /** Returns every key with its state now, newest first. */
-  states(): KeyStatus[]
-  /** Returns when time alone changes the next state, in milliseconds since 1970; undefined if it changes none. */
-  nextChange(): number | undefined
-  /**
-   * Replaces all keys. `versions` are newest first. `previous` verify and never sign. A source without a history gives
-   * one undated version: its earlier values then count as the older versions.
-   */
-  update(versions: SecretVersion[], previous: SecretVersion[]): void
-}
-
 /** What logs, metrics and the audit may say about a key. */
 export interface KeyStatus {
   kid: string
@@ -42,8 +23,8 @@ export interface KeyStatus {
   since: number
 }
 
-/** Keeps the keys of one purpose, and moves them through their states as time passes. */
-export function createKeyring({ clock, ...lives }: Lives & { clock: () => number }): Keyring {
+/** Keeps all keys of one purpose, and moves them through their states as time passes. */
+export function createKeyring({ clock, ...lives }: Lives & { clock: () => number }) {
   let versions: LoadedKey[] = []
   let previous: PlannedKey[] = []
   let planned: PlannedKey[] = []
@@ -68,22 +49,31 @@ export function createKeyring({ clock, ...lives }: Lives & { clock: () => number
   }
 
   return {
-    signingKey() {
+    /** Returns the key to sign with now; undefined if no key is usable. */
+    signingKey(): Key | undefined {
       keysNow()
       return planned.find(({ state }) => state.kind === 'signing')
     },
-    verificationKey(kid) {
+    /** Returns the key of this `kid` if it may verify now. */
+    verificationKey(kid: string): KeyObject | undefined {
       const found = keysNow().get(kid)
       return found && verifies(found) ? found.verifies : undefined
     },
-    publicKeys: () =>
+    /** Returns the public keys of all keys that may verify now, as JWKs. Shared secrets have none. */
+    publicKeys: (): JsonWebKey[] =>
       [...keysNow().values()].filter(verifies).flatMap(({ publicKey }) => (publicKey ? [publicKey] : [])),
+    /** Returns every key with its state now, newest first. */
     states: () => [...keysNow().values()].reverse().map(statusOf),
-    nextChange() {
+    /** Returns when time alone changes the next state, in milliseconds since 1970; undefined if it changes none. */
+    nextChange(): number | undefined {
       keysNow()
       return changesAt
     },
-    update(newVersions, newPrevious) {
+    /**
+     * Replaces all keys. The versions are newest first. Those of `newPrevious` verify and never sign. A source without a
+     * history gives one undated version: its earlier values then count as the older versions.
+     */
+    update(newVersions: SecretVersion[], newPrevious: SecretVersion[]): void {
       versions = newVersions.map(loadKey)
       previous = newPrevious.map((version) => ({
         ...loadKey(version),
@@ -94,6 +84,8 @@ export function createKeyring({ clock, ...lives }: Lives & { clock: () => number
     },
   }
 }
+
+export type Keyring = ReturnType<typeof createKeyring>
 
 const verifies = ({ state }: PlannedKey) => state.kind !== 'retired'
 

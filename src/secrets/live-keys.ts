@@ -1,4 +1,4 @@
-import type { JsonWebKey, KeyObject } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 import { AuthError } from '../errors.ts'
 import { type Delay, limitTime } from '../retry.ts'
 import { singleFlight } from '../single-flight.ts'
@@ -29,18 +29,6 @@ export interface KeysReport {
   refresh: KeyStatus[]
 }
 
-export interface LiveKeys {
-  access: TokenKeys
-  refresh: TokenKeys
-  /** Returns the public keys that verify access tokens (RFC 7517); none under HS256. */
-  publicKeys(): JsonWebKey[]
-  status(): KeysStatus
-  report(): KeysReport
-  /** Loads all secrets after any load that is under way. Stores try a refused login again. Keeps keys that are good. */
-  reload(): Promise<void>
-  close(): void
-}
-
 const unknownKidPauseMs = 5_000
 const unknownKidWaitMs = 1_000
 // Timers of Node cannot wait longer.
@@ -59,7 +47,7 @@ export async function createLiveKeys(options: {
   delay: Delay
   onEvent: (event: KeyEvent) => void
   onWarning: (message: string) => void
-}): Promise<LiveKeys> {
+}) {
   const { secrets, accessAlgorithm, reloadSeconds, maxStaleSeconds, clock, delay } = options
   const createRing = (algorithm: Algorithm, tokenSeconds: number) =>
     createKeyring({ reloadSeconds, tokenSeconds, clock, algorithm })
@@ -153,16 +141,18 @@ export async function createLiveKeys(options: {
   return {
     access: tokenKeys(access, accessAlgorithm),
     refresh: tokenKeys(refresh, 'HS256'),
+    /** Returns the public keys that verify access tokens (RFC 7517); none under HS256. */
     publicKeys: access.publicKeys,
     status,
-    report: () => ({
+    report: (): KeysReport => ({
       status: status(),
       loadAge: (clock() - lastGoodAt) / 1000,
       failures,
       access: access.states(),
       refresh: refresh.states(),
     }),
-    async reload() {
+    /** Loads all secrets after any load that is under way. Stores try a refused login again. Keeps keys that are good. */
+    async reload(): Promise<void> {
       await load.running() // It may have read a store before the change that the caller wants to load.
       await load({ retryLogins: true })
     },
@@ -172,3 +162,5 @@ export async function createLiveKeys(options: {
     },
   }
 }
+
+export type LiveKeys = Awaited<ReturnType<typeof createLiveKeys>>

@@ -39,11 +39,6 @@ export interface LoadedSecrets {
   problems: SecretProblem[]
 }
 
-export interface Secrets {
-  /** Reads and validates all secrets. @param retryLogins asks stores again that refused a login a moment ago */
-  load(options?: { retryLogins?: boolean }): Promise<LoadedSecrets>
-}
-
 /** Returns the variables that are needed, by the algorithm of access tokens. */
 export const neededSecrets = (accessAlgorithm: Algorithm): SecretName[] =>
   secretNames.filter((name) =>
@@ -69,7 +64,7 @@ type FoundVersions = Extract<Found, { kind: 'versions' }>
 export function openSecrets(
   settings: { [name in SecretName]?: string | undefined } & { JWT_ALGORITHM?: Algorithm },
   openSource: OpenSource,
-): Secrets {
+) {
   const algorithm = settings.JWT_ALGORITHM ?? 'HS256'
   const needed = neededSecrets(algorithm)
 
@@ -84,7 +79,8 @@ export function openSecrets(
   }
 
   return {
-    async load({ retryLogins = false } = {}) {
+    /** Reads and validates all secrets. @param retryLogins asks stores again that refused a login a moment ago */
+    async load({ retryLogins = false } = {}): Promise<LoadedSecrets> {
       if (retryLogins) await openSource.retryLogins?.()
       const found = withoutCopies(await Promise.all(needed.map(find)), settings)
       const failed = found.flatMap((each) => (each.kind === 'failure' ? [each.problem] : []))
@@ -96,6 +92,8 @@ export function openSecrets(
     },
   }
 }
+
+export type Secrets = ReturnType<typeof openSecrets>
 
 const isPrevious = (name: SecretName) => name.endsWith('_PREVIOUS')
 const currentOf = (name: SecretName) => name.replace(/_PREVIOUS$/, '')

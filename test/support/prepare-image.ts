@@ -2,10 +2,6 @@
 // copy of the image in memory. The image is kept under node_modules until PGlite or a migration changes.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { PGlite } from '@electric-sql/pglite'
-import { dataDir } from '@electric-sql/pglite-prepopulatedfs'
-import { drizzle } from 'drizzle-orm/pglite'
-import { migrate } from '../../src/store/migrate.ts'
 import { clockSchema } from './clock-schema.ts'
 
 const migrationsFolder = 'src/store/migrations'
@@ -21,6 +17,11 @@ export default async function prepareImage(): Promise<void> {
   const path = `${cacheFolder}/${hash.digest('hex').slice(0, 16)}.tar`
   process.env.TEST_DATABASE_IMAGE = path
   if (existsSync(path)) return
+  // Imported only now, because this takes a second, and usually there is an image.
+  const { PGlite } = await import('@electric-sql/pglite')
+  const { dataDir } = await import('@electric-sql/pglite-prepopulatedfs')
+  const { drizzle } = await import('drizzle-orm/pglite')
+  const { migrate } = await import('../../src/store/migrate.ts')
   const client = await PGlite.create('memory://', { loadDataDir: await dataDir() })
   await client.exec(clockSchema)
   await migrate(drizzle({ client }))

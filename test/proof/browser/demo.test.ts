@@ -389,7 +389,7 @@ inBrowser('the lesson of the page', () => {
 
   test('a refresh: the generation moves, and the claims that changed are side by side', async () => {
     const { page } = await openLoggedIn()
-    expect(await page.isVisible('#rotation table')).toBe(false)
+    expect(await page.locator('#rotation table').isVisible()).toBe(false)
 
     await press(page, 'You refresh')
     const [step, conclusion] = await drawingOf(page)
@@ -584,11 +584,11 @@ inBrowser('the lesson of the page', () => {
     },
   )
 
-  test('fits into one screen: the longest case, from its button to its end', async () => {
+  test('fits into one screen: a theft, from its button to its end', async () => {
     const { page } = await openLoggedIn()
     await page.setViewportSize({ width: 1280, height: 900 })
 
-    await press(page, 'Both refresh within 4 s')
+    await press(page, 'The thief refreshes first')
     await drawingOf(page)
 
     const [height, left] = await page.evaluate(() => {
@@ -596,6 +596,32 @@ inBrowser('the lesson of the page', () => {
       return [lesson.getBoundingClientRect().bottom + scrollY, innerHeight]
     })
     expect(height).toBeLessThanOrEqual(left ?? 0)
+  })
+})
+
+inBrowser('the lesson without a grace window', () => {
+  const stage = useStage({
+    NODE_ENV: 'development',
+    BCRYPT_COST: '10',
+    REFRESH_GRACE_SECONDS: '0',
+    ...cookiesAreSecure,
+  })
+
+  test.each([
+    ['Two tabs refresh at once', /^Without a grace window, this looks like a theft/],
+    ['The answer gets lost', /^Without a grace window, this looks like a theft/],
+    ['Both refresh within 0 s', /^This is reuse detection: /],
+  ])('%s: the server ends the session, and the page says so', async (button, conclusion) => {
+    const page = await open(stage)
+    await enter(page, newEmail(), 'Register')
+    await says(page, '#cookie-token', 'token 1')
+
+    await press(page, button)
+    await appears(page, '#sequence .conclusion')
+
+    expect(await page.textContent('#sequence .conclusion')).toMatch(conclusion)
+    expect(await page.textContent('#session')).toBe('ended')
+    await eventually(async () => !(await page.locator('#logout').isVisible()))
   })
 })
 
