@@ -65,7 +65,11 @@ export async function startSmtp(options: SMTPServerOptions = {}, port = 0): Prom
     onRcptTo: ({ address }, session, done) => at('rcpt', session, address, done),
     async onData(stream, session, done) {
       const chunks: Buffer[] = []
-      for await (const chunk of stream) chunks.push(chunk)
+      try {
+        for await (const chunk of stream) chunks.push(chunk)
+      } catch {
+        return // The client was killed.
+      }
       const raw = Buffer.concat(chunks).toString()
       const parsed = await simpleParser(raw)
       const { mailFrom, rcptTo } = session.envelope
