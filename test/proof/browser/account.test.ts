@@ -1,9 +1,11 @@
 // The page that links in mails open, as built and served by the server itself.
 import { expect, test } from '@jest/globals'
 import type { Page } from 'playwright-core'
-import { password } from '../../support/app.ts'
+import { newEmail, password } from '../../support/app.ts'
+import { send } from '../../support/server.ts'
 import { engine, eventually, inBrowser, newUser, type Stage, useStage } from './browser.ts'
 import { accessibilityFindings, placesOf } from './inspect.ts'
+import { linkIn } from './mailbox.ts'
 
 const token = ['header', 'claims', 'signature'].map((part) => Buffer.from(part).toString('base64url')).join('.')
 const newPassword = 'a bus full of violins'
@@ -443,4 +445,100 @@ inBrowser('the account page', () => {
       expect(complaints).toEqual([])
     },
   )
+})
+
+/** Waits for a mail to the user, and returns what its link has behind the address of the page. */
+const mailed = async ({ server }: Stage, email: string, purpose: string) =>
+  new URL(await linkIn(server, email, purpose)).hash
+
+const tryLogin = ({ server }: Stage, email: string, password: string) =>
+  send('POST', `${server.url}/auth/login`, { body: { email, password } })
+
+/** Opens a link as a mail scanner does: by HEAD, by GET, and in a browser that runs scripts and presses nothing. */
+async function scan(stage: Stage, fragment: string, heading: string): Promise<void> {
+  for (const method of ['HEAD', 'GET']) await fetch(`${stage.server.url}/account${fragment}`, { method })
+  const page = await open(stage, fragment)
+  await shows(page, heading)
+  await eventually(() => stage.gate.asked.some(({ url }) => url === '/account/login'))
+  await page.reload()
+  await page.close()
+}
+
+inBrowser('links of mails, from the mail to the database', () => {
+  const stage = useStage()
+
+  test('a forgotten password: the mail is scanned, the old password works until the button is pressed, once', async () => {
+    const email = await newUser(stage)
+    const page = await open(stage)
+    await page.getByLabel('E-mail address').fill(email)
+    await press(page, 'Send me a link')
+    await shows(page, 'Look into your mailbox')
+    const fragment = await mailed(stage, email, 'reset')
+
+    await scan(stage, fragment, 'Set a new password')
+    const before = await tryLogin(stage, email, password)
+    const reset = await open(stage, fragment)
+    await reset.getByLabel('New password').fill('short')
+    await press(reset, 'Set the password')
+    await says(reset, 'The new password must have 15 characters or more.')
+    await fillPasswords(reset, newPassword)
+    await press(reset, 'Set the password')
+    await shows(reset, 'Your password is changed')
+    const after = [await tryLogin(stage, email, password), await tryLogin(stage, email, newPassword)]
+    const again = await open(stage, fragment)
+    await fillPasswords(again, 'a train full of trombones')
+    await press(again, 'Set the password')
+    await shows(again, 'This link no longer works')
+
+    expect(before.status).toBe(200)
+    expect(after.map(({ status }) => status)).toEqual([401, 200])
+    expect((await tryLogin(stage, email, newPassword)).status).toBe(200)
+  })
+
+  test('an address is verified by the password of its account, or by a login', async () => {
+    const isVerified = async (email: string) =>
+      ((await tryLogin(stage, email, password)).body.user as { emailVerified: boolean }).emailVerified
+    const email = await newUser(stage)
+    const fragment = await mailed(stage, email, 'verify')
+    await scan(stage, fragment, 'Confirm your e-mail address')
+    const before = await isVerified(email)
+
+    const page = await open(stage, fragment)
+    await isVisible(page, '[type=password]')
+    await page.getByLabel('Password of your account').fill('not the password')
+    await press(page, 'Confirm the address')
+    await says(page, 'This is not the password of that account.')
+    await fillPasswords(page, password)
+    await press(page, 'Confirm the address')
+    await shows(page, 'Your address is confirmed')
+    const other = await openLoggedIn(stage)
+    await other.page.goto('about:blank')
+    await other.page.goto(`${stage.gate.url}/account${await mailed(stage, other.email, 'verify')}`)
+    await eventually(() => stage.gate.asked.some(({ url }) => url === '/account/login'))
+    await press(other.page, 'Confirm the address')
+    await shows(other.page, 'Your address is confirmed')
+
+    expect([before, await isVerified(email), await isVerified(other.email)]).toEqual([false, true, true])
+  })
+})
+
+inBrowser('links of mails, if an account exists only after its address is confirmed', () => {
+  const stage = useStage({ REGISTRATION: 'verified' })
+
+  test('the account exists after the button and the password, and this browser is logged in', async () => {
+    const email = newEmail()
+    await send('POST', `${stage.server.url}/auth/register`, { body: { email, password } })
+    const fragment = await mailed(stage, email, 'register')
+    await scan(stage, fragment, 'Create your account')
+    const before = await tryLogin(stage, email, password)
+
+    const page = await open(stage, fragment)
+    await page.getByLabel('Password').fill(password)
+    await press(page, 'Create the account')
+    await shows(page, 'Your account is ready')
+    await page.goto(`${stage.gate.url}/account`)
+    await eventually(() => page.evaluate(() => document.querySelectorAll('section').length === 3))
+
+    expect([before.status, (await tryLogin(stage, email, password)).status]).toEqual([401, 200])
+  })
 })

@@ -7,10 +7,11 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals'
 import type { Browser, Page } from 'playwright-core'
 import { newEmail, password } from '../../support/app.ts'
 import { installAside } from '../../support/install.ts'
-import { type ServerProcess, startServer, temporaryFolder } from '../../support/server.ts'
+import { type ServerProcess, send, startServer, temporaryFolder } from '../../support/server.ts'
 import { eventually, inBrowser } from './browser.ts'
 import { launchBrowser } from './engine.ts'
 import { createGate, type Gate } from './gate.ts'
+import { linkIn } from './mailbox.ts'
 
 /** The versions with which the recipes are tested. */
 const packages = {
@@ -36,6 +37,7 @@ const page = (script: string, id = 'app') =>
 /** Pages around the recipes. Those of a framework mount themselves. Tests call the others. */
 const pages: Record<string, string> = {
   'react.html': page("import './src/main.tsx'", 'root'),
+  'forgot.html': page("import './src/forgot.tsx'", 'root'),
   'vue.html': page("import './src/main-vue.ts'"),
   'svelte.html': page("import './src/main-svelte.ts'"),
   'axios.html': page(
@@ -79,6 +81,8 @@ inBrowser('docs/frontend.md', () => {
     for (const path of [
       'dist/client/auth-client.js',
       'dist/client/auth-client.d.ts',
+      'dist/client/account.js',
+      'dist/client/account.d.ts',
       'src/client/messages.ts',
     ])
       cpSync(path, join(root, 'src', basename(path)))
@@ -119,7 +123,12 @@ inBrowser('docs/frontend.md', () => {
     installAside(packageFolder, packages)
     const ports = [await freePort(), await freePort()] as const
     const origins = ports.map((port) => `http://localhost:${port}`)
-    server = await startServer({ CORS_ORIGINS: origins.join(), ACCESS_TOKEN_SECONDS: '3' })
+    server = await startServer({
+      CORS_ORIGINS: origins.join(),
+      ACCESS_TOKEN_SECONDS: '3',
+      ACCOUNT_URL: `${origins[0]}/forgot.html`,
+      DEMO: 'true', // for the mailbox
+    })
     gate = await createGate(() => server.url)
     direct = await serve(ports[0], plugins, { VITE_AUTH_URL: gate.url })
     const proxy = blocks.find(({ path }) => path === 'vite.config.ts')?.code ?? ''
@@ -246,6 +255,34 @@ inBrowser('docs/frontend.md', () => {
       await context.close()
     },
   )
+
+  test('React: a forgotten password is set by the link of the mail, whose token leaves the address bar at once', async () => {
+    const email = await register()
+    const newPassword = 'a bus full of violins'
+    const context = await browser.newContext()
+    const page = await context.newPage()
+    await page.goto(`${direct}/forgot.html`)
+    await page.locator('[name=email]').fill(email)
+    await page.getByRole('button', { name: 'Send me a link' }).click()
+    await says(page, 'If there is an account with this address, a mail is on its way.')
+    const link = await linkIn(server, email, 'reset')
+
+    await page.goto('about:blank')
+    await page.goto(link)
+    const field = page.locator('[name=newPassword]')
+    await field.fill('short')
+    const href = await page.evaluate(() => location.href)
+    await page.getByRole('button', { name: 'Set the password' }).click()
+    await says(page, 'The new password must have 15 characters or more.')
+    await field.fill(newPassword)
+    await page.getByRole('button', { name: 'Set the password' }).click()
+    await says(page, 'Your password is changed. Log in with the new one.')
+    const body = { email, password: newPassword }
+
+    expect(href).toBe(`${direct}/forgot.html`)
+    expect((await send('POST', `${server.url}/auth/login`, { body })).status).toBe(200)
+    await context.close()
+  })
 
   test('axios with the fetch of the client sends and renews the token, and rejects with an AxiosError', async () => {
     const email = await register()
