@@ -192,6 +192,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       refreshTokens,
       sessions,
       cookies,
+      throttle,
       freshSeconds: config.freshSeconds,
     }
     const stores = { users, sessions, audit }

@@ -1,4 +1,5 @@
 import { accountPage, accountUrl } from './features/account-page/account-page.ts'
+import { changeOfAddress } from './features/change-of-address/change-of-address.ts'
 import { demo, lesson } from './features/demo/demo.ts'
 import { docs } from './features/docs/docs.ts'
 import { type Feature, templatesOf } from './features/feature.ts'
@@ -17,6 +18,7 @@ export const features: readonly Feature[] = [
   demo, // the page at / to try the server, in development
   lesson, // what that page needs to show rotation and reuse
   resetPassword, // a forgotten password is replaced by a link in a mail
+  changeOfAddress, // an account gets another address, and its former owner can undo that
   verification, // links in mails verify e-mail addresses
   docs, // the OpenAPI document, and a page to read and try it
 ]

@@ -2,6 +2,7 @@ import type { Express, Request, RequestHandler, Response } from 'express'
 import type { z } from 'zod'
 import type { AccessTokens } from '../auth/access-token.ts'
 import type { RefreshTokens } from '../auth/refresh-token.ts'
+import type { Throttle } from '../auth/throttle.ts'
 import { AuthError, type ErrorCode } from '../errors.ts'
 import type { SessionStore } from '../store/sessions.ts'
 import type { Cookies } from './grant.ts'
@@ -16,6 +17,7 @@ export interface CheckServices {
   refreshTokens: RefreshTokens
   sessions: SessionStore
   cookies: Cookies
+  throttle: Throttle
   /** How old a proof of identity may be for a sensitive action. */
   freshSeconds: number
 }

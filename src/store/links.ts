@@ -1,4 +1,5 @@
-import { and, eq, gt, inArray, isNotNull, isNull, lte, sql } from 'drizzle-orm'
+import { and, eq, exists, gt, inArray, isNotNull, isNull, lte, sql } from 'drizzle-orm'
+import { alias } from 'drizzle-orm/pg-core'
 import type { Database, Queries } from './database.ts'
 import { type LinkPurpose, links } from './schema.ts'
 
@@ -55,6 +56,34 @@ export async function endLinks(tx: Queries, userId: string, purposes: readonly L
     .update(links)
     .set(ended)
     .where(and(eq(links.userId, userId), inArray(links.purpose, purposes), isNull(links.endedAt)))
+}
+
+/** Ends the links of a purpose that an account got after one of them. */
+export async function endLinksAfter(tx: Queries, id: string, purpose: LinkPurpose): Promise<void> {
+  const first = alias(links, 'first')
+  const isLater = exists(
+    tx
+      .select({ one: sql`1` })
+      .from(first)
+      .where(and(eq(first.id, id), eq(first.userId, links.userId), gt(links.createdAt, first.createdAt))),
+  )
+  await tx
+    .update(links)
+    .set(ended)
+    .where(and(isLater, eq(links.purpose, purpose), isNull(links.endedAt)))
+}
+
+/**
+ * Returns whether an e-mail address is reserved: its former owner can still undo a change of address. Look after the
+ * statement that takes the address, which may have waited for the change.
+ */
+export async function isReserved(on: Queries, email: string): Promise<boolean> {
+  const [found] = await on
+    .select({ id: links.id })
+    .from(links)
+    .where(and(eq(links.email, email), eq(links.purpose, 'undo'), isLive))
+    .limit(1)
+  return found !== undefined
 }
 
 /** Ends the `register` links of an e-mail address, because it has an account now. */

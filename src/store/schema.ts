@@ -98,7 +98,7 @@ export const links = pgTable(
     /** For `register`: the password of the future account. */
     passwordHash: text('password_hash'),
     passwordScheme: smallint('password_scheme'),
-    /** For `email` and `undo`: when the change of address was asked for. */
+    /** For `undo`: when the change of address was asked for. */
     requestedAt: time('requested_at'),
     createdAt: time('created_at').notNull().defaultNow(),
     expiresAt: time('expires_at').notNull(),
@@ -196,6 +196,8 @@ export type EndReason =
   | 'login'
   | 'revoked'
   | 'password_changed'
+  /** A change of address was confirmed or undone. */
+  | 'email_changed'
   | 'too_many'
   | 'reuse'
   | 'user_disabled'

@@ -3,6 +3,7 @@ import type { PgUpdateSetSource } from 'drizzle-orm/pg-core'
 import { AuthError } from '../errors.ts'
 import { type Caller, recordEvents } from './audit.ts'
 import type { Database, Queries } from './database.ts'
+import { isReserved } from './links.ts'
 import { type AuthenticationMethod, type EndReason, sessions, users } from './schema.ts'
 import { type User, userColumns } from './users.ts'
 
@@ -116,7 +117,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
     /**
      * Registers a user and starts the first session, both or neither.
      * @param also what else the transaction does for the new user
-     * @returns undefined if the e-mail address is taken
+     * @returns undefined if the e-mail address is taken, or reserved for its former owner
      */
     startForNewUser(
       user: { email: string; passwordHash: string; passwordScheme: number },
@@ -130,6 +131,10 @@ export function createSessionStore({ database, limits }: { database: Database; l
           .onConflictDoNothing()
           .returning({ id: users.id })
         if (!created) return undefined
+        if (await isReserved(tx, user.email)) {
+          await tx.delete(users).where(eq(users.id, created.id))
+          return undefined
+        }
         await also(tx, created.id)
         await lockUser(tx, created.id, session.replaces)
         return insertSession(tx, 'registered', created.id, session)
@@ -328,6 +333,7 @@ async function lockUser(tx: Queries, userId: string, replaces: string | undefine
  * Ends all sessions of a user, also those whose login is in progress. Every device cookie becomes void. A trigger ends the
  * links of the account that such a moment withdraws.
  * @param change what else changes in the row of the user
+ * @param except the session that goes on
  */
 export async function endAllSessions(
   tx: Queries,
@@ -335,12 +341,13 @@ export async function endAllSessions(
   reason: EndReason,
   from: Caller,
   change: PgUpdateSetSource<typeof users> = {},
+  except = '',
 ): Promise<void> {
   await tx
     .update(users)
     .set({ ...change, sessionEpoch: sql`${users.sessionEpoch} + 1` })
     .where(eq(users.id, userId))
-  await endWhere(tx, eq(sessions.userId, userId), reason, from)
+  await endWhere(tx, and(eq(sessions.userId, userId), ne(sessions.id, except)), reason, from)
 }
 
 export type SessionStore = ReturnType<typeof createSessionStore>

@@ -53,6 +53,8 @@ export const credentialsOf = ({ checks, optional }: Route) =>
 const purposes: Record<string, LinkPurpose> = {
   '/auth/register/confirm': 'register',
   '/auth/email/verify': 'verify',
+  '/auth/email/confirm': 'email',
+  '/auth/email/undo': 'undo',
   '/auth/password/reset': 'reset',
 }
 

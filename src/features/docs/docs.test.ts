@@ -210,10 +210,13 @@ describe('what is documented is what is answered', () => {
     ...ofFeatures,
   ]
   let expired: Client
+  let stale: Client
   let ended: Client
   beforeAll(async () => {
     expired = await register(t.app)
-    await t.pass(901)
+    await t.pass(600)
+    stale = await register(t.app)
+    await t.pass(301)
     ended = await register(t.app)
     await logout(t.app, ended.refreshToken).expect(204)
   })
@@ -257,6 +260,11 @@ describe('what is documented is what is answered', () => {
         { body: { currentPassword: otherPassword, newPassword: password } },
       ],
       'POST /auth/password/reset': [{ body: { token, newPassword: 'short' } }],
+      'POST /auth/email': [{ as: stale }],
+      'POST /auth/email/confirm': [
+        { body: { token, password: otherPassword }, as: undefined },
+        { body: { token }, headers: { Authorization: 'Basic YTpi' } },
+      ],
       'POST /auth/email/verify': [
         { body: { token, password: otherPassword }, as: undefined },
         { body: { token }, headers: { Authorization: 'Basic YTpi' } },

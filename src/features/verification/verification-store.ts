@@ -5,7 +5,7 @@ import { AuthError } from '../../errors.ts'
 import { originOf } from '../../mail/origin.ts'
 import { type Caller, recordEvents } from '../../store/audit.ts'
 import type { Database, Queries } from '../../store/database.ts'
-import { createLink, endRegistrations, type Link, useLink } from '../../store/links.ts'
+import { createLink, endRegistrations, isReserved, type Link, useLink } from '../../store/links.ts'
 import { queueMail } from '../../store/outbox.ts'
 import { users } from '../../store/schema.ts'
 import { lockAccount } from '../../store/users.ts'
@@ -78,7 +78,7 @@ export function createVerificationStore({
     ): Promise<void> {
       return database.transaction(async (tx) => {
         const account = await lockAccount(tx, { email })
-        const isNew = mayMail && !account
+        const isNew = !(await isReserved(tx, email)) && mayMail && !account
         const owner = mayMail && account && !account.disabledAt ? account : undefined
         const link = await createLink(tx, {
           purpose: 'register',

@@ -1,0 +1,150 @@
+import { and, eq, isNull, sql } from 'drizzle-orm'
+import type { OwnLink } from '../../auth/link-owner.ts'
+import type { HashedPassword } from '../../auth/password.ts'
+import { AuthError, codeOf } from '../../errors.ts'
+import { originOf } from '../../mail/origin.ts'
+import { type Caller, recordEvents } from '../../store/audit.ts'
+import type { Database, Queries } from '../../store/database.ts'
+import { createLink, endLinksAfter, isReserved, useLink } from '../../store/links.ts'
+import { queueMail } from '../../store/outbox.ts'
+import { sessions, users } from '../../store/schema.ts'
+import { endAllSessions } from '../../store/sessions.ts'
+import { lockAccount } from '../../store/users.ts'
+
+declare module '../../store/schema.ts' {
+  interface FeatureEvents {
+    email_change_requested: true
+    email_changed: true
+    email_change_undone: true
+  }
+}
+
+/** See docs/decisions/023-change-of-address.md. */
+const lifetimes = { email: 24 * 60 * 60, undo: 72 * 60 * 60, reset: 30 * 60 }
+
+/** Changes of addresses in PostgreSQL. All functions throw AuthError `unavailable` if it is unavailable. */
+export function createAddressStore({ database }: { database: Database }) {
+  /** Tells the owner of a former address. If it was verified, the mail can undo the change. */
+  async function tellFormerOwner(
+    tx: Queries,
+    { userId, email, verified, requestedAt }: Former,
+    from: Caller,
+  ) {
+    const seconds = lifetimes.undo
+    const link = verified
+      ? await createLink(tx, { purpose: 'undo', userId, email, requestedAt, seconds })
+      : undefined
+    const params = originOf(from)
+    await queueMail(tx, { template: 'address-changed', recipient: email, userId, params, link })
+  }
+
+  return {
+    /**
+     * Mails a link that changes the address of an account, and tells the present address. If the new address is taken,
+     * tells its owner instead. The transaction does the same work for every address. The older link ends.
+     * @param mayMail whether the limit of the new address has room
+     * @throws AuthError `session_ended`
+     */
+    request(asker: Asker, email: string, mayMail: boolean, from: Caller): Promise<void> {
+      const { userId, sessionId } = asker
+      return database.transaction(async (tx) => {
+        const account = await lockAccount(tx, { id: userId })
+        if (!account || !(await isLive(tx, sessionId))) throw new AuthError('session_ended')
+        const isOwn = account.email === email
+        const params = originOf(from)
+        await recordEvents(tx, [{ event: 'email_change_requested', ...asker, ...from }])
+        const notified = isOwn ? undefined : account.email
+        await queueMail(tx, { template: 'change-requested', recipient: notified, userId, params })
+        if (!mayMail) return
+        const [owner] = await tx.select().from(users).where(eq(users.email, email))
+        const isFree = !owner && !(await isReserved(tx, email))
+        // The link replaces the older one, also if it is not sent. Otherwise the older link would tell whether the new
+        // address is taken.
+        const link = await createLink(tx, { purpose: 'email', userId, email, seconds: lifetimes.email })
+        if (isFree)
+          await queueMail(tx, { template: 'confirm-address', recipient: email, userId, params, link })
+        else {
+          const told = isOwn || owner?.disabledAt ? undefined : owner
+          const mail = { recipient: told?.email, userId: told?.id, params }
+          await queueMail(tx, { template: 'address-taken', ...mail })
+        }
+      })
+    },
+
+    /**
+     * Uses the link up, and gives its address to the account. Ends the other sessions of the user.
+     * @param confirming the session that goes on, if there is one
+     * @throws AuthError `link_invalid`, without a change, also if the address is taken now
+     */
+    confirm({ id, userId }: OwnLink, confirming: string | undefined, from: Caller): Promise<void> {
+      const change = database.transaction(async (tx) => {
+        const account = await lockAccount(tx, { id: userId })
+        const link = account && !account.disabledAt ? await useLink(tx, id, 'email') : undefined
+        if (!account || !link) throw new AuthError('link_invalid')
+        const address = { email: link.email, emailVerifiedAt: sql`now()` }
+        await endAllSessions(tx, userId, 'email_changed', from, address, confirming)
+        // Look after the update. It may have waited for another change that reserves the address.
+        if (await isReserved(tx, link.email)) throw new AuthError('link_invalid')
+        await recordEvents(tx, [{ event: 'email_changed', userId, sessionId: confirming, ...from }])
+        const { email, emailVerifiedAt } = account
+        const former = { userId, email, verified: emailVerifiedAt !== null, requestedAt: link.createdAt }
+        await tellFormerOwner(tx, former, from)
+      })
+      return unlessTaken(change)
+    },
+
+    /**
+     * Uses the link up, and gives the former address back. Ends all sessions of the user and all later links.
+     * @param unusable a password that nothing knows; a link to choose another one is mailed
+     * @throws AuthError `link_invalid`, without a change
+     */
+    undo({ id, userId, email }: OwnLink, unusable: HashedPassword, from: Caller): Promise<void> {
+      const change = database.transaction(async (tx) => {
+        const account = await lockAccount(tx, { id: userId })
+        if (!account || account.disabledAt || !(await useLink(tx, id, 'undo')))
+          throw new AuthError('link_invalid')
+        await endLinksAfter(tx, id, 'undo')
+        const address = { email, emailVerifiedAt: sql`now()` }
+        await endAllSessions(tx, userId, 'email_changed', from, { ...address, ...unusable })
+        await recordEvents(tx, [{ event: 'email_change_undone', userId, ...from }])
+        const params = originOf(from)
+        const link = await createLink(tx, { purpose: 'reset', userId, email, seconds: lifetimes.reset })
+        await queueMail(tx, { template: 'address-restored', recipient: email, userId, params, link })
+        await queueMail(tx, { template: 'change-undone', recipient: account.email, userId, params })
+      })
+      return unlessTaken(change)
+    },
+  }
+}
+
+/** The session that asks for a change, and its user. */
+interface Asker {
+  userId: string
+  sessionId: string
+}
+
+interface Former {
+  userId: string
+  email: string
+  verified: boolean
+  /** When the change was asked for. */
+  requestedAt: Date
+}
+
+// It may have ended since the check of the request, with the links of that time.
+async function isLive(tx: Queries, sessionId: string): Promise<boolean> {
+  const which = and(eq(sessions.id, sessionId), isNull(sessions.endedAt))
+  const [found] = await tx.select({ id: sessions.id }).from(sessions).where(which)
+  return found !== undefined
+}
+
+// Another account may have taken the address since the link was made, or at this moment.
+async function unlessTaken(change: Promise<void>): Promise<void> {
+  await change.catch((error) => {
+    throw codeOf(error) === uniqueViolation ? new AuthError('link_invalid') : error
+  })
+}
+
+const uniqueViolation = '23505'
+
+export type AddressStore = ReturnType<typeof createAddressStore>
