@@ -14,7 +14,7 @@ import { features } from '../../../src/features.ts'
 import { openDatabase } from '../../../src/store/open-database.ts'
 import { createPostgresDatabase } from '../../support/database.ts'
 import { testEnvironment } from '../../support/environment.ts'
-import { median } from './statistics.ts'
+import { longerThan, median } from './statistics.ts'
 
 const samplesEach = 300
 const password = 'my dog is called rex'
@@ -70,10 +70,6 @@ for (let round = -10; round < samplesEach; round++)
     if (round >= 0) times[name].push(time) // Earlier rounds warm up.
   }
 
-const chance = (a: number[], b: number[]) =>
-  a.reduce((sum, x) => sum + b.filter((y) => x > y).length + b.filter((y) => x === y).length / 2, 0) /
-  (a.length * b.length)
-
 console.log(`Refused logins, ${samplesEach} samples each, on ${postgres ? 'PostgreSQL' : 'PGlite'}`)
 for (const name of names) console.log(`${name}: median ${median(times[name]).toFixed(1)} ms`)
 for (const [a, b] of [
@@ -83,7 +79,9 @@ for (const [a, b] of [
   ['unknown', 'dearer'],
   ['unknown', 'disabled'],
 ] as const)
-  console.log(`a login refused as ${a} takes longer than as ${b}: ${chance(times[a], times[b]).toFixed(3)}`)
+  console.log(
+    `a login refused as ${a} takes longer than as ${b}: ${longerThan(times[a], times[b]).toFixed(3)}`,
+  )
 
 server.closeAllConnections()
 server.close()
