@@ -520,6 +520,42 @@ inBrowser('links of mails, from the mail to the database', () => {
 
     expect([before, await isVerified(email), await isVerified(other.email)]).toEqual([false, true, true])
   })
+
+  test('an address is changed by the link to the new one, and its former owner gets it back', async () => {
+    const { page, email } = await openLoggedIn(stage)
+    const next = newEmail()
+    const follow = async (fragment: string, button: string, after: string) => {
+      await page.goto('about:blank')
+      await page.goto(`${stage.gate.url}/account${fragment}`)
+      await eventually(() => stage.gate.asked.at(-1)?.url === '/account/login')
+      await press(page, button)
+      await shows(page, after)
+    }
+    await follow(await mailed(stage, email, 'verify'), 'Confirm the address', 'Your address is confirmed')
+
+    await page.goto(`${stage.gate.url}/account`)
+    await eventually(() => page.evaluate(() => document.querySelectorAll('section').length === 3))
+    await page.getByLabel('New e-mail address').fill(next)
+    await press(page, 'Change the address')
+    const change = await mailed(stage, next, 'email')
+    await scan(stage, change, 'Confirm your new e-mail address')
+    const before = await tryLogin(stage, next, password)
+    await follow(change, 'Use the new address', 'Your new address is confirmed')
+    const changed = [await tryLogin(stage, email, password), await tryLogin(stage, next, password)]
+    const undo = await mailed(stage, email, 'undo')
+    await scan(stage, undo, 'Get your former address back')
+    const scanned = await tryLogin(stage, next, password)
+    await follow(undo, 'Undo the change', 'Your address is back')
+    const undone = [await tryLogin(stage, email, password), await tryLogin(stage, next, password)]
+
+    const statuses = (answers: { status: number }[]) => answers.map(({ status }) => status)
+    expect(statuses([before, ...changed, scanned, ...undone])).toEqual([401, 401, 200, 200, 401, 401])
+    const reset = await open(stage, await mailed(stage, email, 'reset'))
+    await fillPasswords(reset, newPassword)
+    await press(reset, 'Set the password')
+    await shows(reset, 'Your password is changed')
+    expect((await tryLogin(stage, email, newPassword)).status).toBe(200)
+  })
 })
 
 inBrowser('links of mails, if an account exists only after its address is confirmed', () => {
