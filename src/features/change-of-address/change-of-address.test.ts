@@ -27,7 +27,6 @@ import { templates } from '../../features.ts'
 
 const t = useTestApp({ LIMIT_MAIL_RECIPIENT: 'off', LIMIT_MAIL_ADDRESS: 'off' })
 const limited = useTestApp({ LIMIT_MAIL_RECIPIENT: '3/3600', LIMIT_MAIL_ADDRESS: '5/3600', TRUST_PROXY: '1' })
-const verifiedMode = useTestApp({ REGISTRATION: 'verified' })
 
 const ask = (as: Client, email: string, on = t) => send(on.app, 'POST /auth/email', { as, body: { email } })
 const confirm = (token: string, by: { as?: Client; password?: string } = {}) =>
@@ -392,20 +391,6 @@ describe('a verified former address', () => {
     expect(await templatesTo(client.email)).toEqual(before)
     const users = await t.db.rows(sql`SELECT id FROM users WHERE email = ${client.email}`)
     expect(users).toEqual([])
-  })
-
-  test('is answered as taken by a registration in verified mode, and no mail is sent [account 11]', async () => {
-    const email = newEmail()
-    const { db } = verifiedMode
-    const [owner] = await db.rows<{ id: string }>(
-      sql`INSERT INTO users (email, password_hash, password_scheme) VALUES (${newEmail()}, '', 1) RETURNING id`,
-    )
-    await newLink(verifiedMode, 'undo', { userId: owner?.id ?? '', email })
-
-    const answer = await send(verifiedMode.app, 'POST /auth/register', { body: { email, password } })
-
-    expect({ status: answer.status, body: answer.body }).toEqual({ status: 202, body: {} })
-    expect(await mailsTo(verifiedMode, email)).toEqual([])
   })
 
   test('is free again after 72 hours, when its undo link has ended [account 11]', async () => {

@@ -176,6 +176,16 @@ describe(`POST /auth/register with REGISTRATION=verified on ${databaseName}`, ()
     expect((await mailsTo(strict, null)).at(-1)).toMatchObject({ template: 'confirm-registration' })
   })
 
+  test('answers for a reserved address as for a taken one, and sends no mail [account 11]', async () => {
+    const email = newEmail()
+    await newLink(strict, 'undo', { userId: (await confirmed()).userId, email })
+
+    const response = await tryRegister(email, strict)
+
+    expect({ status: response.status, body: response.body }).toEqual({ status: 202, body: {} })
+    expect(await mailsTo(strict, email)).toEqual([])
+  })
+
   test('touches no session, also if a cookie is presented [account Routes]', async () => {
     const client = await confirmed()
 
