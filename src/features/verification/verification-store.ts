@@ -87,20 +87,13 @@ export function createVerificationStore({
           seconds: linkSeconds,
         })
         const params = { ...originOf({ ip, userAgent }), accountUrl }
-        if (owner)
-          await queueMail(tx, {
-            template: 'already-registered',
-            recipient: email,
-            userId: owner.id,
-            params,
-          })
-        else
-          await queueMail(tx, {
-            template: 'confirm-registration',
-            recipient: isNew ? email : undefined,
-            params,
-            link,
-          })
+        await queueMail(tx, {
+          template: owner ? 'already-registered' : 'confirm-registration',
+          recipient: owner || isNew ? email : undefined,
+          userId: owner?.id,
+          params,
+          link, // Also in the mail that does not show it. Otherwise the missing reference would save time.
+        })
         await recordEvents(tx, [{ event: 'registration_requested', userId: account?.id, ip, userAgent }])
       })
     },

@@ -170,7 +170,7 @@ describe(`POST /auth/register with REGISTRATION=verified on ${databaseName}`, ()
       expect((await mailsTo(strict, owner.email)).at(-1)).toMatchObject({
         template: 'already-registered',
         userId: owner.userId,
-        link: null,
+        link: { email: '', passwordHash: null },
       })
     expect((await mailsTo(strict, disabled.email)).at(-1)?.template).toBe('confirm-registration')
     expect((await mailsTo(strict, null)).at(-1)).toMatchObject({ template: 'confirm-registration' })
