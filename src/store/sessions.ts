@@ -124,20 +124,22 @@ export function createSessionStore({ database, limits }: { database: Database; l
       session: NewSession,
       also: (tx: Queries, userId: string) => Promise<void> = async () => {},
     ): Promise<SessionState | undefined> {
-      return database.transaction(async (tx) => {
+      const registration = database.transaction(async (tx) => {
         const [created] = await tx
           .insert(users)
           .values(user)
           .onConflictDoNothing()
           .returning({ id: users.id })
         if (!created) return undefined
-        if (await isReserved(tx, user.email)) {
-          await tx.delete(users).where(eq(users.id, created.id))
-          return undefined
-        }
+        // Roll the insert back. The role that serves may not delete users.
+        if (await isReserved(tx, user.email)) throw new AuthError('email_taken')
         await also(tx, created.id)
         await lockUser(tx, created.id, session.replaces)
         return insertSession(tx, 'registered', created.id, session)
+      })
+      return registration.catch((error) => {
+        if (error instanceof AuthError && error.code === 'email_taken') return undefined
+        throw error
       })
     },
 

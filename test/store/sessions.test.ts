@@ -69,6 +69,23 @@ const liveIds = async (userId: string) => (await sessions.list(userId)).map(({ i
 const disable = (userId: string) => db.rows(sql`UPDATE users SET disabled_at = now() WHERE id = ${userId}`)
 const enable = (userId: string) => db.rows(sql`UPDATE users SET disabled_at = NULL WHERE id = ${userId}`)
 
+test('a reserved address is refused without deleting a user, because the role that serves must not [account 11]', async () => {
+  const userId = await newUser()
+  const email = `${newId()}@example.com`
+  await db.rows(sql`INSERT INTO links (purpose, user_id, email, expires_at)
+    VALUES ('undo', ${userId}, ${email}, now() + interval '1 hour')`)
+  await db.rows(sql`CREATE FUNCTION refuse_delete() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE insufficient_privilege; END $$`)
+  await db.rows(sql`CREATE TRIGGER refuse_delete BEFORE DELETE ON users EXECUTE FUNCTION refuse_delete()`)
+
+  const started = await sessions
+    .startForNewUser({ email, ...newHash() }, newSession())
+    .finally(() => db.rows(sql`DROP FUNCTION refuse_delete CASCADE`))
+
+  expect(started).toBeUndefined()
+  expect(await db.rows(sql`SELECT id FROM users WHERE email = ${email}`)).toEqual([])
+})
+
 describe(`starting a session, on ${databaseName}`, () => {
   test("makes a row of generation 1, with limits by the database's clock", async () => {
     const userId = await newUser()

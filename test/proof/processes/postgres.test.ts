@@ -404,6 +404,13 @@ describeOnOwnServers('two roles, as compose.yaml has them', () => {
     const started = await startServer({ DATABASE_URL: as('auth'), ...limits })
 
     await expectToServe(started)
+    const body = newBody()
+    await query(
+      as('auth_owner'),
+      `INSERT INTO links (purpose, user_id, email, expires_at)
+        SELECT 'undo', id, '${body.email}', now() + interval '1 hour' FROM users LIMIT 1`,
+    )
+    expect((await post(started, '/auth/register', { body })).status).toBe(409)
 
     await started.end('SIGTERM')
     const [role] = await query(
