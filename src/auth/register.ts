@@ -55,7 +55,7 @@ export function createRegister(deps: {
       return { kind: 'confirmation_required' }
     }
     const session = await deps.newSessionFor(device, ['pwd'])
-    if (await deps.users.credentialsByEmail(email)) throw new AuthError('email_taken')
+    if (await deps.users.isTaken(email)) throw new AuthError('email_taken')
     const hashed = await passwords.hash(password, asker)
     const queueMail = await verification?.prepareMail(email, device)
     const started = await deps.sessions.startForNewUser({ email, ...hashed }, session, queueMail)

@@ -1,5 +1,6 @@
 import { and, eq, sql } from 'drizzle-orm'
 import type { Database, Queries } from './database.ts'
+import { isReserved } from './links.ts'
 import { users } from './schema.ts'
 
 /** A user, as clients see it. */
@@ -61,6 +62,13 @@ export function createUserStore({ database }: { database: Database }) {
     credentialsByEmail: (email: string) => findCredentials(eq(users.email, email)),
     /** Without an id, takes the same time and finds no user. */
     credentialsById: (id = noUser) => findCredentials(eq(users.id, id)),
+
+    /** Returns whether an e-mail address has an account, or is reserved for its former owner. Does the same work for both. */
+    async isTaken(email: string): Promise<boolean> {
+      const owner = await findCredentials(eq(users.email, email))
+      const reserved = await database.run((queries) => isReserved(queries, email))
+      return owner !== undefined || reserved
+    },
 
     /**
      * Returns the highest cost of all hashes, as a power of two, or 0 if there is none. Reads one entry of an index.

@@ -393,6 +393,22 @@ describe('a verified former address', () => {
     expect(users).toEqual([])
   })
 
+  test('is refused as early as a taken one: before the hashing, and without counting a mail [account 11]', async () => {
+    const [owner, taken] = [await registerLimited(), await registerLimited()]
+    const reserved = newEmail()
+    await newLink(limited, 'undo', { userId: owner.userId, email: reserved })
+    const counts = await limited.db.rows(sql`SELECT key FROM attempts WHERE key LIKE 'mail-recipient:%'`)
+
+    for (const [i, email] of [reserved, taken.email].entries()) {
+      const headers = { 'X-Forwarded-For': `192.0.2.${i}` }
+      const refused = await send(limited.app, 'POST /auth/register', { headers, body: { email, password } })
+      expectProblem(refused, 409, 'email_taken')
+    }
+
+    const after = await limited.db.rows(sql`SELECT key FROM attempts WHERE key LIKE 'mail-recipient:%'`)
+    expect(after).toHaveLength(counts.length)
+  })
+
   test('is free again after 72 hours, when its undo link has ended [account 11]', async () => {
     const client = await registerVerified()
     await change(client)

@@ -36,7 +36,7 @@ export function createConfirmRegistration(deps: {
     passwords.refuseIfFull({ ...device, account: token, knownDevice: undefined })
     const grant = deps.prepareDeviceGrant()
     const link = await deps.openLink(token, 'register')
-    const taken = await deps.users.credentialsByEmail(link?.email ?? '')
+    const taken = await deps.users.isTaken(link?.email ?? '')
     const guesser = { ...device, account: link?.email ?? token, userId: undefined, knownDevice: undefined }
 
     const granted = await deps.throttle.guess(guesser, async () => {
