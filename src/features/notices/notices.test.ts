@@ -20,6 +20,13 @@ const t = useTestApp()
 const mailsTo = async (app: TestApp, email: string) =>
   (await app.mails()).filter(({ to, text }) => to === email && !text.includes('/account#'))
 
+/** Registers a user whose address is verified. */
+async function registerVerified(on = t) {
+  const client = await register(on.app)
+  await on.db.rows(sql`UPDATE users SET email_verified_at = now() WHERE id = ${client.userId}`)
+  return client
+}
+
 const firefox = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0 <b>evil.example</b>'
 const tryLogin = (email: string, headers: Record<string, string> = {}, withPassword = password) =>
   send(t.app, 'POST /auth/login', { body: { email, password: withPassword }, headers })
@@ -64,7 +71,7 @@ describe(`notices on ${databaseName}`, () => {
       MAIL_FROM: 'auth@example.com',
     })
     smtp.react = (stage) => (stage === 'rcpt' ? 'hang' : 'ok')
-    const { email } = await register(withSmtp.app)
+    const { email } = await registerVerified(withSmtp)
     await login(withSmtp.app, email)
     smtp.react = () => 'ok'
     await login(withSmtp.app, email)
@@ -91,7 +98,7 @@ describe(`notices on ${databaseName}`, () => {
   })
 
   test('a login from a new device is told to the owner, one from a known device is not [account 9]', async () => {
-    const { email } = await register(t.app)
+    const { email } = await registerVerified()
     const first = await tryLogin(email, { 'User-Agent': firefox }).expect(200)
     const device = first
       .get('Set-Cookie')
@@ -106,6 +113,14 @@ describe(`notices on ${databaseName}`, () => {
     expect(mails[0]?.text).toMatch(/It came from Firefox, network address/)
   })
 
+  test('a login from a new device is not told to an address that was never verified, which may be of somebody else', async () => {
+    const { email } = await register(t.app)
+
+    for (let i = 0; i < 3; i++) await tryLogin(email).expect(200)
+
+    expect(await mailsTo(t, email)).toEqual([])
+  })
+
   test('a registration is no login from a new device', async () => {
     const { email } = await register(t.app)
 
@@ -114,7 +129,7 @@ describe(`notices on ${databaseName}`, () => {
 
   test('NOTICE_NEW_DEVICE=false tells of changes of the password only', async () => {
     const quiet = await createTestApp({ NOTICE_NEW_DEVICE: 'false' })
-    const { email } = await register(quiet.app)
+    const { email } = await registerVerified(quiet)
     const ada = await login(quiet.app, email)
     const body = { currentPassword: password, newPassword: otherPassword }
     await send(quiet.app, 'POST /auth/password', { as: ada, body }).expect(200)

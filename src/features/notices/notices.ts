@@ -13,20 +13,23 @@ const templates = {
   new_device: 'new-device',
 } as const
 
-/** Mails that tell the owner of an account what happened to it. Strangers cannot cause them, so no limit holds them back. */
+/** Mails that tell the owner of an account what happened to it. No limit holds them back. */
 export const notices = feature({
   name: 'notices',
   settings: {
     NOTICE_NEW_DEVICE: boolean
       .default(true)
-      .describe('Whether a mail tells users about a login from a device that their account does not know.'),
+      .describe(
+        'Whether a mail to a verified address tells users about a login from a device that their account does not know.',
+      ),
   },
   routes: [],
   mails: { 'password-changed': passwordChanged, 'password-reset': passwordReset, 'new-device': newDevice },
   isOn: (_own, { mail }) => mail.on,
   notify: ({ NOTICE_NEW_DEVICE }): Notify => {
     return async (tx, { kind, user, from }) => {
-      if (kind === 'new_device' && !NOTICE_NEW_DEVICE) return
+      // In open mode, strangers register addresses of other people, and cause as many logins as they like.
+      if (kind === 'new_device' && !(NOTICE_NEW_DEVICE && user.emailVerifiedAt)) return
       const mail = { template: templates[kind], recipient: user.email, userId: user.id }
       await queueMail(tx, { ...mail, params: originOf(from) })
     }
