@@ -110,7 +110,8 @@ export function createAddressStore({ database }: { database: Database }) {
         const params = originOf(from)
         const link = await createLink(tx, { purpose: 'reset', userId, email, seconds: lifetimes.reset })
         await queueMail(tx, { template: 'address-restored', recipient: email, userId, params, link })
-        await queueMail(tx, { template: 'change-undone', recipient: account.email, userId, params })
+        // A thief may read this mail. So it does not tell where the owner is.
+        await queueMail(tx, { template: 'change-undone', recipient: account.email, userId, params: {} })
       })
       return unlessTaken(change)
     },

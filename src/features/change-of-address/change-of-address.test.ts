@@ -464,6 +464,23 @@ describe('POST /auth/email/undo', () => {
     expect(await loginWorks(client.email, otherPassword)).toBe(true)
   })
 
+  test('tells the address that lost the account when, but not where the owner is: it may be a thief who reads that [account 11]', async () => {
+    const client = await registerVerified()
+    const email = await change(client)
+
+    await undo(await mailedToken(t, client.email, 'undo')).expect(204)
+
+    const last = (await mailsTo(t, email)).at(-1)
+    expect([last?.template, last?.params]).toEqual(['change-undone', {}])
+    const facts = { site: 'auth.example', at: new Date('2026-11-28T12:00:00Z'), link: undefined }
+    const mail = templates['change-undone']?.({ ...facts, params: {} })
+    for (const part of [mail?.text, mail?.html]) {
+      expect(part).toContain('2026-11-28 12:00 UTC')
+      expect(part).toContain('auth.example')
+      expect(part).not.toContain('network address')
+    }
+  })
+
   test('stores a hash that takes as long to verify as any other one [account 11]', async () => {
     const client = await registerVerified()
     await change(client)
@@ -598,7 +615,6 @@ describe('the mails', () => {
     'address-taken',
     'address-changed',
     'address-restored',
-    'change-undone',
   ]
 
   test.each(names)('%s says what happened, when and from where, in both parts', (name) => {
