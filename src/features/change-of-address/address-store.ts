@@ -55,19 +55,20 @@ export function createAddressStore({ database }: { database: Database }) {
         await recordEvents(tx, [{ event: 'email_change_requested', ...asker, ...from }])
         const notified = isOwn ? undefined : account.email
         await queueMail(tx, { template: 'change-requested', recipient: notified, userId, params })
-        if (!mayMail) return
         const [owner] = await tx.select().from(users).where(eq(users.email, email))
-        const isFree = !owner && !(await isReserved(tx, email))
+        const isFree = !(await isReserved(tx, email)) && mayMail && !owner
+        const told = mayMail && !isOwn && !owner?.disabledAt ? owner : undefined
         // The link replaces the older one, also if it is not sent. Otherwise the older link would tell whether the new
-        // address is taken.
-        const link = await createLink(tx, { purpose: 'email', userId, email, seconds: lifetimes.email })
-        if (isFree)
-          await queueMail(tx, { template: 'confirm-address', recipient: email, userId, params, link })
-        else {
-          const told = isOwn || owner?.disabledAt ? undefined : owner
-          const mail = { recipient: told?.email, userId: told?.id, params }
-          await queueMail(tx, { template: 'address-taken', ...mail })
-        }
+        // address is taken. Beyond the limit the link is a decoy, and replaces none.
+        const of = mayMail ? { userId, email } : { email: '' }
+        const link = await createLink(tx, { purpose: 'email', ...of, seconds: lifetimes.email })
+        await queueMail(tx, {
+          template: isFree ? 'confirm-address' : 'address-taken',
+          recipient: isFree ? email : told?.email,
+          userId: told?.id ?? userId,
+          params,
+          link, // Also in the mail that does not show it. Otherwise the missing reference would save time.
+        })
       })
     },
 

@@ -82,6 +82,34 @@ async function change(client: Client, to = newEmail()): Promise<string> {
   return to
 }
 
+/** Returns the kinds of the statements in the longest transaction of the server with limits during an action. */
+async function statementsOfLongest(action: () => PromiseLike<unknown>): Promise<string[]> {
+  const { database } = limited.db
+  const { transaction } = database
+  let longest: string[] = []
+  database.transaction = (work) =>
+    transaction((tx) => {
+      const seen: string[] = []
+      const counting = new Proxy(tx, {
+        get(target, name) {
+          if (['select', 'insert', 'update', 'delete', 'execute'].includes(String(name)))
+            seen.push(String(name))
+          const member = Reflect.get(target, name)
+          return typeof member === 'function' ? member.bind(target) : member
+        },
+      })
+      return work(counting).finally(() => {
+        if (seen.length > longest.length) longest = seen
+      })
+    })
+  try {
+    await action()
+  } finally {
+    database.transaction = transaction
+  }
+  return longest
+}
+
 const isLive = async (client: Client) => (await rowOf(t, client))?.ended_at === null
 const loginWorks = async (email: string, withPassword = password) =>
   (await tryLogin(t.app, email, withPassword)).status === 200
@@ -138,7 +166,32 @@ describe(`POST /auth/email, on ${databaseName}`, () => {
       [],
       ['change-requested', 'change-requested', 'change-requested'],
     ])
-    expect((await mailsTo(t, owner.email)).at(-1)?.link).toBeNull()
+  })
+
+  test('runs the same statements for a free, a taken, a reserved and the own address, and beyond the limit [account 10]', async () => {
+    const [client, owner, off] = [await registerLimited(), await registerLimited(), await registerLimited()]
+    await disable(limited, off)
+    const [free, reserved, full] = [newEmail(), newEmail(), newEmail()]
+    await newLink(limited, 'undo', { userId: owner.userId, email: reserved })
+    const request = (email: string, i: number) =>
+      send(limited.app, 'POST /auth/email', {
+        as: client,
+        headers: { 'X-Forwarded-For': `10.1.${i}.1` },
+        body: { email },
+      }).expect(202)
+    for (const i of [1, 2, 3]) await request(full, i)
+
+    const seen = []
+    for (const [i, email] of [free, owner.email, off.email, reserved, client.email, full].entries()) {
+      const statements = await statementsOfLongest(() => request(email, 10 + i))
+      const mails = await limited.db.rows(
+        sql`SELECT user_id IS NULL AS u, link_id IS NULL AS l FROM outbox ORDER BY created_at DESC, l LIMIT 2`,
+      )
+      seen.push({ statements, mails })
+    }
+
+    expect(seen[0]?.statements.length).toBeGreaterThan(5)
+    for (const each of seen) expect(each).toEqual(seen[0])
   })
 
   test('does not tell a disabled owner of a taken address [account 10]', async () => {
@@ -626,6 +679,12 @@ describe('the mails', () => {
       expect(part).toContain('Firefox')
       expect(part).toContain('auth.example')
     }
+  })
+
+  test('address-taken shows no link, although its row has one', () => {
+    const mail = templates['address-taken']?.({ ...facts, link: 'https://auth.example/account#email=t' })
+
+    for (const part of [mail?.text, mail?.html]) expect(part).not.toContain('#email')
   })
 
   test('address-changed has a link only if the former address was verified', () => {
