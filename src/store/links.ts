@@ -58,8 +58,8 @@ export async function endLinks(tx: Queries, userId: string, purposes: readonly L
     .where(and(eq(links.userId, userId), inArray(links.purpose, purposes), isNull(links.endedAt)))
 }
 
-/** Ends the links of a purpose that an account got after one of them. */
-export async function endLinksAfter(tx: Queries, id: string, purpose: LinkPurpose): Promise<void> {
+/** Ends the links of a purpose that an account got after one of them. @returns their ids */
+export async function endLinksAfter(tx: Queries, id: string, purpose: LinkPurpose): Promise<string[]> {
   const first = alias(links, 'first')
   const isLater = exists(
     tx
@@ -67,10 +67,12 @@ export async function endLinksAfter(tx: Queries, id: string, purpose: LinkPurpos
       .from(first)
       .where(and(eq(first.id, id), eq(first.userId, links.userId), gt(links.createdAt, first.createdAt))),
   )
-  await tx
+  const later = await tx
     .update(links)
     .set(ended)
     .where(and(isLater, eq(links.purpose, purpose), isNull(links.endedAt)))
+    .returning({ id: links.id })
+  return later.map((link) => link.id)
 }
 
 /**

@@ -46,6 +46,14 @@ export async function queueMail(tx: Queries, { link, ...mail }: NewMail): Promis
   transactionsWithMail.add(tx)
 }
 
+/** Lets mails that wait go without their links, because the links have ended and the mails also tell what happened. */
+export async function sendWithoutLinks(tx: Queries, linkIds: string[]): Promise<void> {
+  await tx
+    .update(outbox)
+    .set({ linkId: null, giveUpAt: withoutLink })
+    .where(and(inArray(outbox.linkId, linkIds), isNull(outbox.doneAt)))
+}
+
 /** Returns the same database. It calls `wake` when a transaction that queued a mail has committed. */
 export function wakingAfterMail(database: Database, wake: () => void): Database {
   const transaction: Database['transaction'] = async (work) => {

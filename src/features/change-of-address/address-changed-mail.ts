@@ -15,5 +15,5 @@ export const addressChangedMail: Template = ({ params, link, site, at }) =>
     action: link === undefined ? undefined : { label: 'Take my account back', url: link },
     footer: link
       ? 'Do not forward this mail: the link takes over your account. If this was not you, change the password of this mailbox too, because it may have been read.'
-      : 'This address was never confirmed, so it cannot take the account back. If this was not you, contact the operator of the site.',
+      : 'This address cannot take the account back. If this was not you, contact the operator of the site.',
   })

@@ -6,7 +6,7 @@ import { originOf } from '../../mail/origin.ts'
 import { type Caller, recordEvents } from '../../store/audit.ts'
 import type { Database, Queries } from '../../store/database.ts'
 import { createLink, endLinksAfter, isReserved, useLink } from '../../store/links.ts'
-import { queueMail } from '../../store/outbox.ts'
+import { queueMail, sendWithoutLinks } from '../../store/outbox.ts'
 import { sessions, users } from '../../store/schema.ts'
 import { endAllSessions } from '../../store/sessions.ts'
 import { lockAccount } from '../../store/users.ts'
@@ -104,7 +104,7 @@ export function createAddressStore({ database }: { database: Database }) {
         const account = await lockAccount(tx, { id: userId })
         if (!account || account.disabledAt || !(await useLink(tx, id, 'undo')))
           throw new AuthError('link_invalid')
-        await endLinksAfter(tx, id, 'undo')
+        await sendWithoutLinks(tx, await endLinksAfter(tx, id, 'undo'))
         const address = { email, emailVerifiedAt: sql`now()` }
         await endAllSessions(tx, userId, 'email_changed', from, { ...address, ...unusable })
         await recordEvents(tx, [{ event: 'email_change_undone', userId, ...from }])

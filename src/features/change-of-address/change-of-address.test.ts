@@ -609,6 +609,26 @@ describe('POST /auth/email/undo', () => {
     await register(t.app, second)
   })
 
+  test('an undo that ends a later undo link does not hold back the notice with it: it goes without the link [account Mail]', async () => {
+    const client = await registerVerified()
+    const second = await change(client)
+    await t.pass(1)
+    await change(client)
+    await t.mails()
+    // As if the SMTP server had told it to come back later.
+    await t.db.rows(sql`UPDATE outbox SET done_at = NULL, due_at = now() + interval '1 minute'
+      WHERE recipient = ${second} AND template = 'address-changed'`)
+
+    await undo(await mailedToken(t, client.email, 'undo')).expect(204)
+
+    await t.pass(61)
+    const mail = (await t.mails()).find(
+      ({ to, subject }) => to === second && subject.startsWith('The e-mail address of your account'),
+    )
+    expect(mail?.text).toContain('was changed on')
+    expect(mail?.text).not.toContain('#undo')
+  })
+
   test('is refused for a disabled account, and works when the account is enabled again [account 11]', async () => {
     const client = await registerVerified()
     const email = await change(client)
