@@ -332,6 +332,16 @@ async function lockUser(tx: Queries, userId: string, replaces: string | undefine
 }
 
 /**
+ * Returns whether a session has not ended since its check. Lock the row of its user first. Otherwise a link could be made
+ * after the end of all sessions, which withdraws the links of that time.
+ */
+export async function hasNotEnded(tx: Queries, sessionId: string): Promise<boolean> {
+  const which = and(eq(sessions.id, sessionId), isNull(sessions.endedAt))
+  const [found] = await tx.select({ id: sessions.id }).from(sessions).where(which)
+  return found !== undefined
+}
+
+/**
  * Ends all sessions of a user, also those whose login is in progress. Every device cookie becomes void. A trigger ends the
  * links of the account that such a moment withdraws.
  * @param change what else changes in the row of the user

@@ -1,4 +1,4 @@
-import { and, eq, isNull, sql } from 'drizzle-orm'
+import { eq, sql } from 'drizzle-orm'
 import type { OwnLink } from '../../auth/link-owner.ts'
 import type { HashedPassword } from '../../auth/password.ts'
 import { AuthError, codeOf } from '../../errors.ts'
@@ -7,8 +7,8 @@ import { type Caller, recordEvents } from '../../store/audit.ts'
 import type { Database, Queries } from '../../store/database.ts'
 import { createLink, endLinksAfter, isReserved, useLink } from '../../store/links.ts'
 import { queueMail, sendWithoutLinks } from '../../store/outbox.ts'
-import { sessions, users } from '../../store/schema.ts'
-import { endAllSessions } from '../../store/sessions.ts'
+import { users } from '../../store/schema.ts'
+import { endAllSessions, hasNotEnded } from '../../store/sessions.ts'
 import { lockAccount } from '../../store/users.ts'
 
 declare module '../../store/schema.ts' {
@@ -49,7 +49,8 @@ export function createAddressStore({ database }: { database: Database }) {
       const { userId, sessionId } = asker
       return database.transaction(async (tx) => {
         const account = await lockAccount(tx, { id: userId })
-        if (!account || !(await isLive(tx, sessionId))) throw new AuthError('session_ended')
+        const isLive = account && !account.disabledAt && (await hasNotEnded(tx, sessionId))
+        if (!isLive) throw new AuthError('session_ended')
         const isOwn = account.email === email
         const params = originOf(from)
         await recordEvents(tx, [{ event: 'email_change_requested', ...asker, ...from }])
@@ -131,13 +132,6 @@ interface Former {
   verified: boolean
   /** When the change was asked for. */
   requestedAt: Date
-}
-
-// It may have ended since the check of the request, with the links of that time.
-async function isLive(tx: Queries, sessionId: string): Promise<boolean> {
-  const which = and(eq(sessions.id, sessionId), isNull(sessions.endedAt))
-  const [found] = await tx.select({ id: sessions.id }).from(sessions).where(which)
-  return found !== undefined
 }
 
 // Another account may have taken the address since the link was made, or at this moment.

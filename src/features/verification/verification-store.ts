@@ -8,6 +8,7 @@ import type { Database, Queries } from '../../store/database.ts'
 import { createLink, endRegistrations, isReserved, type Link, useLink } from '../../store/links.ts'
 import { queueMail } from '../../store/outbox.ts'
 import { users } from '../../store/schema.ts'
+import { hasNotEnded } from '../../store/sessions.ts'
 import { lockAccount } from '../../store/users.ts'
 
 declare module '../../store/schema.ts' {
@@ -42,13 +43,13 @@ export function createVerificationStore({
 
     /**
      * Mails a new link to a user. The older one ends.
-     * @param epoch the user's epoch when the session was live
      * @throws AuthError `session_ended`, `already_verified`
      */
-    requestLink(userId: string, epoch: number, from: Caller): Promise<void> {
+    requestLink({ userId, sessionId }: Asker, from: Caller): Promise<void> {
       return database.transaction(async (tx) => {
         const account = await lockAccount(tx, { id: userId })
-        if (account?.sessionEpoch !== epoch) throw new AuthError('session_ended')
+        const isLive = account && !account.disabledAt && (await hasNotEnded(tx, sessionId))
+        if (!isLive) throw new AuthError('session_ended')
         if (account.emailVerifiedAt) throw new AuthError('already_verified')
         await queueLink(tx, userId, account.email, from)
       })
@@ -108,6 +109,12 @@ export function createVerificationStore({
       await markVerified(tx, userId)
     },
   }
+}
+
+/** The session that asks for a link, and its user. */
+interface Asker {
+  userId: string
+  sessionId: string
 }
 
 export type VerificationStore = ReturnType<typeof createVerificationStore>

@@ -9,6 +9,7 @@ import {
   enable,
   expectProblem,
   login,
+  logout,
   newEmail,
   otherPassword,
   type Presented,
@@ -431,6 +432,38 @@ describe(`POST /auth/email/verification on ${databaseName}`, () => {
     expectProblem(await resend(client), 401, 'session_ended')
     expect(await mailsTo(t, client.email)).toHaveLength(1)
   })
+
+  test.each<[what: string, overtake: (client: Client) => PromiseLike<unknown>, status: number, code: string]>(
+    [
+      [
+        'the session confirms another address, and goes on',
+        ({ userId }) =>
+          t.db.rows(
+            sql`UPDATE users SET session_epoch = session_epoch + 1, email_verified_at = now() WHERE id = ${userId}`,
+          ),
+        409,
+        'already_verified',
+      ],
+      ['a logout', (client) => logout(t.app, client.refreshToken).expect(204), 401, 'session_ended'],
+      ['disabling the user', (client) => disable(t, client), 401, 'session_ended'],
+    ],
+  )(
+    'is judged by the session and the address at the time of the link, after %s',
+    async (_what, overtake, status, code) => {
+      const client = await register(t.app)
+      const { database } = t.db
+      const { transaction } = database
+      database.transaction = async (work) => {
+        database.transaction = transaction
+        await overtake(client)
+        return transaction(work)
+      }
+
+      expectProblem(await resend(client), status, code)
+
+      expect(await mailsTo(t, client.email)).toHaveLength(1)
+    },
+  )
 
   test('is limited by network before the session is looked at [account Settings]', async () => {
     const own = await createTestApp({ LIMIT_MAIL_ADDRESS: '2/3600' })

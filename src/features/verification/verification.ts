@@ -68,13 +68,12 @@ const resend = route({
     async (req, res) => {
       const caller = callerOf(req)
       await throttle.mailRequest(caller)
-      const { sessionId, userId } = accessOf(req)
-      const session = await sessions.find(sessionId, userId)
+      const asker = accessOf(req)
+      const session = await sessions.find(asker.sessionId, asker.userId)
       if (!session) throw new AuthError('session_ended')
-      const { user, epoch } = session
+      const { user } = session
       if (user.emailVerifiedAt) throw new AuthError('already_verified')
-      if (await throttle.mayMail(user.email, 'verify', caller))
-        await verifications.requestLink(userId, epoch, caller)
+      if (await throttle.mayMail(user.email, 'verify', caller)) await verifications.requestLink(asker, caller)
       res.status(202).json({})
     },
 })
