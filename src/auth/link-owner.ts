@@ -68,7 +68,7 @@ export function createLinkOwner(deps: {
     const account = await users.credentialsById(link?.userId ?? undefined)
     const userId = account?.userId
     const knownDevice = await deps.deviceTokens.verify(device.deviceToken, account)
-    const guesser = { ...device, account: userId ?? token, userId, knownDevice }
+    const guesser = { ...device, account: userId ?? `link ${token}`, userId, knownDevice }
 
     const own = await deps.throttle.guess(guesser, async () => {
       if (!link || !account || account.disabled) throw new AuthError('link_invalid')

@@ -37,7 +37,8 @@ export function createConfirmRegistration(deps: {
     const grant = deps.prepareDeviceGrant()
     const link = await deps.openLink(token, 'register')
     const taken = await deps.users.isTaken(link?.email ?? '')
-    const guesser = { ...device, account: link?.email ?? token, userId: undefined, knownDevice: undefined }
+    const account = link?.email ?? `link ${token}`
+    const guesser = { ...device, account, userId: undefined, knownDevice: undefined }
 
     const granted = await deps.throttle.guess(guesser, async () => {
       const hashed = link && hashIn(link)

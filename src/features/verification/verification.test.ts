@@ -563,6 +563,23 @@ describe(`POST /auth/email/verify on ${databaseName}`, () => {
     expectProblem(await verify({ token: 'no token', password: otherPassword }), 410, 'link_invalid')
   })
 
+  test('refuses the id or the address of an account under attack like any other text [account Links]', async () => {
+    const own = await createTestApp({ LIMIT_LOGIN_ACCOUNT: '2/900' })
+    const [client] = await unverified(own)
+    const unknown = newEmail()
+    for (const email of [client.email, unknown])
+      for (let i = 0; i < 2; i++) await tryLogin(own.app, email, otherPassword).expect(401)
+
+    const answers = []
+    for (const token of [client.userId, unknown]) {
+      answers.push(await verify({ token, password }, {}, own))
+      answers.push(await confirm(token, own))
+    }
+    await own.close()
+
+    for (const answer of answers) expectProblem(answer, 410, 'link_invalid')
+  })
+
   test('counts wrong passwords as failed logins, and no dead links [account Links]', async () => {
     const own = await createTestApp({ LIMIT_LOGIN_ACCOUNT: '2/900' })
     const [client, token] = await unverified(own)
