@@ -107,9 +107,15 @@ describe('the account page', () => {
 describe('the place of the account page', () => {
   const app = 'https://app.example.com'
   test.each([
-    ['by default in production, without the demo', 200, {}],
-    ['by default in production, without mail', 200, { DEMO: 'false' }],
+    ['by default in production, without mail', 200, {}],
+    [
+      'by default in production, with mail',
+      200,
+      { SMTP_URL: 'smtp://127.0.0.1:9', MAIL_FROM: 'auth@example.com' },
+    ],
     ['if ACCOUNT_URL spells the default', 200, { ACCOUNT_URL: 'https://auth.example.com/account' }],
+    ['if ACCOUNT_URL names the port too', 200, { ACCOUNT_URL: 'https://auth.example.com:443/account' }],
+    ['if ACCOUNT_URL has capitals', 200, { ACCOUNT_URL: 'https://Auth.Example.com/account' }],
     ['not if ACCOUNT_URL is a page of a frontend', 404, { ACCOUNT_URL: `${app}/account`, CORS_ORIGINS: app }],
     ['not if ACCOUNT_URL is another page here', 404, { ACCOUNT_URL: 'https://auth.example.com/settings' }],
   ])('is this server %s: %i', async (_what, status, settings) => {

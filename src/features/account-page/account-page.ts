@@ -82,7 +82,8 @@ export const accountPage = feature({
   routes: [page, loginState, pageFile],
   page: { title: 'Account page', path: '/account' },
   isOn: (_own, { mail: { accountUrl }, http: { publicUrl, port } }) =>
-    accountUrl === undefined || accountUrl === `${publicUrl ?? `http://localhost:${port}`}/account`,
+    accountUrl === undefined ||
+    new URL(accountUrl).href === new URL(`${publicUrl ?? `http://localhost:${port}`}/account`).href,
   create: () => ({}),
 })
 
