@@ -63,7 +63,8 @@ export function createMailWorker(deps: {
     while (isWanted && mayTake()) {
       isWanted = false
       const mails = (await quietly(outbox.take(deps.templates, heldAtOnce - held.size))) ?? []
-      for (const mail of mails) hold(mail)
+      // After a pause of the process its own leases have ended. A mail that it still holds is under way.
+      for (const mail of mails) if (!held.has(mail.id)) hold(mail)
       if (mails.length > 0) isWanted = true
     }
     taking = undefined

@@ -67,11 +67,15 @@ function hanging() {
   return { send, release: () => released.abort() }
 }
 
-function startWorker(send: SendMail = works, names = Object.keys(templates)): MailWorker {
+function startWorker(
+  send: SendMail = works,
+  names = Object.keys(templates),
+  outbox = createOutbox(t.db),
+): MailWorker {
   const say = (level: string) => (facts: Record<string, unknown>, message: string) =>
     void log.push({ level, facts, message })
   const worker = createMailWorker({
-    outbox: createOutbox(t.db),
+    outbox,
     templates: names,
     write: createWriter({
       templates,
@@ -375,6 +379,26 @@ test('a mail is not sent again because the database was unavailable after it was
 
   expect(await row()).toMatchObject({ done: true, tries: 1 })
   expect(counted).toEqual(['sent'])
+})
+
+test('a worker whose leases have ended takes no copy of a mail that it holds, and stops when that is sent', async () => {
+  const { send, release } = hanging()
+  const worker = startWorker(send)
+  await queue(hello())
+  worker.wake()
+  while (sent.length === 0) await sleep(5)
+
+  // As after a pause of the process.
+  await t.pass(46)
+  worker.wake()
+  await sleep(100)
+  const stopped = worker.stop()
+  await sleep(100)
+  release()
+  await stopped
+
+  expect(sent).toHaveLength(1)
+  expect(await rows()).toMatchObject([{ done: true }])
 })
 
 describe('a worker that stops', () => {
