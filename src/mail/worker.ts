@@ -100,7 +100,8 @@ export function createMailWorker(deps: {
     const delivery = await deps.send(outgoing, signal)
     if (delivery.kind === 'outage' && isGivingUp) return putBack(mail, 0)
     report(mail, delivery)
-    if (delivery.kind !== 'outage') return close(mail, delivery.kind)
+    // Never give back what the server has taken. If the outbox cannot be told, the lease ends by itself.
+    if (delivery.kind !== 'outage') return quietly(close(mail, delivery.kind))
     deps.count('retried')
     await putBack(mail, pauseAfter(mail.tries))
   }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
+import { AuthError } from '../../src/errors.ts'
 import { createWriter, type OutgoingMail } from '../../src/mail/outgoing.ts'
 import type { Delivery, SendMail } from '../../src/mail/smtp.ts'
 import { layout } from '../../src/mail/template.ts'
@@ -402,6 +403,24 @@ test('a worker whose leases have ended takes no copy of a mail that it holds, an
 })
 
 describe('a worker that stops', () => {
+  test('leaves a mail that was sent to its lease if the outbox cannot be told', async () => {
+    const { send, release } = hanging()
+    const unavailable = async () => {
+      throw new AuthError('unavailable')
+    }
+    const worker = startWorker(send, undefined, { ...createOutbox(t.db), close: unavailable })
+    await queue(hello())
+    worker.wake()
+    while (sent.length === 0) await sleep(5)
+
+    const stopped = worker.stop()
+    release()
+    await stopped
+
+    expect(await row()).toMatchObject({ done: false, tries: 1 })
+    expect((await row()).pause).toBeGreaterThan(30)
+  })
+
   test('waits for the mail under way, and takes no other', async () => {
     const { send, release } = hanging()
     const worker = startWorker(send)
