@@ -38,6 +38,8 @@ export function createMailWorker(deps: {
 }) {
   const { outbox, log } = deps
   const held = new Map<string, { work: Promise<void>; abort: () => void }>()
+  const leased = new Set<string>()
+  let renewing: Promise<unknown> | undefined
   let isStopping = false
   let isGivingUp = false
   let taking: Promise<void> | undefined
@@ -48,7 +50,7 @@ export function createMailWorker(deps: {
   const renewTimer = setInterval(renewLeases, renewMs).unref()
 
   function renewLeases(): void {
-    if (held.size > 0) void quietly(outbox.renew([...held.keys()]))
+    if (leased.size > 0) renewing = quietly(outbox.renew([...leased]))
   }
 
   const mayTake = () => !isStopping && held.size <= heldAtOnce - handful
@@ -88,9 +90,11 @@ export function createMailWorker(deps: {
       .finally(() => {
         clearTimeout(timer)
         held.delete(mail.id)
+        leased.delete(mail.id)
         wake()
       })
     held.set(mail.id, { work, abort })
+    leased.add(mail.id)
   }
 
   async function deliver(mail: HeldMail, signal: AbortSignal): Promise<void> {
@@ -112,8 +116,16 @@ export function createMailWorker(deps: {
     if (isFirst && result && mail.recipient !== null) deps.count(result)
   }
 
-  const putBack = (mail: HeldMail, pauseSeconds: number) =>
-    persistently(() => outbox.putBack(mail, pauseSeconds))
+  async function putBack(mail: HeldMail, pauseSeconds: number): Promise<void> {
+    await endRenewals(mail)
+    await persistently(() => outbox.putBack(mail, pauseSeconds))
+  }
+
+  /** Otherwise a renewal after the mail is given back would replace its pause. */
+  async function endRenewals({ id }: HeldMail): Promise<void> {
+    leased.delete(id)
+    await renewing
+  }
 
   // What was sent must not be sent again because the database was away for a moment.
   const persistently = <T>(work: () => Promise<T>) =>
@@ -160,6 +172,7 @@ export function createMailWorker(deps: {
         { event: 'mail_failed', mail: mail.id, template: mail.template, err: error },
         'A mail could not be written. It waits for another attempt.',
       )
+    await endRenewals(mail)
     await quietly(outbox.putBack(mail, pauseAfter(mail.tries)))
   }
 

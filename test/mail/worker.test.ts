@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
 import { AuthError } from '../../src/errors.ts'
 import { createWriter, type OutgoingMail } from '../../src/mail/outgoing.ts'
@@ -8,7 +8,13 @@ import { layout } from '../../src/mail/template.ts'
 import { createMailWorker, type MailResult, type MailWorker } from '../../src/mail/worker.ts'
 import { delay } from '../../src/retry.ts'
 import { createLink, endLinks } from '../../src/store/links.ts'
-import { createOutbox, type NewMail, queueMail, wakingAfterMail } from '../../src/store/outbox.ts'
+import {
+  createOutbox,
+  type NewMail,
+  type Outbox,
+  queueMail,
+  wakingAfterMail,
+} from '../../src/store/outbox.ts'
 import { register, useTestApp } from '../support/app.ts'
 import { databaseName, withoutDatabase } from '../support/database.ts'
 
@@ -400,6 +406,63 @@ test('a worker whose leases have ended takes no copy of a mail that it holds, an
 
   expect(sent).toHaveLength(1)
   expect(await rows()).toMatchObject([{ done: true }])
+})
+
+describe('a mail that is given back', () => {
+  // Only intervals are fake: the worker renews its leases by one.
+  beforeEach(() => {
+    const real = [
+      'nextTick',
+      'queueMicrotask',
+      'setImmediate',
+      'clearImmediate',
+      'setTimeout',
+      'clearTimeout',
+    ]
+    jest.useFakeTimers({ doNotFake: [...real, 'Date', 'performance', 'hrtime'] as never })
+  })
+  afterEach(() => {
+    jest.useRealTimers()
+  })
+
+  test('keeps its pause although the leases are renewed before the worker has let it go', async () => {
+    await queue(hello())
+    const outbox = createOutbox(t.db)
+    const renewedAfter: Outbox = {
+      ...outbox,
+      async putBack(...mail) {
+        await outbox.putBack(...mail)
+        jest.advanceTimersByTime(15_000)
+        await sleep(50)
+      },
+    }
+
+    await startWorker(async () => outage, undefined, renewedAfter).settle()
+
+    expect((await row()).pause).toBeLessThan(2)
+  })
+
+  test('keeps its pause although a renewal was under way', async () => {
+    await queue(hello())
+    const outbox = createOutbox(t.db)
+    const late: Outbox = {
+      ...outbox,
+      async renew(ids) {
+        await sleep(50)
+        await outbox.renew(ids)
+      },
+    }
+    const renewsFirst: SendMail = async () => {
+      await sleep(5)
+      jest.advanceTimersByTime(15_000)
+      return outage
+    }
+
+    await startWorker(renewsFirst, undefined, late).settle()
+    await sleep(100)
+
+    expect((await row()).pause).toBeLessThan(2)
+  })
 })
 
 describe('a worker that stops', () => {
