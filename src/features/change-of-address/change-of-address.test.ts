@@ -472,23 +472,6 @@ describe('a verified former address', () => {
     expectInvalid(await undo(token))
     await register(t.app, client.email)
   })
-
-  test('is reserved also for a registration that races the change [account 11]', async () => {
-    for (let round = 0; round < 6; round++) {
-      const client = await registerVerified()
-      const email = newEmail()
-      await ask(client, email)
-      const token = await mailedToken(t, email, 'email')
-      const body = { email: client.email, password }
-
-      const [, registered] = await Promise.all([
-        confirm(token, { as: client }).expect(204),
-        send(t.app, 'POST /auth/register', { body }),
-      ])
-
-      expectProblem(registered, 409, 'email_taken')
-    }
-  })
 })
 
 describe('POST /auth/email/undo', () => {

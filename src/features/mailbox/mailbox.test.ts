@@ -56,10 +56,15 @@ describe('GET /demo/mailbox', () => {
     expect((await mailbox()).get('Content-Type')).toMatch(/^text\/html/)
   })
 
-  test('keeps no more than 100 mails', async () => {
+  test('keeps the newest 100 mails', async () => {
+    const oldest = await receiveMail()
+    for (let i = 0; i < 100; i++) await queueHello(t, newEmail())
+    await t.mails()
+
     const { mails } = (await mailbox(json)).body
 
-    expect(mails.length).toBeLessThanOrEqual(100)
+    expect(mails).toHaveLength(100)
+    expect(mails.map(({ to }: { to: string }) => to)).not.toContain(oldest)
   })
 
   test('is not in the OpenAPI document', async () => {

@@ -1,11 +1,14 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, jest, test } from '@jest/globals'
-import type { Database } from '../../../src/store/database.ts'
+import { type SQL, sql } from 'drizzle-orm'
+import { type Database, rowsOf } from '../../../src/store/database.ts'
 import { openDatabase } from '../../../src/store/open-database.ts'
+import { lockAccount } from '../../../src/store/users.ts'
 import { createPostgresDatabase } from '../../support/database.ts'
 import { publicUrl } from '../../support/environment.ts'
-import { newLink } from '../../support/links.ts'
+import { mailedToken, newLink } from '../../support/links.ts'
 import { describeOnPostgres, postgresServer } from '../../support/require-postgres.ts'
-import { type ServerProcess, send, startServer } from '../../support/server.ts'
+import { type Answer, type ServerProcess, send, startServer } from '../../support/server.ts'
 import { longTestMs } from '../../support/time-limits.js'
 
 jest.setTimeout(longTestMs)
@@ -32,6 +35,7 @@ describeOnPostgres('uses of links race on two servers', () => {
     await drop()
   })
 
+  const rows = <T>(statement: SQL) => database.run((queries) => rowsOf<T>(queries, statement))
   const post = (server: number, path: string, options: Parameters<typeof send>[2] = {}) =>
     send('POST', `${servers[server]?.url}/auth/${path}`, options)
   const login = (email: string, withPassword: string) =>
@@ -62,20 +66,43 @@ describeOnPostgres('uses of links race on two servers', () => {
     }
   })
 
-  test('a link that is asked for during a logout-all is made after it, or ends with it [account 7]', async () => {
-    for (let round = 0; round < rounds; round++) {
-      const user = await newUser()
-      const older = await newLink({ db: { database } as never }, 'reset', user)
+  /** Sends requests that wait for the row of a user, each when the one before it waits. Then lets them go on in turn. */
+  async function inTurn(userId: string, requests: (() => Promise<Answer>)[]): Promise<Answer[]> {
+    const sent: Promise<Answer>[] = []
+    await database.transaction(async (tx) => {
+      await lockAccount(tx, { id: userId })
+      for (const request of requests) {
+        sent.push(request())
+        while ((await countWaiting()) < sent.length) await delay(10)
+      }
+    })
+    return Promise.all(sent)
+  }
 
-      const [asked, ended] = await Promise.all([
-        post(round % 2, 'password/forgot', { body: { email: user.email } }),
-        post((round + 1) % 2, 'logout-all', { accessToken: user.accessToken }),
-      ])
+  async function countWaiting(): Promise<number> {
+    const [row] = await rows<{ count: number }>(sql`SELECT count(*)::int AS count FROM pg_stat_activity
+      WHERE datname = current_database() AND wait_event_type = 'Lock'`)
+    return row?.count ?? 0
+  }
 
-      expect([asked.status, ended.status]).toEqual([202, 204])
-      const [newPassword] = newPasswords
-      const refused = await post(0, 'password/reset', { body: { token: older, newPassword } })
-      expect([refused.status, refused.code]).toEqual([410, 'link_invalid'])
-    }
+  test.each([
+    ['before a logout-all that waits with it ends', false],
+    ['after a logout-all that waits with it works', true],
+  ])('a link that is made %s [account 7]', async (_what, isLast) => {
+    const user = await newUser()
+    const older = await newLink({ db: { database } as never }, 'reset', user)
+    const forget = () => post(0, 'password/forgot', { body: { email: user.email } })
+    const logOut = () => post(1, 'logout-all', { accessToken: user.accessToken })
+
+    const answers = await inTurn(user.userId, isLast ? [logOut, forget] : [forget, logOut])
+
+    expect(answers.map(({ status }) => status)).toEqual(isLast ? [204, 202] : [202, 204])
+    const newer = await mailedToken({ db: { database, rows } as never }, user.email, 'reset')
+    const statuses = []
+    for (const token of [older, newer])
+      statuses.push(
+        (await post(0, 'password/reset', { body: { token, newPassword: newPasswords[0] } })).status,
+      )
+    expect(statuses).toEqual([410, isLast ? 204 : 410])
   })
 })
