@@ -23,20 +23,22 @@ beforeEach(async () => {
     PUBLIC_URL: 'http://localhost:3000',
     SMTP_URL: `smtp://127.0.0.1:${smtp.port}`,
     MAIL_FROM: 'auth@example.com',
+    LIMIT_REGISTER_ADDRESS: 'off',
+    LIMIT_MAIL_ADDRESS: 'off',
   }
 })
 afterEach(() => smtp.close())
 
 let users = 0
-/** Causes mails, by logins from devices that the account does not know. */
+/** Causes mails, by registrations. */
 async function causeMails({ url }: ServerProcess, count: number): Promise<void> {
-  const body = { email: `user-${++users}@example.com`, password: 'my dog is called rex' }
-  await send('POST', `${url}/auth/register`, { body })
+  const register = () => {
+    const body = { email: `user-${++users}@example.com`, password: 'my dog is called rex' }
+    return send('POST', `${url}/auth/register`, { body })
+  }
   for (let caused = 0; caused < count; caused += 10) {
-    const logins = Array.from({ length: Math.min(10, count - caused) }, () =>
-      send('POST', `${url}/auth/login`, { body }),
-    )
-    for (const { status } of await Promise.all(logins)) expect(status).toBe(200)
+    const registrations = Array.from({ length: Math.min(10, count - caused) }, register)
+    for (const { status } of await Promise.all(registrations)) expect(status).toBe(201)
   }
 }
 
@@ -76,7 +78,7 @@ async function killWhileSending(
   const startedAt = performance.now()
   while (!(await isEmpty(server))) await delay(200)
   // The mails of a dead instance are taken over within 60 s.
-  expect(performance.now() - startedAt).toBeLessThan(90_000)
+  expect(performance.now() - startedAt).toBeLessThan(60_000)
   await server.end('SIGTERM')
   for (const count of copiesIn(smtp.mails).values()) copies += count - 1
   expect(copies).toBeLessThanOrEqual(rounds * heldAtOnce)
