@@ -1,6 +1,6 @@
 import { and, asc, desc, eq, gt, inArray, isNull, ne, or, type SQL, sql } from 'drizzle-orm'
 import type { PgUpdateSetSource } from 'drizzle-orm/pg-core'
-import { AuthError } from '../errors.ts'
+import { AuthError, codeOf } from '../errors.ts'
 import { type Caller, recordEvents } from './audit.ts'
 import type { Database, Queries } from './database.ts'
 import { isReserved } from './links.ts'
@@ -130,16 +130,14 @@ export function createSessionStore({ database, limits }: { database: Database; l
           .values(user)
           .onConflictDoNothing()
           .returning({ id: users.id })
-        if (!created) return undefined
         // Roll the insert back. The role that serves may not delete users.
-        if (await isReserved(tx, user.email)) throw new AuthError('email_taken')
+        if (!created || (await isReserved(tx, user.email))) throw new AuthError('email_taken')
         await also(tx, created.id)
         await lockUser(tx, created.id, session.replaces)
         return insertSession(tx, 'registered', created.id, session)
       })
-      return registration.catch((error) => {
-        if (error instanceof AuthError && error.code === 'email_taken') return undefined
-        throw error
+      return registration.catch((error): undefined => {
+        if (codeOf(error) !== 'email_taken') throw error
       })
     },
 
@@ -329,16 +327,6 @@ async function lockUser(tx: Queries, userId: string, replaces: string | undefine
     .orderBy(asc(users.id))
     .for('update')
   return locked.find(({ id }) => id === userId)
-}
-
-/**
- * Returns whether a session has not ended since its check. Lock the row of its user first. Otherwise a link could be made
- * after the end of all sessions, which withdraws the links of that time.
- */
-export async function hasNotEnded(tx: Queries, sessionId: string): Promise<boolean> {
-  const which = and(eq(sessions.id, sessionId), isNull(sessions.endedAt))
-  const [found] = await tx.select({ id: sessions.id }).from(sessions).where(which)
-  return found !== undefined
 }
 
 /**

@@ -1,7 +1,8 @@
-import { and, eq, sql } from 'drizzle-orm'
+import { and, eq, isNull, sql } from 'drizzle-orm'
+import { AuthError } from '../errors.ts'
 import type { Database, Queries } from './database.ts'
 import { isReserved } from './links.ts'
-import { users } from './schema.ts'
+import { sessions, users } from './schema.ts'
 
 /** A user, as clients see it. */
 export interface User {
@@ -37,6 +38,19 @@ export const userColumns = {
 export async function lockAccount(tx: Queries, by: { id: string } | { email: string }) {
   const which = 'id' in by ? eq(users.id, by.id) : eq(users.email, by.email)
   const [account] = await tx.select().from(users).where(which).for('update')
+  return account
+}
+
+/**
+ * Locks the row of the user whose session asks for a link. Otherwise a link could be made after the end of all sessions,
+ * which withdraws the links of that time.
+ * @throws AuthError `session_ended` if the session has ended since its check, or its user is disabled
+ */
+export async function lockAsker(tx: Queries, { userId, sessionId }: { userId: string; sessionId: string }) {
+  const account = await lockAccount(tx, { id: userId })
+  const which = and(eq(sessions.id, sessionId), isNull(sessions.endedAt))
+  const [session] = await tx.select({ id: sessions.id }).from(sessions).where(which)
+  if (!account || account.disabledAt || !session) throw new AuthError('session_ended')
   return account
 }
 

@@ -8,8 +8,8 @@ import type { Database, Queries } from '../../store/database.ts'
 import { createLink, endLinksAfter, isReserved, useLink } from '../../store/links.ts'
 import { queueMail, sendWithoutLinks } from '../../store/outbox.ts'
 import { users } from '../../store/schema.ts'
-import { endAllSessions, hasNotEnded } from '../../store/sessions.ts'
-import { lockAccount } from '../../store/users.ts'
+import { endAllSessions } from '../../store/sessions.ts'
+import { lockAccount, lockAsker } from '../../store/users.ts'
 
 declare module '../../store/schema.ts' {
   interface FeatureEvents {
@@ -46,11 +46,9 @@ export function createAddressStore({ database }: { database: Database }) {
      * @throws AuthError `session_ended`
      */
     request(asker: Asker, email: string, mayMail: boolean, from: Caller): Promise<void> {
-      const { userId, sessionId } = asker
+      const { userId } = asker
       return database.transaction(async (tx) => {
-        const account = await lockAccount(tx, { id: userId })
-        const isLive = account && !account.disabledAt && (await hasNotEnded(tx, sessionId))
-        if (!isLive) throw new AuthError('session_ended')
+        const account = await lockAsker(tx, asker)
         const isOwn = account.email === email
         const params = originOf(from)
         await recordEvents(tx, [{ event: 'email_change_requested', ...asker, ...from }])

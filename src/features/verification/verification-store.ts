@@ -8,8 +8,7 @@ import type { Database, Queries } from '../../store/database.ts'
 import { createLink, endRegistrations, isReserved, type Link, useLink } from '../../store/links.ts'
 import { queueMail } from '../../store/outbox.ts'
 import { users } from '../../store/schema.ts'
-import { hasNotEnded } from '../../store/sessions.ts'
-import { lockAccount } from '../../store/users.ts'
+import { lockAccount, lockAsker } from '../../store/users.ts'
 
 declare module '../../store/schema.ts' {
   interface FeatureEvents {
@@ -45,13 +44,11 @@ export function createVerificationStore({
      * Mails a new link to a user. The older one ends.
      * @throws AuthError `session_ended`, `already_verified`
      */
-    requestLink({ userId, sessionId }: Asker, from: Caller): Promise<void> {
+    requestLink(asker: Asker, from: Caller): Promise<void> {
       return database.transaction(async (tx) => {
-        const account = await lockAccount(tx, { id: userId })
-        const isLive = account && !account.disabledAt && (await hasNotEnded(tx, sessionId))
-        if (!isLive) throw new AuthError('session_ended')
+        const account = await lockAsker(tx, asker)
         if (account.emailVerifiedAt) throw new AuthError('already_verified')
-        await queueLink(tx, userId, account.email, from)
+        await queueLink(tx, account.id, account.email, from)
       })
     },
 
