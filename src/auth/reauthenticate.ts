@@ -41,8 +41,8 @@ export function createReauthenticate(deps: {
       if (!(await sessions.find(sessionId, userId))) throw new AuthError('session_ended')
       if (!account || !(await passwords.verify(password, account, guesser))) return undefined
       const proven = await sessions.reauthenticate(sessionId, userId, ['pwd'], { ip, userAgent })
-      // It ended during the hashing. A change of the password ends it too. So a password that is no longer right
-      // proves nothing.
+      // The session ended during the hashing. A change of the password ends it too, because the old password proves
+      // nothing any more.
       if (!proven) throw new AuthError('session_ended')
       return grant(proven)
     })

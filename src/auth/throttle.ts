@@ -19,7 +19,7 @@ export interface Guesser extends Caller {
   userId: string | undefined
   /** The id of a device that has logged in to this account before. */
   knownDevice: string | undefined
-  /** The session of this account that asks to change the password. */
+  /** The session of this account that asks to change the password, or to reauthenticate. */
   session?: string | undefined
 }
 
@@ -40,7 +40,7 @@ const loginsPerFailure = 10
  */
 export function createThrottle({ attempts, limits }: { attempts: AttemptStore; limits: Limits }) {
   /**
-   * Runs `work`, which checks a password, if there is room for one more login and one more wrong guess. A known device
+   * Runs `work`, which checks a password, if the budgets allow one more login and one more wrong guess. A known device
    * has a budget of its own, and so has a session. So wrong guesses from elsewhere do not lock the owner out.
    * @param work returns undefined for a wrong guess; other attempts are taken back
    * @returns the result of `work`
@@ -61,7 +61,7 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
       const code = error instanceof AuthError ? error.code : undefined
       // A full queue costs no work.
       const back = Promise.all([giveBackGuess(), code === 'overloaded' && giveBackLogin()])
-      // Without the database, giving back takes until a time-out. Do not delay the answer.
+      // Without the database, giving back takes until a time-out. Do not delay the response.
       if (code !== 'unavailable') await back
       throw error
     }
@@ -70,8 +70,8 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
   const allLogins = ({ ip }: Guesser) =>
     addressBudgets('all-logins-address', ip, multiple(limits.loginAddress, loginsPerFailure))
 
-  // A wrong guess of a session also counts as a failed login, if there is room. Strangers may have used up the room.
-  // That must not prevent a user who is logged in from changing the password.
+  // A wrong guess by a session also counts as a wrong guess at login, unless strangers have used up that budget. That
+  // must not prevent a user who is logged in from changing the password.
   async function countFailedLogin(guesser: Guesser): Promise<void> {
     await ifPossible(take(wrongGuesses({ ...guesser, session: undefined }), guesser))
   }
@@ -98,7 +98,7 @@ export function createThrottle({ attempts, limits }: { attempts: AttemptStore; l
   // whose network has used up its budget cannot create rows for accounts.
   async function take(budgets: Budget[], by: Caller & { userId?: string | undefined }) {
     const counted: CountedAttempt[] = []
-    // If this fails, the count ends with its window. So the answer does not depend on it.
+    // If this fails, the count ends with its window. So the response does not depend on it.
     const giveBack = async () => {
       await Promise.allSettled(counted.splice(0).map(attempts.takeBack))
     }

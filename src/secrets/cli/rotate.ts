@@ -42,9 +42,9 @@ export async function rotateCommand(args: string[]): Promise<void> {
 }
 
 /**
- * Makes a new secret where the variable says that its secret is: a new version in a store. In a file or `.env`, the old
- * secret becomes the `_PREVIOUS`. Refuses to write through links, and to files of other users.
- * @param options.texts what the variables say
+ * Makes a new secret in the place that the variable names. In a store, it writes a new version. In a file or `.env`,
+ * the old secret becomes the previous one. Refuses to write through links, and to files of other users.
+ * @param options.texts the raw values of the variables
  * @param options.platform the variables set outside of `.env`, which this function cannot change
  * @returns what happened and what to do, in one line
  * @throws SourceError if the secret cannot be written; nothing has changed then, or the message says what
