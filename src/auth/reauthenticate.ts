@@ -21,7 +21,7 @@ export function createReauthenticate(deps: {
   const { users, sessions, passwords } = deps
 
   /**
-   * Makes the session that asks fresh, if the user knows the password (OWASP ASVS 7.5.1). Rotates its refresh token. No
+   * Makes the requesting session fresh, if the user knows the password (OWASP ASVS 7.5.1). Rotates its refresh token. No
    * other session becomes fresh.
    * @throws AuthError `too_many_attempts`, `session_ended`, `wrong_password`, `overloaded`, `unavailable`
    */

@@ -22,7 +22,7 @@ const falseAlarm = 'Without a grace window, this looks like a theft, and the ser
 
 /**
  * @param auth the client of the page
- * @param send posts to a path, and shows the request in the list of the page, as `says`
+ * @param send posts to `path`. `says` is the text of the request in the list of the page
  */
 export function createLesson({
   auth,

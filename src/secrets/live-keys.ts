@@ -90,7 +90,7 @@ export async function createLiveKeys(options: {
     if (problems.length > 0) failures++
   }
 
-  /** Reports changed states, now and when time changes the next one. */
+  /** Reports states that have changed, and runs again when the next change is due. */
   function review() {
     clearTimeout(reviewTimer)
     for (const [secret, ring] of rings) reportStates(secret, ring.states())

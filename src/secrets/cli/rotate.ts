@@ -103,7 +103,7 @@ const elsewhere = (name: Rotatable, place: string) =>
     `is in ${place}, but ${name}_PREVIOUS is set elsewhere and would not get the old secret. Remove ${name}_PREVIOUS there.`,
   )
 
-// One previous secret is kept, so a rotation ends the tokens of the one before it.
+// Only one previous secret is kept. So a rotation overwrites it, and its tokens become invalid.
 function tokensInUse(name: Rotatable, kept: string, remedy: string): SourceError {
   const effect = name === 'JWT_REFRESH_SECRET' ? 'their users would be logged out' : 'they would be refused'
   return conflict(
