@@ -558,7 +558,7 @@ inBrowser('the lesson of the page', () => {
     ])
     await shows(page, 'Your login has ended')
     expect(await stateOf(page)).toEqual({ cookie: 'none', session: 'ended' })
-    expect(await page.textContent('#unchanged')).toContain('removed')
+    expect(await page.textContent('#unchanged')).toContain('deleted')
     expect(await sessionsLeft(email)).toBe(0)
     await expectNoToken(page)
   })
