@@ -35,6 +35,6 @@ interface RequestLine {
   responseTime: number
 }
 
-/** Returns the addresses of the pages of a server, for people. */
+/** Returns the URLs of the pages of a server, for people. */
 export const banner = (url: string, pages: { title: string; path: string }[]): string =>
   `\n${pages.map(({ title, path }) => `  ${title.padEnd(16)}${url}${path}\n`).join('')}\n`

@@ -20,7 +20,7 @@ import { DatabaseUrlError } from './store/database-url.ts'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
 
-// A client has this long to read an answer. The largest one needs 40 kbit/s.
+// A client has this long to read a response. The largest one needs 40 kbit/s.
 const readingMs = 300_000
 
 type Services = Awaited<ReturnType<typeof compose>>

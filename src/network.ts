@@ -32,7 +32,7 @@ export function plainAddress(text: string | undefined): string | undefined {
 
 /**
  * Returns the networks that an address in its plain form belongs to, the widest first. The IPv4 address that owns a
- * tunnel (6to4, Teredo) stands for the whole tunnel: its owner would have two budgets otherwise.
+ * tunnel (6to4, Teredo) stands for the whole tunnel. Otherwise its owner would have two budgets.
  */
 export function networksOf(address: string | undefined): Network[] {
   if (address === undefined) return [{ name: 'unknown', shares: 1 }]

@@ -53,7 +53,7 @@ function writesToFile(fd: number, drop: (reason: string) => void) {
 }
 
 function writesToStream(stream: NodeJS.WriteStream, drop: (reason: string) => void) {
-  // Without a listener, the process would end with its reader.
+  // Otherwise the process crashes when its log reader exits.
   stream.on('error', () => {})
   // Node makes pipes and sockets non-blocking, but not terminals. A stopped one (Ctrl-S) would stop the server.
   const { _handle } = stream as { _handle?: { setBlocking?(blocking: boolean): void } }

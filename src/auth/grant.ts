@@ -10,7 +10,7 @@ export interface Grant {
   /** Lifetime of the access token in seconds. */
   expiresIn: number
   refreshToken: string
-  /** Seconds until the refresh token ends. */
+  /** Seconds until the refresh token expires. */
   refreshExpiresIn: number
   user: User
 }
@@ -18,7 +18,7 @@ export interface Grant {
 /** Starting a session also makes the device known to the account. */
 export interface DeviceGrant extends Grant {
   deviceToken: string
-  /** Seconds until the device token ends. */
+  /** Seconds until the device token expires. */
   deviceExpiresIn: number
 }
 

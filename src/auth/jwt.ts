@@ -53,7 +53,7 @@ export function createSigner(kind: Pick<TokenKind, 'typ' | 'keys' | 'issuer' | '
 }
 
 /**
- * Verifies a token except for its end. Each kind checks `exp` itself, because the kinds use different clocks.
+ * Verifies a token except for its expiry. Each kind checks `exp` itself, because the kinds use different clocks.
  * @returns the claims, or undefined if it is not a token of this kind
  * @throws AuthError `unavailable` if the key is unavailable, or if the token is from the future and its kind says so
  */

@@ -18,7 +18,7 @@ export type LoginOutcome =
 export interface Challenge {
   /** What the client presents at the second step. */
   challenge: string
-  /** Seconds until the challenge ends. */
+  /** Seconds until the challenge expires. */
   expiresIn: number
   /** The factors that the account has. */
   methods: string[]
@@ -46,7 +46,7 @@ export function createLogin(deps: {
    * @throws AuthError `invalid_credentials`, `too_many_attempts`, `overloaded`, `unavailable`
    */
   return async function login(email: string, password: string, device: Device): Promise<LoginOutcome> {
-    // The account is not read yet. So any device token counts as that of a known device here.
+    // The server has not read the account yet. So here, any device token counts as that of a known device.
     passwords.refuseIfFull({ ...device, account: email, knownDevice: device.deviceToken })
     const signGrant = deps.prepareDeviceGrant()
     const { ip, userAgent } = device

@@ -103,7 +103,7 @@ export function createPasswords(options: {
     },
 
     /**
-     * Verifies a password with the work of the highest cost of all stored hashes. For an account that does not exist,
+     * Verifies a password, and does as much work as the most expensive stored hash needs. For an account that does not exist,
      * pass undefined. That takes the same time.
      * @throws AuthError `overloaded`
      */

@@ -21,7 +21,7 @@ export function createReauthenticate(deps: {
   const { users, sessions, passwords } = deps
 
   /**
-   * Makes the session that asks fresh, if the user knows the password (OWASP ASVS 7.5.1). Rotates its refresh token. No
+   * Makes the requesting session fresh, if the user knows the password (OWASP ASVS 7.5.1). Rotates its refresh token. No
    * other session becomes fresh.
    * @throws AuthError `too_many_attempts`, `session_ended`, `wrong_password`, `overloaded`, `unavailable`
    */
@@ -41,8 +41,8 @@ export function createReauthenticate(deps: {
       if (!(await sessions.find(sessionId, userId))) throw new AuthError('session_ended')
       if (!account || !(await passwords.verify(password, account, guesser))) return undefined
       const proven = await sessions.reauthenticate(sessionId, userId, ['pwd'], { ip, userAgent })
-      // It ended during the hashing. A change of the password ends it too. So a password that is no longer right
-      // proves nothing.
+      // The session ended during the hashing. A change of the password ends it too, because the old password proves
+      // nothing any more.
       if (!proven) throw new AuthError('session_ended')
       return grant(proven)
     })

@@ -6,7 +6,7 @@ import { type Clock, createSigner, sessionClaims, verifyToken } from './jwt.ts'
 /**
  * Signs and verifies refresh tokens (HS256). Each is a function of the session's row, so the same generation can be
  * issued again. It is the same word for word while the signing key and the idle timeout are the same. The database's
- * clock decides when tokens end.
+ * clock decides when tokens expire.
  */
 export function createRefreshTokens(options: { keys: TokenKeys; issuer: string; clock: Clock }) {
   const kind = {

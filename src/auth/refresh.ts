@@ -10,13 +10,14 @@ export type RefreshOutcome =
 
 /**
  * Rotates refresh tokens and detects reuse (RFC 9700, 4.14.2). A token is good for one rotation. Within the grace
- * window after the rotation, the same token gets the same successor again. So a lost answer or two tabs at once log
- * no user out, and never create a second branch.
+ * window after the rotation, the same token gets the current token again. So a lost response or two tabs at once
+ * log no user out, and never create a second branch.
  */
 export function createRefresh(deps: { sessions: SessionStore; prepareGrant: Grants['prepareGrant'] }) {
   /**
    * @throws AuthError `unavailable`. Usually nothing has changed then, and the token is still valid. But if the
-   * database has rotated the session and only its answer was lost, the token is valid within the grace window only.
+   * database has rotated the session and only the database's response was lost, the token is valid within the grace
+   * window only.
    */
   return async function refresh(claims: RefreshClaims, from: Caller): Promise<RefreshOutcome> {
     const { sessionId, userId, generation, expiresAt } = claims

@@ -24,7 +24,7 @@ export interface Guesser extends Caller {
   userId: string | undefined
   /** The id of a device that has logged in to this account before. */
   knownDevice: string | undefined
-  /** The session of this account that asks to change the password. */
+  /** The session of this account that asks to change the password, or to reauthenticate. */
   session?: string | undefined
   /** A link resets the password. Failed logins of the account do not prevent that, or strangers could. */
   byLink?: boolean
@@ -56,7 +56,7 @@ export function createThrottle({
   addressDigest: (email: string) => string
 }) {
   /**
-   * Runs `work`, which checks a password, if there is room for one more login and one more wrong guess. A known device
+   * Runs `work`, which checks a password, if the budgets allow one more login and one more wrong guess. A known device
    * has a budget of its own, and so has a session. So wrong guesses from elsewhere do not lock the owner out.
    * @param work returns undefined for a wrong guess; other attempts are taken back
    * @returns the result of `work`
@@ -77,7 +77,7 @@ export function createThrottle({
       const code = error instanceof AuthError ? error.code : undefined
       // A full queue costs no work.
       const back = Promise.all([giveBackGuess(), code === 'overloaded' && giveBackLogin()])
-      // Without the database, giving back takes until a time-out. Do not delay the answer.
+      // Without the database, giving back takes until a time-out. Do not delay the response.
       if (code !== 'unavailable') await back
       throw error
     }
@@ -86,8 +86,8 @@ export function createThrottle({
   const allLogins = ({ ip }: Guesser) =>
     addressBudgets('all-logins-address', ip, multiple(limits.loginAddress, loginsPerFailure))
 
-  // A wrong guess of a session or a link also counts as a failed login, if there is room. Strangers may have used up the
-  // room. That must not prevent the owner from changing the password.
+  // A wrong guess by a session or a link also counts as a wrong guess at login, unless strangers have used up that budget.
+  // That must not prevent the owner from changing the password.
   async function countFailedLogin(guesser: Guesser): Promise<void> {
     const { account, session, byLink } = guesser
     if (byLink) await ifPossible(take([failedLogins(account)], guesser))
@@ -145,7 +145,7 @@ export function createThrottle({
   // whose network has used up its budget cannot create rows for accounts.
   async function take(budgets: Budget[], by: Caller & { userId?: string | undefined }) {
     const counted: CountedAttempt[] = []
-    // If this fails, the count ends with its window. So the answer does not depend on it.
+    // If this fails, the count ends with its window. So the response does not depend on it.
     const giveBack = async () => {
       await Promise.allSettled(counted.splice(0).map(attempts.takeBack))
     }

@@ -12,7 +12,7 @@ export interface User {
 export interface Change {
   user: User | undefined
   /**
-   * `login`; `restored` by the cookie; `elsewhere`, in another tab; `updated`, the same user with other data, such as a
+   * `login`; `restored` from the cookie; `elsewhere`: in another tab; `updated`: the same user with other data, such as a
    * verified address; `logout`; or the code of the server's refusal, such as `refresh_token_missing` or `session_ended`.
    * After `refresh_token_reused`, someone else may have a copy of the refresh token.
    */
@@ -35,7 +35,7 @@ export class AuthClientError extends Error {
   declare readonly status: number
   /** What to fix in the request: the path of a member, and its problem. */
   declare readonly errors: readonly { path: string; message: string }[]
-  /** How long the server asks to be left alone, in milliseconds. */
+  /** How long to wait before the next request, in milliseconds. */
   declare readonly retryAfter: number
   constructor(
     message: string,
@@ -81,14 +81,14 @@ export interface AuthClient {
   /** Logs out on every device. @throws AuthClientError if the server could not do it. Then this page stays logged in */
   logoutAll: () => Promise<void>
   /**
-   * Gets a new access token by the cookie.
+   * Gets a new access token with the cookie.
    * @returns the user, or undefined if no user is logged in
    * @throws AuthClientError if the server gives no clear answer. Then the login stays, and the client tries again
    */
   refresh: () => Promise<User | undefined>
   /**
-   * `fetch` with an access token that does not expire soon. Relative URLs are the server's. After a 401 that a new token
-   * can fix, it sends the request once more, unless the body was a stream or in a `Request`.
+   * `fetch` with an access token that does not expire soon. A relative URL means the server, not the page. After a 401
+   * that a new token can fix, it sends the request once more, unless the body was a stream or in a `Request`.
    * @throws AuthClientError if the token has expired and the server gives no new one; `overtaken` if the user has changed
    * in the meantime. Otherwise it rejects as `fetch` does
    */

@@ -6,7 +6,7 @@ export * from './api.ts'
 
 /**
  * Keeps a login for a page. The access token stays in a closure, the refresh token in a cookie that no script can read.
- * Call `refresh()` when the page has loaded. It restores the login of the cookie.
+ * Call `refresh()` when the page has loaded. It restores the login from the cookie.
  * @throws TypeError if `url` or one of `origins` is not an origin
  */
 export function createAuthClient(options: AuthClientOptions): AuthClient {
@@ -26,7 +26,7 @@ export function createAuthClient(options: AuthClientOptions): AuthClient {
 }
 
 function originOf(url: string): string {
-  // Not by the base of the document, because injected HTML can set it.
+  // Do not resolve against the base of the document, because injected HTML can set it.
   const { origin, pathname } = new URL(url, globalThis.location?.href)
   if (pathname !== '/' || !origin.startsWith('http'))
     throw new TypeError(`${url} is not an origin. Give scheme, host and port.`)
@@ -35,7 +35,7 @@ function originOf(url: string): string {
 
 const openChannel: Page['openChannel'] = (name, receive) => {
   try {
-    // Not on a server that renders pages: the channel would keep its process running.
+    // Open no channel during server rendering. It would keep the process running.
     const channel = globalThis.document && new BroadcastChannel(name)
     if (channel) channel.onmessage = ({ data }) => receive(data)
     return channel

@@ -81,7 +81,7 @@ function readOnce(input: string | URL | Request, init: RequestInit | undefined, 
     origin: href.startsWith(origin) ? origin : '',
     options,
     signal: options.signal ?? request?.signal,
-    // Nobody can tell whether the body of a Request was a stream.
+    // No API tells whether the body of a Request was a stream.
     isGone: () => request?.bodyUsed || options.body instanceof ReadableStream,
   }
 }

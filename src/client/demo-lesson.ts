@@ -22,7 +22,7 @@ const falseAlarm = 'Without a grace window, this looks like a theft, and the ser
 
 /**
  * @param auth the client of the page
- * @param send posts to a path, and shows the request in the list of the page, as `says`
+ * @param send posts to `path`. `says` is the text of the request in the list of the page
  */
 export function createLesson({
   auth,
@@ -37,7 +37,7 @@ export function createLesson({
   let graceEnds = 0
   let running = false
   let lastReason = ''
-  /** The drawing whose session has ended. The next login is its last step. */
+  /** The drawing of a session that has ended. The next login is its last step. */
   let unfinished: Sequence | undefined
   auth.onChange(({ reason }) => {
     lastReason = reason
@@ -87,12 +87,12 @@ export function createLesson({
     if (!auth.user()) return draw.conclude('Log in first, or register.')
     setRunning(true)
     try {
-      // A token of a session that has ended elsewhere cannot teach anything.
+      // If the session has ended elsewhere, its token is useless for a case.
       await look()
       if (seen.session) await story(draw)
       else await auth.refresh()
     } catch (failure) {
-      draw.conclude('The case stopped, because the server did not answer as expected.')
+      draw.conclude('The demo stopped, because the server did not respond as expected.')
       throw failure
     } finally {
       setRunning(false)
@@ -115,13 +115,13 @@ export function createLesson({
 
   async function answerLost(draw: Sequence): Promise<void> {
     const sent = token()
-    // The server sends the request with a copy of the cookie. The answer, with the new cookie, never gets here.
-    const copy = await copyCookie('POST /auth/refresh, and the answer gets lost')
+    // The server sends the request with a copy of the cookie. The response, with the new cookie, never gets here.
+    const copy = await copyCookie('POST /auth/refresh, and the response gets lost')
     await copy.refresh()
     await look()
     await draw.step(
       exchange(0, sent, { note: `${sent} → ${sent + 1}` }, { what: sent + 1, fate: 'lost' }),
-      `You send token ${sent}. The server swaps it for token ${sent + 1}, but the answer gets lost. You still have token ${sent}.`,
+      `You send token ${sent}. The server swaps it for token ${sent + 1}, but the response gets lost. You still have token ${sent}.`,
     )
     const outcome = await refreshAs(you, draw)
     if (outcome.kind !== 'graced') return concludeReuse(draw, falseAlarm)
@@ -159,7 +159,7 @@ export function createLesson({
       ],
       `The first tab gets token ${claims.gen}. The other tab gets the same token ${claims.gen}, because the grace window is open.`,
     )
-    draw.conclude('Both tabs go on with the same token. You stay logged in.')
+    draw.conclude('Both tabs continue with the same token. You stay logged in.')
   }
 
   async function thiefFirst(draw: Sequence): Promise<void> {
@@ -196,7 +196,7 @@ export function createLesson({
     const old = second.holds()
     await refreshAs(first, draw)
     await draw.wait(
-      // A little longer, because the answer took time to get here.
+      // A little longer, because the response took time to get here.
       new Promise((resolve) => setTimeout(resolve, graceEnds - performance.now() + 200)),
       `After the grace window, token ${old} is used up.`,
       `${seen.graceSeconds} s later`,

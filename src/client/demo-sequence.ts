@@ -19,7 +19,7 @@ export interface Note {
   bad?: boolean
 }
 
-/** What happens at one time. In an exchange, a message to the server and its answer are below each other. */
+/** What happens at one time. In an exchange, the response is below the message to the server. */
 export type Row = Message[] | [Note] | [Message, Note, Message]
 
 const betweenStepsMs = 900
@@ -86,7 +86,7 @@ export function startSequence(actors: string[]) {
 
 export type Sequence = ReturnType<typeof startSequence>
 
-/** A refresh: the token on its way, what the server does, and the answer. */
+/** A refresh: the token on its way, what the server does, and the response. */
 export const exchange = (
   place: Place,
   what: Message['what'],

@@ -3,16 +3,16 @@ import { element, text } from './demo-page.ts'
 
 export type Claims = Record<string, unknown> & { sid: string; gen: number; jti: string }
 
-const meanings: Record<string, string> = { gen: 'number', jti: 'name', iat: 'issued', exp: 'expires' }
+const meanings: Record<string, string> = { gen: 'number', jti: 'id', iat: 'issued', exp: 'expires' }
 
-/** Shows what has changed between the refresh token and the one before. After a logout, the last change stays in sight. */
+/** Shows what changed between the last two refresh tokens. After a logout, the last change stays visible. */
 export function createComparison() {
   let before: Claims | undefined
   let now: Claims | undefined
 
   return function show(claims: Claims | null): void {
     if (!claims && now)
-      element('unchanged').textContent = 'The session has ended, so the server has removed it.'
+      element('unchanged').textContent = 'The session has ended, so the server has deleted this cookie.'
     if (!claims || claims.jti === now?.jti) return
     before = claims.sid === now?.sid ? now : undefined
     now = claims
@@ -23,7 +23,7 @@ export function createComparison() {
     )
     element('unchanged').textContent = before
       ? `The rest is the same: ${names.filter((name) => !changed.includes(name)).join(', ')}.`
-      : `It is token ${claims.gen} of its session. After a refresh, this page shows what has changed in it.`
+      : `This is token ${claims.gen} of its session. After a refresh, this page shows what has changed in it.`
   }
 }
 

@@ -7,8 +7,8 @@ import { claimsOf, showAccessClaims } from './demo-tokens.ts'
 import { messages, messagesOf } from './messages.ts'
 
 const reasons: Record<string, string> = {
-  login: 'This page has just logged in.',
-  restored: 'The login has come back by the cookie.',
+  login: 'You have just logged in.',
+  restored: 'The cookie has restored your login.',
   elsewhere: 'Another tab has logged in.',
   updated: 'Your account has changed.',
   logout: 'You have logged out.',
@@ -52,14 +52,14 @@ async function logged(
   }
   try {
     const answer = await fetch(input, init)
-    // The answer of the lesson has the status that the thief got.
+    // The response of the lesson contains the status that the thief got.
     const { code, status = answer.status } = await contentOf(answer)
     if (code === 'refresh_token_missing') finish(`${status}: you are not logged in`, false)
     else if (code) finish(`refused: ${status} ${code}`)
     else finish(status, !answer.ok)
     return answer
   } catch (failure) {
-    finish('no answer')
+    finish('no response')
     throw failure
   }
 }
@@ -104,7 +104,7 @@ function show(user: User | undefined, reason: string): void {
   for (const id of ['account', 'logout']) element(id).hidden = !user
   element('entrance').hidden = user !== undefined
   for (const form of document.forms) clearMessages(form)
-  // The element with the focus may be hidden now. Move the focus to where the page goes on. A case keeps the focus.
+  // The element with the focus may be hidden now. Move the focus to the visible part. A case keeps the focus.
   if (known && reason !== 'updated' && document.hasFocus() && !lesson.isRunning())
     element(user ? start : 'entrance-title').focus()
   known = true
@@ -148,7 +148,7 @@ function sessionItem({ id, current, createdAt, userAgent }: Session): HTMLElemen
   end.onclick = () =>
     attempt(async () => {
       await call('DELETE', `/auth/sessions/${id}`)
-      // If it was the session of this page, the next call says that it has ended.
+      // If this was the page's own session, the next call fails with `session_ended`.
       await listSessions()
     })
   item.append(end)
@@ -203,7 +203,10 @@ async function submit(form: HTMLFormElement, work: () => Promise<unknown>): Prom
   }
 }
 
-/** Says so if this browser did not keep the refresh cookie. The server tells, in the page that it sends. */
+/**
+ * Says so if this browser did not keep the refresh cookie. The page that the server sends tells whether the server got
+ * the cookie.
+ */
 async function checkCookie(): Promise<void> {
   const page = await (await fetch('/')).text()
   if (auth.user() && page.includes('data-login="none"'))
@@ -227,7 +230,7 @@ element('change').onsubmit = (event) => {
   void submit(form, async () => {
     const { email } = await auth.changePassword(given(form, 'currentPassword'), given(form, 'newPassword'))
     status.textContent = `Logged in as ${email}. The password is changed, and all other sessions have ended.`
-    // The status may be out of sight. It is the one that is said aloud.
+    // The status may be outside the window. Screen readers read only the status aloud.
     element('changed').textContent = 'The password is changed.'
     await listSessions()
   })

@@ -13,7 +13,7 @@ export interface Grant {
 
 /** A login or a refresh. Without a grant: the end of a login, or that there is none. */
 export interface News {
-  /** When a login was answered, or everything else was asked for. Milliseconds, by the wall clock that all tabs share. */
+  /** When a login was answered; for other news, when it was asked for. Milliseconds, by the wall clock of all tabs. */
   at: number
   reason: string
   grant?: Grant | undefined

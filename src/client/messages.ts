@@ -12,7 +12,7 @@ export const messages = {
   refresh_token_missing: 'You are not logged in. Log in first.',
   refresh_token_invalid: 'Your login is no longer valid. Log in again.',
   refresh_token_reused:
-    'Someone else may have used your login, so it was ended. Log in again and change your password.',
+    'Someone else may have used your login, so the server ended it. Log in again and change your password.',
   session_ended: 'Your login has ended. Log in again.',
   reauthentication_required: 'To continue, enter your password again.',
   cross_site_request: 'The server does not accept requests from this website.',
@@ -20,7 +20,7 @@ export const messages = {
   registration_closed: 'New accounts cannot be registered here.',
   not_found: 'This does not exist any more. Reload the page.',
   method_not_allowed: 'This page is out of date. Reload it and try again.',
-  email_taken: 'There is already an account with this e-mail address. Log in, or use another address.',
+  email_taken: 'There is already an account with this e-mail address. Log in, or use another one.',
   link_invalid: 'This link is no longer valid. Ask for a new one.',
   payload_too_large: 'This text is too long. Shorten it and try again.',
   unsupported_media_type:
@@ -30,7 +30,8 @@ export const messages = {
   unavailable: 'The server is not available at the moment. Try again in a minute.',
   internal_error: 'Something went wrong on the server. Try again later.',
   unreachable: 'The server cannot be reached. Check your internet connection and try again.',
-  unexpected_answer: 'The answer did not come from the server. Some Wi-Fi networks ask you to sign in first.',
+  unexpected_answer:
+    'The response did not come from the server. Some Wi-Fi networks ask you to sign in first.',
   overtaken: 'You logged in or out in another tab in the meantime. Try again.',
 }
 

@@ -20,7 +20,7 @@ interface Pause {
   cancel: () => void
 }
 
-/** Gets new access tokens by the cookie: one at a time, and again after a pause if the server gives no clear answer. */
+/** Gets new access tokens with the cookie, one at a time. Tries again after a pause if the server gives no clear answer. */
 export function createRefresher(deps: {
   login: LoginKeeper
   tabs: Pick<Tabs, 'standBack' | 'stepForward'>

@@ -2,7 +2,7 @@ import { AuthClientError, type User } from './api.ts'
 import type { Clock } from './clock.ts'
 import type { Grant } from './login.ts'
 
-/** Two tries and the pause between them fit into the ten seconds in which the server forgives a lost answer. */
+/** Two tries and the pause between them fit into the grace window, ten seconds by default. */
 export const refreshMs = 4_000
 const requestMs = 15_000
 const longestRetryAfterMs = 60_000

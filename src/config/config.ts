@@ -25,8 +25,8 @@ type Features = readonly FeatureSettings[]
 /**
  * Reads the settings of `env`, and no secrets yet.
  * @param features whose own settings to read too
- * @returns `values` and `ofFeatures`, the settings that are valid; `problems` of the others; `texts`, what the variables
- * say
+ * @returns `values` and `ofFeatures`, the settings that are valid; `problems` of the others; `texts`, the raw values of
+ * the variables
  */
 export function readSettings<const F extends Features = []>(env: Environment, features?: F) {
   const declared = (features ?? []).map(({ name, settings: shape = {} }) => ({ name, shape }))

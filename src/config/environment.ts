@@ -8,7 +8,7 @@ import type { Environment } from '../secrets/stores/secret-store.ts'
 import { ConfigError } from './config-error.ts'
 import { type FeatureSettings, settings } from './settings.ts'
 
-/** What variables say, by name. */
+/** The raw values of variables, by name. */
 export type Texts = Record<string, string | undefined>
 
 /** Variables that may hold a reference to their value, `ref+…`, or come as `NAME_FILE`. */
@@ -86,7 +86,7 @@ function isRead(name: string, features: readonly FeatureSettings[]): boolean {
 }
 
 /**
- * Returns what variables say, by name: undefined if empty, and `ref+file://PATH` for `NAME_FILE=PATH`.
+ * Returns the raw values of variables, by name: undefined if empty, and `ref+file://PATH` for `NAME_FILE=PATH`.
  * @returns `texts`, with `problems` of variables that are set twice
  */
 export function readTexts(env: Environment, names: readonly string[]) {

@@ -33,7 +33,7 @@ const rules: Rule[] = [
       set.COOKIE_SECURE === false &&
       set.PUBLIC_URL !== undefined &&
       !isLocal(set.PUBLIC_URL),
-    message: 'must not be false in production, unless PUBLIC_URL is on localhost. Remove it.',
+    message: 'must not be false in production, unless PUBLIC_URL is on localhost. Remove COOKIE_SECURE.',
   },
   {
     setting: 'DATABASE_URL',
@@ -69,7 +69,7 @@ const rules: Rule[] = [
     setting: 'NODE_TLS_REJECT_UNAUTHORIZED',
     isBroken: (set, env) => isProduction(set) && env.NODE_TLS_REJECT_UNAUTHORIZED === '0',
     message:
-      'must not be 0 in production, because Node verifies no certificate then. Remove it. Name your own authority in NODE_EXTRA_CA_CERTS.',
+      'must not be 0 in production, because 0 turns off certificate checks. Remove it. If you have your own certificate authority, put its file in NODE_EXTRA_CA_CERTS.',
   },
   {
     setting: 'VAULT_ADDR',

@@ -28,9 +28,11 @@ const secrets = {
     example: 'replace-me-with-48-random-bytes-in-base64url-for-refresh-tokens',
   }),
   JWT_ACCESS_SECRET_PREVIOUS: text.describe(
-    'The access secret before the last rotation. It verifies and never signs. Keep it until the last token it signed has expired.',
+    'The access secret before the last rotation. It verifies and never signs. Keep it until the last access token it signed has expired.',
   ),
-  JWT_REFRESH_SECRET_PREVIOUS: text.describe('The refresh secret before the last rotation: the same.'),
+  JWT_REFRESH_SECRET_PREVIOUS: text.describe(
+    'The refresh secret before the last rotation. It verifies and never signs. Keep it until the last refresh token it signed has expired.',
+  ),
   JWT_ALGORITHM: oneOf(['HS256', 'RS256', 'ES256'])
     .default('HS256')
     .describe(
@@ -38,24 +40,28 @@ const secrets = {
     ),
   JWT_ACCESS_PRIVATE_KEY: text.meta({
     description:
-      'Instead of `JWT_ACCESS_SECRET` (PEM, PKCS 8): `npm run -s secrets -- generate --algorithm ES256`.',
+      'The private key, as PEM (PKCS 8). It replaces `JWT_ACCESS_SECRET`. Make it with `npm run -s secrets -- generate --algorithm ES256`.',
     computed: 'required for RS256 and ES256',
   }),
-  JWT_ACCESS_PRIVATE_KEY_PREVIOUS: text.describe('The private key before the last rotation: the same.'),
+  JWT_ACCESS_PRIVATE_KEY_PREVIOUS: text.describe(
+    'The private key before the last rotation. It verifies and never signs. Keep it until the last access token it signed has expired.',
+  ),
   VAULT_ADDR: z
     .url({ protocol: /^https?$/, error: 'must be a URL, https://vault.example.com:8200' })
     .optional()
     .meta({
       description:
-        'The server for `ref+vault://`. Set also `VAULT_TOKEN`, or `VAULT_ROLE_ID` and `VAULT_SECRET_ID`. https; in production http on localhost only.',
+        'The URL of the Vault server for `ref+vault://`. Also set `VAULT_TOKEN`, or `VAULT_ROLE_ID` and `VAULT_SECRET_ID`. In production use https, or http on localhost.',
       example: 'https://vault.example.com:8200',
     }),
-  VAULT_TOKEN: text.describe('A token. The server renews it, or reads it again from its file.'),
-  VAULT_ROLE_ID: text.describe('For a login with AppRole. The server logs in again before its token ends.'),
+  VAULT_TOKEN: text.describe('A Vault token. The server renews it, or reads it again from its file.'),
+  VAULT_ROLE_ID: text.describe(
+    'The role of a login with AppRole. The server logs in again before its token expires.',
+  ),
   VAULT_SECRET_ID: text.describe('The secret of the AppRole.'),
   VAULT_NAMESPACE: text.describe('The namespace in Vault.'),
   VAULT_CACERT: text.meta({
-    description: 'The file of the authority that signed the certificate of Vault.',
+    description: 'The file of your own certificate authority, if it signed the certificate of Vault.',
     example: '/etc/ssl/vault.pem',
   }),
   SECRETS_REFRESH_SECONDS: integer(1, 86400)
@@ -72,9 +78,9 @@ const location = {
     .describe('The kind of environment. `npm run dev` sets `development`.'),
   HOST: z
     .string()
-    .regex(/^[\w.:-]+$/, 'must be an address or a host name')
+    .regex(/^[\w.:-]+$/, 'must be an IP address or a host name')
     .default('127.0.0.1')
-    .describe('The address to listen on. `0.0.0.0` accepts connections from other machines.'),
+    .describe('The IP address or host name to listen on. `0.0.0.0` accepts connections from other machines.'),
   PORT: integer(0, 65535).default(3000).describe('The port to listen on. 0: any free port.'),
   PUBLIC_URL: publicUrl.optional().meta({
     description:
@@ -95,7 +101,7 @@ const location = {
   }),
   TRUST_PROXY: trustedProxies.optional().meta({
     description:
-      'Proxies in front of the server: their number (1–10), or their addresses and CIDR ranges (less than half of all addresses). Without it the server ignores `X-Forwarded-For`.',
+      'Proxies in front of the server: their number (1–10), or their IP addresses and CIDR ranges (less than half of all IP addresses). Without it the server ignores `X-Forwarded-For`.',
     example: '1',
   }),
 }
@@ -103,7 +109,7 @@ const location = {
 const database = {
   DATABASE_URL: text.meta({
     description:
-      'PostgreSQL, or a reference to this URL. Without it the server uses the embedded database. In production set this or `DATA_DIR`. To another machine add `?sslmode=verify-full`, and `&sslrootcert=/path/to/ca.pem` for an authority of your own.',
+      'The URL of the PostgreSQL database, or a reference to it. Without it the server uses the embedded database. In production set this or `DATA_DIR`. If PostgreSQL runs on another machine, add `?sslmode=verify-full`. If you use your own certificate authority, also add `&sslrootcert=/path/to/ca.pem`.',
     example: 'postgres://user:password@localhost:5432/auth',
   }),
   DATA_DIR: z
@@ -129,14 +135,14 @@ const sessions = {
     .describe('The absolute timeout of a session, from the login.'),
   SESSIONS_PER_USER: integer(1, 1000)
     .default(20)
-    .describe('The maximum of live sessions per user. One more ends the oldest.'),
+    .describe('The maximum number of live sessions per user. One more login ends the oldest session.'),
   REFRESH_GRACE_SECONDS: integer(0, 60)
     .default(10)
     .describe(
-      'The grace window after a rotation, in seconds. In this window, the previous refresh token gets the same successor again. 0: none.',
+      'The grace window after a rotation, in seconds. In this window, the previous refresh token gets the current one again. 0: none.',
     ),
   FRESH_SECONDS: integer(1, 3600).default(300).meta({
-    description: 'How old a proof of identity, such as a login, may be for a sensitive action.',
+    description: 'The maximum age of a proof of identity, such as a login, for a sensitive action.',
     values: '60–3600; in test from 1',
   }),
 }
@@ -185,32 +191,38 @@ const mail = {
 const guessing = {
   LIMIT_LOGIN_ACCOUNT: limit
     .prefault('10/900')
-    .describe('Failed logins of an account. A wrong `currentPassword` counts too.'),
+    .describe(
+      'Wrong guesses of the password of an account. A wrong password counts at login, password change and reauthentication.',
+    ),
   LIMIT_LOGIN_ADDRESS: limit
     .prefault('100/900')
     .describe(
-      'Failed logins from an address (IPv6: a /64; 4 times as many for a /56, 16 times for a /48). Also 10N logins (1,000 by default) of any outcome in S seconds.',
+      'Wrong guesses from an IP address (IPv6: a /64; 4 times as many for a /56, 16 times for a /48). An IP address may also make at most 10 × N logins (1,000 by default), right or wrong, in S seconds.',
     ),
-  LIMIT_REGISTER_ADDRESS: limit.prefault('20/3600').describe('Registrations from an address, all of them.'),
+  LIMIT_REGISTER_ADDRESS: limit
+    .prefault('20/3600')
+    .describe('Attempts to register from an IP address, successful or not.'),
 }
 
 const operation = {
   AUDIT_DAYS: integer(1, 3650)
     .default(90)
-    .describe('How many days the table `audit_events` keeps its events.'),
+    .describe('The number of days that the table `audit_events` keeps its events.'),
   METRICS_PORT: integer(0, 65535).optional().meta({
     description:
-      'A port for operators at `HOST`, which clients must not reach. Prometheus at `GET /metrics`, the state of the keys at `GET /keys`.',
+      'A port on `HOST` for operators. Clients must not reach it. It serves metrics for Prometheus at `GET /metrics`, and the state of the keys at `GET /keys`.',
     example: '9100',
   }),
   METRICS_HOSTS: hostNames.default([]).meta({
     description:
-      'Host names that requests to `METRICS_PORT` may use, comma-separated. IP addresses and `localhost` always work. Others get 421.',
+      'Host names that requests to `METRICS_PORT` may use, comma-separated. IP addresses and `localhost` always work. Requests with other host names get 421.',
     example: 'auth-metrics',
   }),
   HSTS_INCLUDE_SUBDOMAINS: boolean
     .default(false)
-    .describe('`true` only if every subdomain of the host of `PUBLIC_URL` serves https.'),
+    .describe(
+      'Adds `includeSubDomains` to the HSTS header. Set `true` only if every subdomain of the host of `PUBLIC_URL` serves https.',
+    ),
   LOG_LEVEL: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
     .describe('The least severe log lines to write.'),
@@ -221,7 +233,7 @@ export const groups = [
   {
     title: 'Secrets',
     about:
-      'Use a different secret for each purpose and environment, 32 random bytes or more: `npm run -s secrets -- generate`. A variable can hold a reference to the secret instead: `ref+file:///run/secrets/jwt_access`, `ref+vault://MOUNT/PATH#/FIELD`, `ref+awssecrets://NAME#/KEY`, `ref+awsssm://PATH`, `ref+gcpsecrets://PROJECT/SECRET` or `ref+azurekeyvault://VAULT/SECRET` (docs/secrets.md). `NAME_FILE=/PATH` is short for `NAME=ref+file:///PATH`. It works for these secrets, private keys, `VAULT_TOKEN`, `VAULT_SECRET_ID`, `DATABASE_URL` and `SMTP_URL`. Beside a secret file the server also reads its `.previous`. In `.env`, quote a value that contains a #. A comment begins there otherwise.',
+      'Use a different secret for each purpose and environment, 32 random bytes or more: `npm run -s secrets -- generate`. A variable can hold a reference to the secret instead: `ref+file:///run/secrets/jwt_access`, `ref+vault://MOUNT/PATH#/FIELD`, `ref+awssecrets://NAME#/KEY`, `ref+awsssm://PATH`, `ref+gcpsecrets://PROJECT/SECRET` or `ref+azurekeyvault://VAULT/SECRET` (docs/secrets.md). `NAME_FILE=/PATH` is short for `NAME=ref+file:///PATH`. It works for these secrets, private keys, `VAULT_TOKEN`, `VAULT_SECRET_ID`, `DATABASE_URL` and `SMTP_URL`. If a secret is in a file, the server also reads the previous secret from the file of the same name plus `.previous`. In `.env`, quote a value that contains a #. Otherwise a comment begins there.',
     shape: secrets,
   },
   { title: 'Where it runs', shape: location },

@@ -4,8 +4,8 @@ import ipaddr from 'ipaddr.js'
 type Network = [address: ipaddr.IPv6, bits: number]
 
 /**
- * Parses TRUST_PROXY: a number of proxies (1 to 10), or comma-separated addresses and CIDR ranges. Does not accept
- * "all proxies". Otherwise every client could write its own address.
+ * Parses TRUST_PROXY: a number of proxies (1 to 10), or comma-separated IP addresses and CIDR ranges. Does not
+ * accept "all proxies". Otherwise every client could choose its own IP address.
  */
 export function parseTrustedProxies(text: string): number | string[] | undefined {
   if (/^\d+$/.test(text)) return Number(text) >= 1 && Number(text) <= 10 ? Number(text) : undefined

@@ -75,11 +75,11 @@ export const trustedProxies = z
   .transform(parseTrustedProxies)
   .refine(
     (proxies) => proxies !== undefined,
-    'must be the number of proxies (1 to 10), or comma-separated addresses and CIDR ranges',
+    'must be the number of proxies (1 to 10), or comma-separated IP addresses and CIDR ranges',
   )
   .refine(
     (proxies) => typeof proxies !== 'object' || !coverHalfOfAll(proxies),
-    'must cover less than half of all addresses. Otherwise clients could write their own address. Name the proxies only.',
+    'must cover less than half of all IP addresses. Otherwise clients could choose their own IP address. List the proxies only.',
   )
 
 /** N/S: at most N attempts in S seconds. `off` becomes undefined, which means no limit. */

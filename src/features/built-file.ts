@@ -4,7 +4,8 @@ const contents = new Map<string, { modified: number; text: string; bytes: Buffer
 
 /**
  * Reads a file that is built from src/client. Reads it again when it has changed, because `npm run build:client` may build
- * it again. All answers share the bytes. Otherwise each client that does not read its answer would hold a copy in memory.
+ * it again. All responses share the bytes. Otherwise each client that does not read its response would hold a copy in
+ * memory.
  */
 export function read(name: string) {
   const file = new URL(`../../dist/client/${name}`, import.meta.url)

@@ -14,7 +14,7 @@ declare global {
   }
 }
 
-/** Checks the access token, without the database (RFC 6750). After a logout it is good until it expires. */
+/** Checks the access token, without the database (RFC 6750). After a logout the token stays valid until it expires. */
 export const accessToken = {
   problems: ['access_token_missing', 'access_token_invalid', 'access_token_expired', 'unavailable'],
   credentials: 'accessToken',

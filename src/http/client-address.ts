@@ -4,15 +4,15 @@ import { plainAddress } from '../network.ts'
 declare global {
   namespace Express {
     interface Request {
-      /** The address of the client in its plain form. */
+      /** The IP address of the client in its plain form. */
       address?: string | undefined
     }
   }
 }
 
 /**
- * Reads the address of the client when the request begins. A socket loses its address when the client resets the connection.
- * Then no limit could count the request.
+ * Reads the IP address of the client when the request begins. A socket loses its address when the client resets the
+ * connection. Then no limit could count the request.
  *
  * Express trusts the proxies in TRUST_PROXY. If a proxy wrote no address (`unknown`), the nearest address before it counts.
  */

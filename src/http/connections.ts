@@ -22,13 +22,13 @@ export function withBoundedPipelining(listener: RequestListener): RequestListene
 
 /**
  * Closes a connection if its client has not read the response within `milliseconds` after the request. Also closes it
- * if a response is under way and nothing moves for the time-out of the server.
+ * if no byte of a response moves for the server's timeout.
  */
 export function withTimeToRead(listener: RequestListener, milliseconds: number): RequestListener {
   return (req, res) => {
     const timer = setTimeout(() => req.socket.destroy(), milliseconds).unref()
     res.once('close', () => clearTimeout(timer))
-    // Node would also close connections that wait for an answer to begin, such as logins in the queue for hashes.
+    // Node would also close connections whose response has not begun, such as logins in the queue for hashes.
     res.on('timeout', (socket: Socket) => {
       if (socket.writableLength > 0) socket.destroy()
     })

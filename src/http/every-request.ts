@@ -1,7 +1,7 @@
 import type { RequestHandler } from 'express'
 import { AuthError } from '../errors.ts'
 
-/** Answers are for one client, now. Conditional requests are ignored, so that no answer ever becomes a 304. */
+/** Keeps responses out of caches. Ignores conditional requests, so that no response becomes a 304. */
 export const withoutCaching: RequestHandler = (req, res, next) => {
   delete req.headers['if-none-match']
   delete req.headers['if-modified-since']
@@ -20,7 +20,7 @@ export const refuseTwoHosts: RequestHandler = (req, _res, next) => {
   next()
 }
 
-/** Tells clients to look for another instance while this one drains. */
+/** Tells clients to look for another server while this one drains. */
 export function closeWhile(draining: () => boolean): RequestHandler {
   return (_req, res, next) => {
     if (draining()) res.set('Connection', 'close')

@@ -14,7 +14,7 @@ export interface Cookies {
 
 export const time = z.string().meta({ format: 'date-time' })
 
-/** A user, as answers show it. */
+/** A user, as responses show it. */
 export const userAnswer = z
   .object({
     id: z.string(),
@@ -25,7 +25,7 @@ export const userAnswer = z
   })
   .meta({ id: 'User' })
 
-/** The answer of every route that starts or continues a session. The refresh token is in the cookie. */
+/** The response of every route that starts or continues a session. The refresh token is in the cookie. */
 export const tokenAnswer = z
   .object({
     accessToken: z.string().meta({ description: 'A JWT (RFC 9068). Keep it in memory only.' }),
@@ -72,7 +72,7 @@ export const deviceOf = (req: Request, res: Response, cookies: Cookies): Device 
 
 const onlyToken = (presented: PresentedToken) => (presented.kind === 'one' ? presented.token : undefined)
 
-// Aborted when the client closes the connection before it has the answer. Its password need not be hashed any more.
+// Aborts when the client closes the connection before it has the response. Then its password need not be hashed.
 function goneSignal(res: Response): AbortSignal {
   const gone = new AbortController()
   const giveUp = () => res.writableFinished || gone.abort()

@@ -34,7 +34,7 @@ export function createMetrics(sources: {
   })
   const refreshes = new Counter({
     name: 'auth_refreshes_total',
-    help: 'Refreshes by outcome: rotated, graced (the same successor again), session_ended, refresh_token_reused.',
+    help: 'Refreshes by outcome: rotated, graced (the current token again), session_ended, refresh_token_reused.',
     labelNames: ['outcome'],
     registers,
   })
@@ -178,7 +178,7 @@ export function operatorListener(
   }
 }
 
-// By DNS rebinding, a page can point its own host name at this port and read the answers. It cannot do so with an IP
+// By DNS rebinding, a page can point its own host name at this port and read the responses. It cannot do so with an IP
 // address or with another name.
 function isAskedByOneOf(names: readonly string[], { headersDistinct }: IncomingMessage): boolean {
   const [host = '', ...more] = headersDistinct.host ?? []

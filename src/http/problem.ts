@@ -5,8 +5,8 @@ import { AuthError, type CoreCode, type ErrorCode } from '../errors.ts'
 import { maxBodyBytes } from './body.ts'
 
 /**
- * The status of an error. `detail` says what happened and what to do, for people. `members` are those that its problem
- * document has beyond the common ones, by name.
+ * The status of an error. `detail` says what happened and what to do, for people. `members` are those that only
+ * its problem document has, by name.
  */
 export interface Problem {
   status: number
@@ -22,7 +22,7 @@ export const problems: Record<CoreCode, Problem> = {
   invalid_json: { status: 400, detail: 'The body is not valid JSON in UTF-8. Correct it.' },
   invalid_request: {
     status: 400,
-    detail: 'The request breaks the rules in "errors". Correct these members.',
+    detail: 'The request breaks the rules in "errors". Correct the members that it names.',
   },
   password_rejected: { status: 400, detail: 'The password breaks the rule in "errors". Choose another one.' },
   invalid_credentials: { status: 401, detail: 'The e-mail address or the password is wrong. Try again.' },
@@ -30,13 +30,17 @@ export const problems: Record<CoreCode, Problem> = {
     status: 401,
     detail: 'Send the access token in the Authorization header: Bearer <token>.',
   },
-  access_token_invalid: { status: 401, detail: 'The access token is not valid here. Refresh it, or log in.' },
+  access_token_invalid: {
+    status: 401,
+    detail: 'The access token is not valid on this server. Refresh it, or log in.',
+  },
   access_token_expired: { status: 401, detail: 'The access token has expired. Refresh it and try again.' },
   refresh_token_missing: { status: 401, detail: 'There is no refresh token. Log in.' },
-  refresh_token_invalid: { status: 401, detail: 'The refresh token is not valid here. Log in.' },
+  refresh_token_invalid: { status: 401, detail: 'The refresh token is not valid on this server. Log in.' },
   refresh_token_reused: {
     status: 401,
-    detail: 'This refresh token was used before. Someone else may have it, so the session was ended. Log in.',
+    detail:
+      'This refresh token was used before. Someone else may have it, so the server ended the session. Log in.',
   },
   session_ended: { status: 401, detail: 'The session has ended. Log in.' },
   reauthentication_required: {
@@ -47,21 +51,22 @@ export const problems: Record<CoreCode, Problem> = {
   },
   cross_site_request: {
     status: 403,
-    detail: 'Requests from pages of this origin are not allowed. Call the server from an allowed origin.',
+    detail:
+      'The server does not accept requests from the origin of this page. Call the server from an allowed origin.',
   },
   wrong_password: { status: 403, detail: 'The current password is wrong. Try again.' },
   registration_closed: {
     status: 403,
     detail: 'New accounts cannot be registered here. Ask the operator for one.',
   },
-  not_found: { status: 404, detail: 'Nothing was found here. Check the path.' },
+  not_found: { status: 404, detail: 'There is nothing at this path. Check the path.' },
   method_not_allowed: {
     status: 405,
     detail: 'This path does not support this method. Use a method from the Allow header.',
   },
   email_taken: {
     status: 409,
-    detail: 'An account with this e-mail address exists. Log in, or use another address.',
+    detail: 'An account with this e-mail address exists. Log in, or use another e-mail address.',
   },
   link_invalid: {
     status: 410,
@@ -78,8 +83,7 @@ export const problems: Record<CoreCode, Problem> = {
   },
   overloaded: {
     status: 503,
-    detail:
-      'The server handles too many logins at once. Try again after the number of seconds in Retry-After.',
+    detail: 'Too many logins are in progress. Try again after the number of seconds in Retry-After.',
   },
   unavailable: {
     status: 503,
@@ -88,7 +92,7 @@ export const problems: Record<CoreCode, Problem> = {
   },
   internal_error: {
     status: 500,
-    detail: 'An unexpected error occurred. Tell the operator the requestId: the log has the details.',
+    detail: 'An unexpected error occurred. Tell the operator the requestId, because the log has the details.',
   },
 }
 
@@ -105,7 +109,7 @@ export const notFound: RequestHandler = () => {
 /**
  * Turns every error into a problem document (RFC 9457). Only the log has the causes.
  * @param problems those of the core and of the features, by code
- * @param freshSeconds how old a proof of identity may be for a sensitive action
+ * @param freshSeconds the maximum age of a proof of identity for a sensitive action
  */
 export const problemHandler =
   ({ problems, freshSeconds }: { problems: Problems; freshSeconds: number }): ErrorRequestHandler =>

@@ -18,7 +18,7 @@ export interface CheckServices {
   sessions: SessionStore
   cookies: Cookies
   throttle: Throttle
-  /** How old a proof of identity may be for a sensitive action. */
+  /** The maximum age of a proof of identity for a sensitive action. */
   freshSeconds: number
 }
 
@@ -57,8 +57,8 @@ type BodyOf<Answers extends Record<number, Answer>> = {
 }[keyof Answers]
 
 /**
- * An endpoint: what Express calls `app[method](path, ...checks, handler)`, and what the OpenAPI document says of it. Tests
- * walk the same declarations.
+ * An endpoint: what Express calls `app[method](path, ...checks, handler)`, and what the OpenAPI document says about it.
+ * Tests walk the same declarations.
  */
 export interface Route<Services = never> {
   method: 'get' | 'post' | 'delete'
@@ -117,7 +117,7 @@ export const bind = <Services extends CheckServices>(
     handlers: [...route.checks.map((check) => check.handler(services)), route.handler(services)],
   }))
 
-/** Adds routes to Express, in order. Other methods of their paths are answered with 405. */
+/** Adds routes to Express, in order. Answers other methods of their paths with 405. */
 export function addRoutes(app: Express, bound: readonly BoundRoute[]): void {
   for (const path of new Set(bound.map(({ route }) => route.path))) {
     const ofPath = bound.filter(({ route }) => route.path === path)

@@ -2,8 +2,8 @@ import type { JsonWebKey } from 'node:crypto'
 import { z } from 'zod'
 import { route } from '../http/route.ts'
 
-// Half of the time between the publication of a key and its first signature. So no client that keeps an answer meets a
-// token whose key the answer lacks.
+// Half of the time between the publication of a key and its first signature. So a client that caches the response never
+// meets a token whose key is not in the response.
 const maxAgeSeconds = 30
 
 const keySet = z

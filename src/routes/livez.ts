@@ -10,7 +10,7 @@ export const livez = route({
   checks: [],
   name: 'livez',
   group: 'Server',
-  summary: 'Whether the server runs',
+  summary: 'Check whether the server runs',
   answers: { 200: { description: 'The process is running.', body: liveness } },
 
   handler: () => (_req, res) => {

@@ -4,7 +4,7 @@ import { sameSite } from '../http/cross-site.ts'
 import { type Cookies, callerOf } from '../http/grant.ts'
 import { route } from '../http/route.ts'
 
-/** Ends the session of the refresh cookie, also with a token that has been rotated. Clears the cookie. */
+/** Ends the session of the refresh cookie, even with a token that has been rotated. Clears the cookie. */
 export const logout = route({
   method: 'post',
   path: '/auth/logout',
@@ -21,7 +21,7 @@ export const logout = route({
   handler: (services: { logout: Logout; cookies: Cookies }) => async (req, res) => {
     const { refresh } = services.cookies
     const presented = refresh.read(req)
-    // Of two cookies, neither is trusted. Both are cleared, and no session ends.
+    // The server trusts neither of two cookies. It clears both, and ends no session.
     if (presented.kind === 'one') await services.logout(presented.token, callerOf(req))
     refresh.clear(res)
     res.status(204).end()

@@ -22,7 +22,7 @@ export const changePassword = route({
   example: { currentPassword: 'my dog is called rex', newPassword: 'my cat is called tux' },
   answers: {
     200: {
-      description: 'The password has changed. A new session.',
+      description: 'The password has changed, and a new session has started.',
       headers: ['Set-Cookie'],
       body: tokenAnswer,
     },

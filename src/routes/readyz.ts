@@ -25,8 +25,8 @@ export interface ReadinessChecks {
 }
 
 /**
- * Says whether this instance can serve requests. Keys that could not be reloaded are reported, and still serve. A server
- * whose clock is wrong does not serve: it would refuse the tokens of other servers.
+ * Says whether this server can serve requests. If keys could not be reloaded, it reports that, and can still
+ * serve. A server whose clock is wrong cannot serve, because it would refuse the tokens of other servers.
  */
 export const readyz = route({
   method: 'get',
@@ -34,18 +34,18 @@ export const readyz = route({
   checks: [],
   name: 'readyz',
   group: 'Server',
-  summary: 'Whether the server can serve',
+  summary: 'Check whether the server can serve requests',
   answers: {
     200: { description: 'The server can serve requests.', body: readiness },
     503: { description: 'The server cannot serve requests.', headers: ['Retry-After'], body: readiness },
   },
 
   handler: ({ ready: checks }: { ready: ReadinessChecks }) => {
-    // Anybody may ask, as often as they like. So there is at most one question to the database at any time.
+    // Anybody may ask, as often as they like. So there is at most one query to the database at any time.
     const askDatabase = singleFlight(async () => {
       const database = await checks.database()
-      // The first question to a read-only database also closes its connection, so that the next one reaches the new
-      // primary. A second question now would keep a connection to the old one.
+      // The first query to a read-only database also closes its connection, so that the next one reaches the new
+      // primary. A second query now would keep a connection to the old one.
       return { database, clock: database === 'ok' ? await checks.clock() : ('ok' as const) }
     })
 

@@ -56,7 +56,7 @@ export const refresh = route({
     if (!req.refreshClaims) throw new Error('this route lacks the check refreshToken')
     const outcome = await services.refresh(req.refreshClaims, callerOf(req))
     services.metrics.refreshed(outcome.kind)
-    if (outcome.kind === 'graced') req.log.info({ event: 'refresh_graced' }, 'same successor issued again')
+    if (outcome.kind === 'graced') req.log.info({ event: 'refresh_graced' }, 'current token issued again')
     if ('grant' in outcome) return sendGrant(res, services.cookies, 200, outcome.grant)
     if (outcome.kind === 'refresh_token_reused') {
       const { sessionId: sid, userId } = outcome
@@ -67,7 +67,7 @@ export const refresh = route({
   },
 })
 
-// Tells what no other answer of a refresh tells. Logging in again does not help while the second cookie is there.
+// This detail is more than the code tells. Logging in again does not help while the second cookie is there.
 function twoCookies(req: Request): AuthError {
   req.log.warn({ event: 'refresh_cookie_twice' }, 'two refresh cookies: one is a leftover of another path')
   return new AuthError('refresh_token_invalid', { detail: twoCookiesDetail })

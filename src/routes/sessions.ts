@@ -9,10 +9,10 @@ import type { Session, SessionStore } from '../store/sessions.ts'
 
 const sessionAnswer = z.object({
   id: z.string(),
-  current: z.boolean().meta({ description: 'Whether it is the session of this request.' }),
+  current: z.boolean().meta({ description: 'Whether this is the session of the request.' }),
   createdAt: time,
   lastUsedAt: time,
-  expiresAt: time.meta({ description: 'When the session ends if nobody uses it before.' }),
+  expiresAt: time.meta({ description: 'When the session expires if it is not used before.' }),
   userAgent: z.string().nullable(),
   ip: z.string().nullable(),
 })

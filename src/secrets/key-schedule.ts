@@ -1,4 +1,4 @@
-// When keys sign and when they retire. Dates alone decide, so instances agree without messages.
+// When keys sign and when they retire. Dates alone decide, so servers agree without messages.
 import type { Algorithm, Key } from './key.ts'
 import type { SecretVersion } from './sources.ts'
 
@@ -26,7 +26,7 @@ export interface PlannedKey extends LoadedKey {
 
 /** What decides how long a key lives. */
 export interface Lives {
-  /** The refresh interval: how often the secrets are loaded again. */
+  /** The load interval: how often the server loads the secrets again. */
   reloadSeconds: number
   /** The longest lifetime of the tokens that the keys sign. */
   tokenSeconds: number
@@ -38,7 +38,7 @@ const longestLinkSeconds = 72 * 60 * 60
 /** Returns the longest lifetime of what refresh keys sign: refresh tokens, and links in mails. */
 export const refreshKeySeconds = (idleSeconds: number) => Math.max(idleSeconds, longestLinkSeconds)
 
-// Stores round times and loads take time. So a new key waits a little longer than one refresh interval.
+// Stores round times and loads take time. So a new key waits a little longer than one load interval.
 const marginMs = 2_000
 // Other services keep public keys for 30 s. After an unknown kid they fetch at most every 30 s.
 const publicKeyMs = 60_000
@@ -49,14 +49,14 @@ function stagingMs({ reloadSeconds, algorithm }: Lives): number {
 }
 
 /**
- * Returns how long a key verifies after the creation of its successor, in milliseconds. Another instance may see the
+ * Returns how long a key verifies after the creation of its successor, in milliseconds. Another server may see the
  * successor one interval later, and sign that much longer.
  */
 export const verifyingMs = (lives: Lives) => 2 * stagingMs(lives) + lives.tokenSeconds * 1000
 
 /**
  * Plans the states of all versions: published -> signing -> verifying -> retired. The newest version signs once every
- * instance had time to load it. It verifies before then, because another instance may sign with it first. The version
+ * server had time to load it. It verifies before then, because another server may sign with it first. The version
  * before it verifies until its last token has expired. The oldest version, and the one that signs already, never wait.
  * @param current the plan so far
  * @param versions newest first
@@ -102,7 +102,7 @@ export function planKeys(
   }
 
   // A version is as old as its store says, unless servers could not read it until now: it was disabled, created during
-  // an outage, or dated by a slow clock. Then it counts from now on, so that the keys in use go on as usual.
+  // an outage, or dated by a slow clock. Then it counts from now on, so that the keys in use continue as usual.
   function appearance(kid: string, createdAt: number): number {
     const known = current.find((key) => key.kid === kid && key.version.createdAt === createdAt)
     if (known) return known.countsFrom

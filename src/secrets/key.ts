@@ -11,7 +11,7 @@ import {
 /** HS256 signs with a shared secret. The others sign with a private key, and other services can have the public key. */
 export type Algorithm = 'HS256' | 'RS256' | 'ES256'
 
-/** A key ready for use. `kid` is derived from the key, so instances agree on it without talking to each other. */
+/** A key ready for use. `kid` is derived from the key, so servers agree on it without talking to each other. */
 export interface Key {
   kid: string
   signs: KeyObject

@@ -21,7 +21,7 @@ export interface TokenKeys {
 /** What metrics and the port for operators may say about the keys. */
 export interface KeysReport {
   status: KeysStatus
-  /** Seconds since all secrets could be read. */
+  /** Seconds since the last load that read all secrets. */
   loadAge: number
   /** How many loads so far could not read a secret, or refused one. */
   failures: number
@@ -85,12 +85,12 @@ export async function createLiveKeys(options: {
     const unreachable = problems.filter(({ kind }) => kind === 'unreachable')
     lastLoad = unreachable.length > 0 ? 'unreachable' : 'ok'
     if (lastLoad === 'ok' && problems.length > 0) lastLoad = 'refused'
-    // The service does not need a previous secret. So that one may be unreachable without limit.
+    // The service does not need a previous secret. So that one may be unavailable without limit.
     if (unreachable.every(({ name }) => name.endsWith('_PREVIOUS'))) lastGoodAt = clock()
     if (problems.length > 0) failures++
   }
 
-  /** Reports changed states, now and when time changes the next one. */
+  /** Reports states that have changed, and runs again when the next change is due. */
   function review() {
     clearTimeout(reviewTimer)
     for (const [secret, ring] of rings) reportStates(secret, ring.states())
@@ -109,7 +109,7 @@ export async function createLiveKeys(options: {
     return isTooOld() || rings.some(([, ring]) => !ring.signingKey()) ? 'stale' : lastLoad
   }
 
-  // Anybody can make up kids. A flood of them must not become traffic to the stores.
+  // Anybody can invent a `kid`. A flood of them must not become traffic to the stores.
   async function reloadForUnknownKid() {
     const isTooSoon = lastUnknownKidAt !== undefined && clock() - lastUnknownKidAt < unknownKidPauseMs
     if (isTooSoon && !load.running()) return
@@ -128,7 +128,7 @@ export async function createLiveKeys(options: {
       const known = isTooOld() ? undefined : ring.verificationKey(kid)
       if (known) return known
       await reloadForUnknownKid()
-      // The key may be in a store that is unavailable. If this server has no key at all, the fault is not the token's.
+      // A store may be unavailable, or this server may have no key at all. Then the token may be valid, so answer 503.
       if (load.running() || lastLoad === 'unreachable' || !ring.signingKey())
         throw new AuthError('unavailable', { cause: 'unknown kid while the secrets are unavailable' })
       return ring.verificationKey(kid)

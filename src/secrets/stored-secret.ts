@@ -21,9 +21,9 @@ export interface ReadVersion {
 export type StoredSecret = ReturnType<typeof createStoredSecret>
 
 /**
- * One secret in a store, shared by all references to it. Values never change, so each is read once: without
- * disturbances, a store sees one listing per secret and refresh interval. Every call has a time limit, and reads are
- * retried. All functions throw SourceErrors.
+ * One secret in a store, shared by all references to it. Values never change, so each is read once. Without failures, a
+ * store gets one request for the list per secret and load interval. Every call has a time limit, and reads are retried.
+ * All functions throw SourceErrors.
  */
 export function createStoredSecret(deps: {
   open: () => Promise<SecretStore>
@@ -83,7 +83,7 @@ export function createStoredSecret(deps: {
     retry(() => inTime(call), {
       pauseMs(error, tries) {
         const isOutage = error instanceof SourceError && error.fault === 'unreachable'
-        // Instances that lost the same store should not all come back at the same moment.
+        // Servers that lost the same store should not all come back at the same moment.
         return isOutage && tries < triesPerCall ? 100 * 2 ** tries * (0.5 + random()) : undefined
       },
       delay,
@@ -109,6 +109,6 @@ function rejectLate(): never {
 // A secret that was deleted and created again may reuse its ids.
 const nameOf = ({ id, createdAt }: { id: string; createdAt: number }) => `${id} of ${createdAt}`
 
-// Versions of the same moment need the same order on every instance. Ids that are numbers are compared as numbers.
+// Versions of the same moment need the same order on every server. Ids that are numbers are compared as numbers.
 const byAge = (a: StoredVersion, b: StoredVersion) =>
   b.createdAt - a.createdAt || b.id.localeCompare(a.id, 'en', { numeric: true })

@@ -21,7 +21,7 @@ export async function clearAttempts(tx: Queries, keys: string[]): Promise<void> 
 }
 
 /**
- * Counts attempts in the database. So instances share the windows, a restart does not empty them, and one clock
+ * Counts attempts in the database. So servers share the windows, a restart does not empty them, and one clock
  * decides. All functions throw AuthError `unavailable` if the database is unavailable.
  */
 export function createAttemptStore({ database }: { database: Database }) {
@@ -47,7 +47,7 @@ export function createAttemptStore({ database }: { database: Database }) {
     return counted
   }
 
-  // Several instances may see the full window at once. Only the one that marks it records the event.
+  // Several servers may see the full window at once. Only the one that marks it records the event.
   function recordOnce({ key, windowEnds }: CountedAttempt, event: AuditEvent): Promise<void> {
     return database.transaction(async (tx) => {
       const marked = await tx
@@ -61,7 +61,7 @@ export function createAttemptStore({ database }: { database: Database }) {
 
   return {
     /**
-     * Counts an attempt unless the window is full. Parallel attempts never exceed the limit, and those that are refused
+     * Counts an attempt unless the window is full. Parallel attempts never exceed the limit, and refused attempts
      * leave no row.
      * @param throttled recorded if this is the first attempt that finds the window full
      * @returns the attempt, or the seconds until there is room
@@ -86,7 +86,8 @@ export function createAttemptStore({ database }: { database: Database }) {
     },
 
     /**
-     * Takes an attempt back. Deletes the row of a window's only attempt, because it cost the client nothing to make.
+     * Takes an attempt back. If it is the only attempt of its window, deletes the row. Otherwise clients could create
+     * rows at no cost.
      */
     async takeBack({ key, windowEnds }: CountedAttempt): Promise<void> {
       const counted = and(eq(attempts.key, key), eq(attempts.windowEnds, windowEnds))

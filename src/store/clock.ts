@@ -8,7 +8,7 @@ const toleranceSeconds = 30
 
 /**
  * Compares this server's clock with the database's. The database's clock decides when sessions end, and this server's
- * clock decides when access tokens end. So tokens would not be accepted if the clocks differed.
+ * clock decides when access tokens expire. So tokens would not be accepted if the clocks differed.
  * @param onChange called when the clocks begin to differ, and when they agree again; `secondsAhead` is negative if this
  * server is behind
  * @returns a function that compares; it returns `ok` if the database does not answer, which another check reports
@@ -26,7 +26,7 @@ export function createClockCheck(deps: {
     const now = await databaseTime(database)
     if (now === undefined) return 'ok'
     const after = clock()
-    // The database answered between these two times. A slow answer must not look like a skew.
+    // The database read its clock between these two times. A slow response must not look like a skew.
     const ahead = (now < before ? before - now : Math.min(0, after - now)) / 1000
     const status = Math.abs(ahead) > toleranceSeconds ? 'skewed' : 'ok'
     if (status !== last) onChange(status, Math.round(ahead))

@@ -30,7 +30,7 @@ export function parseDatabaseUrl(text: string): ClientConfig {
   try {
     const config = parseIntoClientConfig(url.href)
     const { ca, cert, key } = (config.ssl || {}) as SecureContextOptions
-    // Node ignores a file that is not a certificate, and would later reject every server.
+    // Node ignores a file that is not a certificate, and would later reject every server's certificate.
     if (typeof ca === 'string') new X509Certificate(ca)
     createSecureContext({ ca, cert, key })
     return config

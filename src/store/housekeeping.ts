@@ -11,7 +11,7 @@ const rowsAtOnce = 1000
 
 /**
  * Returns a function that deletes the rows for which `condition` holds. Let an index cover the condition. The function
- * takes small steps, so that it delays no request. Instances that purge at the same time share the work.
+ * takes small steps, so that it delays no request. Servers that purge at the same time share the work.
  */
 export function purgeWhere(table: PgTable, key: PgColumn, condition: SQL): Purge {
   const statement = sql`DELETE FROM ${table} WHERE ${key} IN
@@ -27,8 +27,8 @@ const withoutMail = sql`NOT EXISTS (SELECT 1 FROM ${outbox} WHERE ${outbox.linkI
 
 const purges: Purge[] = [
   purgeWhere(attempts, attempts.key, sql`${attempts.windowEnds} < now()`),
-  // A session is not needed after its end. Its tokens get 401 `session_ended` whether or not the row exists. A reused
-  // token has no session left to end. The audit says why the session ended.
+  // A session is not needed after it has ended. Its tokens get 401 `session_ended` whether or not the row exists. A
+  // reused token has no session left to end. The audit says why the session ended.
   purgeWhere(sessions, sessions.id, sql`${sessions.endedAt} <= now()`),
   purgeWhere(sessions, sessions.id, sql`${sessions.expiresAt} < now()`),
   forgetHashes,

@@ -87,7 +87,7 @@ export async function migrate(queries: Queries): Promise<number> {
       await tx.execute(sql.raw(`SET LOCAL lock_timeout = '${lockSeconds}s'`))
       await tx.execute(sql`SET LOCAL statement_timeout = 0`)
       await tx.execute(sql`SELECT pg_advisory_xact_lock(${lock})`)
-      // Another instance may have migrated in the meantime.
+      // Another server may have migrated in the meantime.
       const applied = (await readJournal(tx)) ?? (await createJournal(tx, migrations))
       const missing = migrations.filter(({ name }) => !applied.has(name))
       for (const { name, statements } of missing) {

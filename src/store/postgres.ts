@@ -38,7 +38,7 @@ export async function openPostgres(settings: PostgresSettings): Promise<Database
   const connection = connectionOf(settings)
   await retry(() => prepare(connection, settings), { pauseMs: patience(onTrouble), delay })
 
-  // Every wait is bounded: for a connection, for a statement at the server, and for an answer that never comes.
+  // Every wait is bounded: for a connection, for a statement at the server, and for a response that never comes.
   const pool = new pg.Pool({
     ...connection,
     max: 10,
@@ -49,7 +49,7 @@ export async function openPostgres(settings: PostgresSettings): Promise<Database
       `),
   })
   pool.on('error', ({ message }) => onTrouble(connectionLost(message)))
-  // The pool does not listen to connections in use. Without a listener, a lost connection would end the process.
+  // The pool does not listen to connections in use. Without a listener, a lost connection would crash the process.
   pool.on('connect', (client) => client.on('error', () => {}))
 
   async function transaction<T>(work: (queries: Queries) => Promise<T>): Promise<T> {

@@ -28,7 +28,7 @@ export interface RefreshClaims {
   userId: string
   sessionId: string
   generation: number
-  /** When the token ends, in seconds since 1970. */
+  /** When the token expires, in seconds since 1970. */
   expiresAt: number
 }
 
@@ -146,8 +146,8 @@ export function createSessionStore({ database, limits }: { database: Database; l
      * succeeds: PostgreSQL evaluates the WHERE again after waiting for the row lock, and finds the next generation.
      * Stores the network address and browser of the request.
      * @returns the session at its next generation. Undefined if the session is not live, its user is disabled, or the
-     * token has ended or is of another generation. The end of the token counts too, because an operator may raise the
-     * idle timeout. Otherwise a session that was idle for too long would then be live again.
+     * token has expired or is of another generation. The expiry of the token counts too, because an operator may raise
+     * the idle timeout. Otherwise a session that was idle for too long would then be live again.
      */
     rotate({ sessionId, userId, generation, expiresAt }: RefreshClaims, from: Caller) {
       const isCurrent = and(

@@ -6,7 +6,7 @@ import { newSecret } from '../../src/secrets/cli/generate.ts'
 const notes = {
   name: 'notes',
   settings: {
-    NOTES_PER_USER: integer(1, 10000).default(100).describe('The maximum of notes per user.'),
+    NOTES_PER_USER: integer(1, 10000).default(100).describe('The maximum number of notes per user.'),
     NOTES_SHARED: boolean.optional().describe('Whether users see the notes of others.'),
   },
 } as const

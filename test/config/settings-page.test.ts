@@ -10,7 +10,9 @@ import { envExample, settingsPage } from './settings-page.ts'
 
 const notes = {
   name: 'notes',
-  settings: { NOTES_PER_USER: integer(1, 10000).default(100).describe('The maximum of notes per user.') },
+  settings: {
+    NOTES_PER_USER: integer(1, 10000).default(100).describe('The maximum number of notes per user.'),
+  },
 }
 
 test('docs/settings.md and .env.example say what the settings say', () => {
@@ -28,9 +30,9 @@ test('the README shows the ten settings that most people set, with their default
 
 test('both pages show the settings of features', () => {
   expect(settingsPage([notes])).toContain(
-    '## Feature: notes\n\n| Name | Default | Values | Meaning |\n|---|---|---|---|\n| `NOTES_PER_USER` | `100` | 1–10000 | The maximum of notes per user. |\n',
+    '## Feature: notes\n\n| Name | Default | Values | Meaning |\n|---|---|---|---|\n| `NOTES_PER_USER` | `100` | 1–10000 | The maximum number of notes per user. |\n',
   )
-  expect(envExample([notes])).toContain('# The maximum of notes per user.\n# NOTES_PER_USER=100\n')
+  expect(envExample([notes])).toContain('# The maximum number of notes per user.\n# NOTES_PER_USER=100\n')
 })
 
 test('a setting without a description is an error that says what to add', () => {

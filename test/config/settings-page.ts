@@ -32,7 +32,7 @@ export function settingsPage(features: readonly FeatureSettings[]): string {
     '# Settings',
     `<!-- ${generated} -->`,
     wrapped(
-      'Set them in the environment, or in `.env` of the working directory. The environment wins. An empty value means unset. Numbers are decimal digits. The server checks all settings before it listens. If one is wrong, it names every problem and exits with 78.',
+      'Set them in the environment, or in `.env` in the working directory. The environment wins. An empty value means unset. Numbers are decimal digits. The server checks all settings before it listens. If one is wrong, it names every problem and exits with 78.',
     ),
     wrapped('`*_SECONDS` are seconds. [`.env.example`](../.env.example) is a file to start from.'),
   ]

@@ -202,7 +202,7 @@ describe('texts', () => {
     '::ffff:0.0.0.0/97,128.0.0.0/1',
   ])('TRUST_PROXY must not cover half of all IPv4 or IPv6 addresses: %s [D5]', async (TRUST_PROXY) => {
     expect(await problemsOf({ ...base, TRUST_PROXY })).toEqual([
-      expect.stringMatching(/^TRUST_PROXY: must cover less than half of all addresses\./),
+      expect.stringMatching(/^TRUST_PROXY: must cover less than half of all IP addresses\./),
     ])
   })
 

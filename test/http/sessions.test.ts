@@ -518,8 +518,7 @@ test('GET /users/me shows the current state of the user', async () => {
 })
 
 describe(`races on ${databaseName}`, () => {
-  // Each order of the two requests with each order of the passwords. test/proof/processes/cluster.test.ts tries more.
-  const rounds = [0, 1, 2, 3]
+  const rounds = Array.from({ length: 8 }, (_, round) => round)
   const passwords = [password, otherPassword]
   /** The current password of a round, and the new one. */
   const passwordsOf = (round: number) => [passwords[round % 2] ?? '', passwords[(round + 1) % 2] ?? '']

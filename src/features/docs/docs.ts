@@ -16,7 +16,7 @@ const openapi = route({
   answers: { 200: { description: 'An OpenAPI 3.1 document.', body: z.looseObject({ openapi: z.string() }) } },
 
   handler: ({ publicUrl, cookies, routes, problems }: Core) => {
-    // All answers share the bytes. Otherwise each client that does not read its answer would hold a copy in memory.
+    // All responses share the bytes. Otherwise each client that does not read its response would hold a copy in memory.
     let document: Buffer | undefined
     return async (_req, res) => {
       // Loaded at the first request, because it would make every start longer.

@@ -44,9 +44,9 @@ export async function rotateCommand(args: string[]): Promise<void> {
 }
 
 /**
- * Makes a new secret where the variable says that its secret is: a new version in a store. In a file or `.env`, the old
- * secret becomes the `_PREVIOUS`. Refuses to write through links, and to files of other users.
- * @param options.texts what the variables say
+ * Makes a new secret in the place that the variable names. In a store, it writes a new version. In a file or `.env`,
+ * the old secret becomes the previous one. Refuses to write through links, and to files of other users.
+ * @param options.texts the raw values of the variables
  * @param options.platform the variables set outside of `.env`, which this function cannot change
  * @returns what happened and what to do, in one line
  * @throws SourceError if the secret cannot be written; nothing has changed then, or the message says what
@@ -105,7 +105,7 @@ const elsewhere = (name: Rotatable, place: string) =>
     `is in ${place}, but ${name}_PREVIOUS is set elsewhere and would not get the old secret. Remove ${name}_PREVIOUS there.`,
   )
 
-// One previous secret is kept, so a rotation ends the tokens of the one before it.
+// Only one previous secret is kept. So a rotation overwrites it, and its tokens become invalid.
 function tokensInUse(name: Rotatable, kept: string, remedy: string): SourceError {
   const effect = name === 'JWT_REFRESH_SECRET' ? 'their users would be logged out' : 'they would be refused'
   return conflict(

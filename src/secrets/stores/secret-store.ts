@@ -2,7 +2,7 @@ import { codeOf } from '../../errors.ts'
 import type { Delay } from '../../retry.ts'
 import { SourceError } from '../source-error.ts'
 
-/** A version as its store describes it. A disabled version may come back, a destroyed one may not. */
+/** A version as its store describes it. A disabled version can be enabled again, a destroyed one cannot. */
 export interface StoredVersion {
   id: string
   /** Milliseconds since 1970, by the store's clock. */

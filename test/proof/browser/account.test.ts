@@ -7,7 +7,9 @@ import { engine, eventually, inBrowser, newUser, type Stage, useStage } from './
 import { accessibilityFindings, placesOf } from './inspect.ts'
 import { linkIn } from './mailbox.ts'
 
-const token = ['header', 'claims', 'signature'].map((part) => Buffer.from(part).toString('base64url')).join('.')
+const token = ['header', 'claims', 'signature']
+  .map((part) => Buffer.from(part).toString('base64url'))
+  .join('.')
 const newPassword = 'a bus full of violins'
 
 /** What a link shows at first, its button, and the route that the button asks. */

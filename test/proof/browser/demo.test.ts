@@ -111,7 +111,7 @@ inBrowser('the page to try the server', () => {
     await enter(page, email)
 
     await page.reload()
-    await shows(page, 'The login has come back by the cookie.')
+    await shows(page, 'The cookie has restored your login.')
     const cookie = (await stage.context.cookies()).find(({ name }) => name.startsWith(cookieName))?.value
     const accessTokens = answers.flatMap(({ body }) => /"accessToken":"([^"]+)"/.exec(body)?.[1] ?? [])
     const secrets = [...accessTokens, String(cookie)].map((secret) => secret.slice(-40))
@@ -400,7 +400,7 @@ inBrowser('the lesson of the page', () => {
     const rows = await page.locator('#comparison tr').allTextContents()
     expect(rows.slice(0, 2)).toEqual([
       'number (gen)12',
-      expect.stringMatching(/^name \(jti\)(.{4}…..)\.1\1\.2$/),
+      expect.stringMatching(/^id \(jti\)(.{4}…..)\.1\1\.2$/),
     ])
     expect(await page.textContent('#unchanged')).toMatch(/^The rest is the same: iss, aud, sub, sid/)
     expect(await sessionOf(page)).toMatchObject({ generation: 2 })
@@ -424,7 +424,7 @@ inBrowser('the lesson of the page', () => {
   test('a lost answer: the second try gets the same token, and the login stays', async () => {
     const { page, email } = await openLoggedIn()
 
-    await press(page, 'The answer gets lost')
+    await press(page, 'The response gets lost')
     const [lost, again, conclusion] = await drawingOf(page)
 
     expect(lost).toMatch(/token 1.*1 → 2.*Server to You: token 2 lost.*You still have token 1\.$/)
@@ -516,7 +516,7 @@ inBrowser('the lesson of the page', () => {
     ])
     await shows(page, 'Your login has ended')
     expect(await stateOf(page)).toEqual({ cookie: 'none', session: 'ended' })
-    expect(await page.textContent('#unchanged')).toContain('removed')
+    expect(await page.textContent('#unchanged')).toContain('deleted')
     expect(await sessionsLeft(email)).toBe(0)
     await expectNoToken(page)
   })
@@ -555,7 +555,7 @@ inBrowser('the lesson of the page', () => {
     await press(page, 'You refresh')
     const drawing = await drawingOf(page)
 
-    expect(drawing).toEqual([expect.stringContaining('The case stopped')])
+    expect(drawing).toEqual([expect.stringContaining('The demo stopped')])
     await says(page, '#error', 'cannot be reached')
     expect(await status(page)).toContain(`Logged in as ${email}`)
   })
@@ -609,7 +609,7 @@ inBrowser('the lesson without a grace window', () => {
 
   test.each([
     ['Two tabs refresh at once', /^Without a grace window, this looks like a theft/],
-    ['The answer gets lost', /^Without a grace window, this looks like a theft/],
+    ['The response gets lost', /^Without a grace window, this looks like a theft/],
     ['Both refresh within 0 s', /^This is reuse detection: /],
   ])('%s: the server ends the session, and the page says so', async (button, conclusion) => {
     const page = await open(stage)

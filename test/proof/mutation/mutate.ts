@@ -124,7 +124,7 @@ async function probeAll(): Promise<Record<string, Probe>> {
   const path = join(folder, 'probes.json')
   if (existsSync(path)) return JSON.parse(readFileSync(path, 'utf8'))
   const found: Record<string, Probe> = {}
-  for (const test of git(tree, 'ls-files', 'test')
+  for (const test of git(tree, 'ls-files', 'test', 'src/features')
     .split('\n')
     .filter((name) => suites.test(name))) {
     const coverage = join(tree, 'coverage')

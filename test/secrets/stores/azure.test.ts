@@ -156,8 +156,10 @@ describe('a failed login is explained, with what to do', () => {
 
 testMissingSdk(keyVault, ['@azure/keyvault-secrets', '@azure/identity'])
 
-/** SDKs with one disabled version of every secret. `asked` gets the addresses of secrets. */
-function sdks(asked: string[] = [], getToken = async () => 'a token') {
+const disabledVersion: object = { version: '1', createdOn: new Date(), enabled: false }
+
+/** SDKs whose every secret has the same versions, by default a disabled one. `asked` gets the addresses of secrets. */
+function sdks(asked: string[] = [], getToken = async () => 'a token', versions = [disabledVersion]) {
   class SecretClient {
     url: string
     credential: { getToken(): Promise<unknown> }
@@ -168,7 +170,7 @@ function sdks(asked: string[] = [], getToken = async () => 'a token') {
     async *listPropertiesOfSecretVersions(name: string) {
       asked.push(`${this.url} ${name}`)
       await this.credential.getToken()
-      yield { version: '1', createdOn: new Date(), enabled: false }
+      yield* versions
     }
   }
   const DefaultAzureCredential = class {
@@ -188,6 +190,29 @@ test.each([
   await open(place).list(AbortSignal.timeout(1_000))
 
   expect(asked).toEqual([address])
+})
+
+test('a version is enabled unless it is disabled, expired, or not yet due', async () => {
+  const createdOn = new Date()
+  const [past, future] = [-60_000, 60_000].map((ms) => new Date(Date.now() + ms))
+  const versions = [
+    disabledVersion,
+    { version: '2', createdOn },
+    { version: '3', createdOn, enabled: true, notBefore: past, expiresOn: future },
+    { version: '4', createdOn, enabled: true, expiresOn: past },
+    { version: '5', createdOn, enabled: true, notBefore: future },
+  ]
+  const open = await keyVault.connect(depsWith(sdks([], undefined, versions)))
+
+  const listed = await open('shop/jwt').list(AbortSignal.timeout(1_000))
+
+  expect(listed.map(({ id, state }) => `${id} ${state}`)).toEqual([
+    '1 disabled',
+    '2 enabled',
+    '3 enabled',
+    '4 disabled',
+    '5 disabled',
+  ])
 })
 
 test('a login that hangs is given up in time [E5]', async () => {

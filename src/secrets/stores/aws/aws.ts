@@ -7,7 +7,7 @@ export interface AwsClient {
 }
 export type AwsCommand = new (input: object) => object
 
-// Our caller limits and repeats every call. The SDK alone would take much longer to notice an outage.
+// `stored-secret.ts` limits the time of every call, and repeats reads. The SDK alone would take much longer to notice an outage.
 export const clientSettings = {
   maxAttempts: 1,
   requestHandler: { connectionTimeout: 2_000, requestTimeout: 3_000, throwOnRequestTimeout: true },

@@ -13,9 +13,9 @@ const newLoginMs = 1_000
 interface Lease {
   token: string
   loggedInAt: number
-  /** Counts from here: the login, or the last renewal. */
+  /** The time of the login, or of the last renewal. */
   since: number
-  /** Infinite if the token never ends. */
+  /** Infinite if the token never expires. */
   lifeMs: number
   renewable: boolean
 }

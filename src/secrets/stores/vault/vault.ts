@@ -36,7 +36,7 @@ async function connect({ env, clock }: StoreDeps): Promise<OpenStore> {
   const call = await createVaultCall(env)
   const login = createVaultLogin({ env, call, clock })
 
-  // A token may end before its time. A new login helps then, once.
+  // A token may become invalid before it expires. Then log in again, once.
   async function ask(request: VaultRequest): Promise<VaultAnswer> {
     const token = await login.token(request.signal)
     const answer = await call({ ...request, token })
@@ -84,7 +84,7 @@ function parsePlace(text: string): Place {
   throw wrongReference(vault)
 }
 
-// A version may have a date of deletion in the future. It is good until then.
+// A version may have a date of deletion in the future. It is valid until then.
 function stateOf(version: z.output<typeof listedVersion>, now: number): StoredVersion['state'] {
   if (version.destroyed) return 'destroyed'
   const isDeleted = version.deletion_time !== '' && Date.parse(version.deletion_time) <= now
