@@ -54,8 +54,9 @@ export function createSmtp(options: {
   async function send(mail: OutgoingMail, signal: AbortSignal): Promise<Delivery> {
     if (!current) await reload()
     if (!current) return { kind: 'outage', stage: 'SMTP_URL', reply: undefined, fault: undefined }
+    const { transport } = current
     try {
-      await current.transport.sendMail({
+      await transport.sendMail({
         messageId: `<${mail.id}@${domain}>`,
         from: { name, address },
         // As an object. A text would be parsed, and could become several recipients.
@@ -71,7 +72,11 @@ export function createSmtp(options: {
       })
       return { kind: 'sent' }
     } catch (error) {
-      return deliveryOf(error as SmtpError)
+      const delivery = deliveryOf(error as SmtpError)
+      // An error of the former server is no outage. Mails that waited for its connections end with one too.
+      if (delivery.kind === 'outage' && transport !== current.transport && !signal.aborted)
+        return send(mail, signal)
+      return delivery
     }
   }
 

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { afterEach, describe, expect, test } from '@jest/globals'
 import { parseSmtpUrl } from '../../src/config/mail.ts'
-import { createSmtp, type Delivery } from '../../src/mail/smtp.ts'
+import { connections, createSmtp, type Delivery } from '../../src/mail/smtp.ts'
 import { type Reaction, type ScriptedSmtp, type Stage, startSmtp } from '../support/smtp.ts'
 
 const mail = {
@@ -213,6 +213,25 @@ describe('TLS', () => {
 })
 
 describe('a change of SMTP_URL', () => {
+  test('sends the mails that wait for a connection to the new server at once, and those under way to the old one', async () => {
+    const [one, two] = [await server(), await server()]
+    const replies = new AbortController()
+    one.beforeReply = () => once(replies.signal, 'abort')
+    let url = local(one)
+    const { send, reload } = client(() => url)
+    const underWay = Array.from({ length: connections }, () => send(mail, never))
+    await one.taken(connections)
+    const waiting = Array.from({ length: connections }, () => send(mail, never))
+
+    url = local(two)
+    await reload()
+    const answers = await Promise.all(waiting)
+    replies.abort()
+
+    expect([...answers, ...(await Promise.all(underWay))]).toEqual(Array(2 * connections).fill({ kind: 'sent' }))
+    expect([one.mails.length, two.mails.length]).toEqual([connections, connections])
+  })
+
   test('is used by the next mail, and an invalid one is reported once and ignored', async () => {
     const [one, two] = [await server(), await server()]
     let url = local(one)
