@@ -120,7 +120,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       : { ...config.limits, mailAddress: undefined, mailRecipient: undefined },
     addressDigest: createAddressDigest(keys.refresh),
   })
-  const outbox = createOutbox({ database })
+  const outbox = createOutbox({ database, signingKid: () => keys.refresh.signingKey().kid })
   const metrics = createMetrics({
     passwords: passwords.load,
     connections: database.connections,

@@ -9,8 +9,8 @@ export function derivedKeys(keys: TokenKeys, purpose: string): TokenKeys {
   const derive = (key: KeyObject) => createSecretKey(Buffer.from(hkdfSync('sha256', key, '', purpose, 32)))
   return {
     algorithm: keys.algorithm,
-    signingKey() {
-      const { kid, signs } = keys.signingKey()
+    signingKey(before) {
+      const { kid, signs } = keys.signingKey(before)
       const key = derive(signs)
       return { kid, signs: key, verifies: key }
     },

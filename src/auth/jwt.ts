@@ -39,12 +39,13 @@ export const sessionClaims = commonClaims.extend({ sid: z.string().regex(/^[\w-]
 
 /**
  * Signs tokens of one kind (RFC 7519, RFC 8725).
+ * @param before the `kid` of the key that signed an equal token before
  * @returns a function that cannot fail, because the key is already found
  * @throws AuthError `unavailable` if there is no key to sign with
  */
-export function createSigner(kind: Pick<TokenKind, 'typ' | 'keys' | 'issuer' | 'audience'>) {
+export function createSigner(kind: Pick<TokenKind, 'typ' | 'keys' | 'issuer' | 'audience'>, before?: string) {
   const { algorithm } = kind.keys
-  const { kid, signs } = kind.keys.signingKey()
+  const { kid, signs } = kind.keys.signingKey(before)
   return (claims: Record<string, unknown>): string =>
     jwt.sign({ iss: kind.issuer, aud: kind.audience, ...claims }, signs, {
       algorithm,

@@ -31,10 +31,13 @@ export function createLinkTokens(options: { refreshKeys: TokenKeys; issuer: stri
   })
 
   return {
-    /** @throws AuthError `unavailable` if there is no key to sign with */
-    sign({ id, purpose, userId, createdAt, expiresAt }: Link): string {
+    /**
+     * @param kid the key that signed the link before. It signs again, unless it was withdrawn
+     * @throws AuthError `unavailable` if there is no key to sign with
+     */
+    sign({ id, purpose, userId, createdAt, expiresAt }: Link, kid?: string): string {
       const [iat, exp] = [createdAt, expiresAt].map((time) => Math.floor(time.getTime() / 1000))
-      return createSigner(kindOf(purpose))({ sub: userId ?? id, jti: id, iat, exp })
+      return createSigner(kindOf(purpose), kid)({ sub: userId ?? id, jti: id, iat, exp })
     },
 
     /**

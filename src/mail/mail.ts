@@ -43,7 +43,7 @@ export function createMail(deps: {
     reload,
 
     /** Begins to send. @param links how links look at the origin of this server */
-    start(links: { site: string; accountUrl: string; signLink: (link: Link) => string }): void {
+    start(links: { site: string; accountUrl: string; signLink: (link: Link, kid: string) => string }): void {
       if (!settings.on) {
         log.warn(
           { event: 'no_mail' },

@@ -13,7 +13,7 @@ export interface OutgoingMail extends MailText {
 /** Writes mails. Copies of a mail are equal, because all that is in them comes from its row and the settings. */
 export function createWriter(deps: {
   templates: Readonly<Record<string, Template>>
-  signLink: (link: Link) => string
+  signLink: (link: Link, kid: string) => string
   accountUrl: string
   /** The host of PUBLIC_URL. */
   site: string
@@ -21,10 +21,18 @@ export function createWriter(deps: {
   const { templates, signLink, accountUrl, site } = deps
 
   /** @throws AuthError `unavailable` if there is no key to sign the link with */
-  return function write({ id, template, recipient, params, createdAt: at, link }: HeldMail): OutgoingMail {
+  return function write({
+    id,
+    template,
+    recipient,
+    params,
+    createdAt: at,
+    link,
+    kid,
+  }: HeldMail): OutgoingMail {
     const writeText = templates[template]
     if (!writeText) throw new Error(`There is no template ${template}.`)
-    const url = link && `${accountUrl}#${link.purpose}=${signLink(link)}`
+    const url = link && `${accountUrl}#${link.purpose}=${signLink(link, kid)}`
     return { id, to: recipient ?? '', at, ...writeText({ params, link: url, site, at }) }
   }
 }

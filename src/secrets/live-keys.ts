@@ -13,7 +13,8 @@ export type KeysStatus = 'ok' | 'refused' | 'unreachable' | 'stale'
 /** The keys of one kind of token. Both functions throw AuthError `unavailable` if no key can be used. */
 export interface TokenKeys {
   algorithm: Algorithm
-  signingKey(): Key
+  /** @param kid the key that signed an equal token before, which signs again while it verifies */
+  signingKey(kid?: string): Key
   /** Returns the key of a `kid` from a token that is not verified yet; undefined if no such key exists. */
   verificationKey(kid: string): Promise<KeyObject | undefined>
 }
@@ -119,8 +120,8 @@ export async function createLiveKeys(options: {
 
   const tokenKeys = (ring: Keyring, algorithm: Algorithm): TokenKeys => ({
     algorithm,
-    signingKey() {
-      const key = isTooOld() ? undefined : ring.signingKey()
+    signingKey(kid) {
+      const key = isTooOld() ? undefined : ring.signingKey(kid)
       if (!key) throw new AuthError('unavailable', { cause: 'no usable signing key' })
       return key
     },

@@ -28,6 +28,8 @@ export interface HeldMail {
   /** How often workers took it. Another worker has taken it if this number has changed. */
   tries: number
   link: Link | undefined
+  /** The key that signs the link in every copy of the mail. */
+  kid: string
   /** Whether it is too late to send it. */
   isOver: boolean
 }
@@ -77,8 +79,11 @@ export const purgeOutbox = purgeWhere(
     OR (${outbox.doneAt} IS NULL AND ${outbox.giveUpAt} < now() - interval '24 hours')`,
 )
 
-/** Gives mails to workers. All functions throw AuthError `unavailable` if the database is unavailable. */
-export function createOutbox({ database }: { database: Database }) {
+/**
+ * Gives mails to workers. All functions throw AuthError `unavailable` if the database is unavailable.
+ * @param deps.signingKid returns the key that signs links now. It may throw too; then no mail is taken
+ */
+export function createOutbox({ database, signingKid }: { database: Database; signingKid: () => string }) {
   const lease = sql`now() + make_interval(secs => ${leaseSeconds})`
   const waiting = isNull(outbox.doneAt)
 
@@ -96,6 +101,7 @@ export function createOutbox({ database }: { database: Database }) {
      * @param templates the templates that this server knows; mails of newer servers stay for those
      */
     async take(templates: string[], limit: number): Promise<HeldMail[]> {
+      const kid = sql`coalesce(${outbox.kid}, ${signingKid()})`
       const taken = await database.run((queries) => {
         // A common table expression runs once. PostgreSQL may run a subquery again, and lock more rows than the limit.
         const due = queries.$with('due').as(
@@ -110,7 +116,7 @@ export function createOutbox({ database }: { database: Database }) {
         return queries
           .with(due)
           .update(outbox)
-          .set({ dueAt: lease, tries: sql`${outbox.tries} + 1` })
+          .set({ dueAt: lease, tries: sql`${outbox.tries} + 1`, kid })
           .from(due)
           .where(eq(outbox.id, due.id))
           .returning({
@@ -121,6 +127,7 @@ export function createOutbox({ database }: { database: Database }) {
             createdAt: outbox.createdAt,
             tries: outbox.tries,
             linkId: outbox.linkId,
+            kid: sql<string>`${outbox.kid}`,
             isLate: sql<boolean>`${outbox.giveUpAt} <= now()`,
           })
       })

@@ -130,6 +130,8 @@ export const outbox = pgTable(
     dueAt: time('due_at').notNull().defaultNow(),
     tries: integer('tries').notNull().default(0),
     giveUpAt: time('give_up_at').notNull(),
+    /** The key that signs the link in every copy of the mail. Set when a worker first takes the mail. */
+    kid: text('kid'),
     /** When the mail was sent or given up. */
     doneAt: time('done_at'),
   },

@@ -228,7 +228,9 @@ describe('a change of SMTP_URL', () => {
     const answers = await Promise.all(waiting)
     replies.abort()
 
-    expect([...answers, ...(await Promise.all(underWay))]).toEqual(Array(2 * connections).fill({ kind: 'sent' }))
+    expect([...answers, ...(await Promise.all(underWay))]).toEqual(
+      Array(2 * connections).fill({ kind: 'sent' }),
+    )
     expect([one.mails.length, two.mails.length]).toEqual([connections, connections])
   })
 

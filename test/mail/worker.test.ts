@@ -1,13 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
+import { createLinkTokens } from '../../src/auth/link-token.ts'
 import { AuthError } from '../../src/errors.ts'
 import { createWriter, type OutgoingMail } from '../../src/mail/outgoing.ts'
 import type { Delivery, SendMail } from '../../src/mail/smtp.ts'
 import { layout } from '../../src/mail/template.ts'
 import { createMailWorker, type MailResult, type MailWorker } from '../../src/mail/worker.ts'
 import { delay } from '../../src/retry.ts'
-import { createLink, endLinks } from '../../src/store/links.ts'
+import { newSecret } from '../../src/secrets/cli/generate.ts'
+import { createLiveKeys } from '../../src/secrets/live-keys.ts'
+import { createLink, endLinks, type Link } from '../../src/store/links.ts'
 import {
   createOutbox,
   type NewMail,
@@ -74,10 +77,57 @@ function hanging() {
   return { send, release: () => released.abort() }
 }
 
+const outboxOf = (signingKid = fakeKeys.signingKid) => createOutbox({ database: t.db.database, signingKid })
+
+/** What signs the links of a worker. */
+const fakeKeys = { signingKid: () => 'one', signLink: ({ id }: Link) => `token-of-${id}` }
+
+/** Real keys, whose store the test changes. */
+async function createTestKeys() {
+  const version = (createdAt: number) => ({ value: newSecret(), createdAt, source: 'a test' })
+  let now = Date.now() + t.db.serversAheadMs
+  let refresh = [version(0)]
+  const versions = () => ({ JWT_ACCESS_SECRET: [version(0)], JWT_REFRESH_SECRET: refresh })
+  const keys = await createLiveKeys({
+    secrets: { load: async () => ({ versions: versions(), problems: [] }) },
+    accessAlgorithm: 'HS256',
+    reloadSeconds: 60,
+    maxStaleSeconds: 0,
+    accessTokenSeconds: 900,
+    refreshTokenSeconds: 72 * 3600,
+    clock: () => now,
+    delay,
+    onEvent: () => {},
+    onWarning: () => {},
+  })
+  keys.close()
+  const linkTokens = createLinkTokens({
+    refreshKeys: keys.refresh,
+    issuer: 'https://auth.example.com',
+    clock: () => now,
+  })
+  async function load(newVersions: typeof refresh) {
+    const before = keys.refresh.signingKey().kid
+    refresh = newVersions
+    await keys.reload()
+    now += 120_000
+    expect(keys.refresh.signingKey().kid).not.toBe(before)
+  }
+  return {
+    linkTokens,
+    signingKid: () => keys.refresh.signingKey().kid,
+    signLink: linkTokens.sign,
+    rotate: () => load([version(now), ...refresh]),
+    replace: () => load([version(now)]),
+  }
+}
+type TestKeys = Awaited<ReturnType<typeof createTestKeys>>
+
 function startWorker(
   send: SendMail = works,
+  { signingKid, signLink }: Pick<TestKeys, 'signingKid' | 'signLink'> = fakeKeys,
   names = Object.keys(templates),
-  outbox = createOutbox(t.db),
+  outbox = outboxOf(signingKid),
 ): MailWorker {
   const say = (level: string) => (facts: Record<string, unknown>, message: string) =>
     void log.push({ level, facts, message })
@@ -86,7 +136,7 @@ function startWorker(
     templates: names,
     write: createWriter({
       templates,
-      signLink: ({ id }) => `token-of-${id}`,
+      signLink,
       accountUrl: 'https://auth.example.com/account',
       site: 'auth.example.com',
     }),
@@ -184,9 +234,50 @@ describe(`the outbox on ${databaseName}`, () => {
     expect(sent[0]?.text).toMatch(/https:\/\/auth\.example\.com\/account#reset=token-of-/)
   })
 
+  describe('a copy after a rotation of the refresh key', () => {
+    const tokenIn = (mail: OutgoingMail | undefined) => /#reset=(\S+)/.exec(mail?.text ?? '')?.[1] ?? ''
+
+    /** Sends a mail whose reply is lost, changes the keys, and sends the copy. @returns both mails, and the link's id */
+    async function sendAround(change: (keys: TestKeys) => Promise<void>) {
+      const keys = await createTestKeys()
+      const replies: Delivery[] = [outage, { kind: 'sent' }]
+      const replyLost: SendMail = async (mail) => {
+        sent.push(mail)
+        return replies.shift() as Delivery
+      }
+      const worker = startWorker(replyLost, keys)
+      const userId = await newUser()
+      const { id } = await t.db.database.transaction(async (tx) => {
+        const link = await createLink(tx, { purpose: 'reset', userId, email: 'a@example.com', seconds: 1800 })
+        await queueMail(tx, hello({ link }))
+        return link
+      })
+      await worker.settle()
+      await change(keys)
+      await t.pass(10)
+      await worker.settle()
+      const [first, copy] = sent
+      return { first, copy, id, linkTokens: keys.linkTokens }
+    }
+
+    test('has the same link, which is good', async () => {
+      const { first, copy, id, linkTokens } = await sendAround(({ rotate }) => rotate())
+
+      expect(copy).toEqual(first)
+      expect(await linkTokens.verify(tokenIn(copy), 'reset')).toBe(id)
+    })
+
+    test('has a link of the new key if the old key was withdrawn', async () => {
+      const { first, copy, id, linkTokens } = await sendAround(({ replace }) => replace())
+
+      expect(await linkTokens.verify(tokenIn(first), 'reset')).toBeUndefined()
+      expect(await linkTokens.verify(tokenIn(copy), 'reset')).toBe(id)
+    })
+  })
+
   test('a mail of which this server knows no template waits for a server that does', async () => {
     await queue(hello())
-    await startWorker(works, ['broken']).settle()
+    await startWorker(works, fakeKeys, ['broken']).settle()
 
     expect(await row()).toMatchObject({ done: false, tries: 0 })
   })
@@ -339,7 +430,7 @@ test('a mail that the server refuses for good ends at once, and the log names no
 test('a decoy goes the same way up to SMTP, and counts in no metric', async () => {
   const [decoy] = [hello({ recipient: undefined })]
   await queue(decoy)
-  const waiting = await createOutbox(t.db).waiting()
+  const waiting = await outboxOf().waiting()
   await startWorker().settle()
 
   expect(await row()).toMatchObject({ done: true, tries: 1 })
@@ -351,7 +442,7 @@ test('the outbox tells how many mails wait, and since when', async () => {
   await t.pass(10)
   await queue(hello())
 
-  const { count, oldestSeconds } = await createOutbox(t.db).waiting()
+  const { count, oldestSeconds } = await outboxOf().waiting()
 
   expect(count).toBe(2)
   expect(oldestSeconds).toBeGreaterThan(9.9)
@@ -427,7 +518,7 @@ describe('a mail that is given back', () => {
 
   test('keeps its pause although the leases are renewed before the worker has let it go', async () => {
     await queue(hello())
-    const outbox = createOutbox(t.db)
+    const outbox = outboxOf()
     const renewedAfter: Outbox = {
       ...outbox,
       async putBack(...mail) {
@@ -437,14 +528,14 @@ describe('a mail that is given back', () => {
       },
     }
 
-    await startWorker(async () => outage, undefined, renewedAfter).settle()
+    await startWorker(async () => outage, fakeKeys, undefined, renewedAfter).settle()
 
     expect((await row()).pause).toBeLessThan(2)
   })
 
   test('keeps its pause although a renewal was under way', async () => {
     await queue(hello())
-    const outbox = createOutbox(t.db)
+    const outbox = outboxOf()
     const late: Outbox = {
       ...outbox,
       async renew(ids) {
@@ -458,7 +549,7 @@ describe('a mail that is given back', () => {
       return outage
     }
 
-    await startWorker(renewsFirst, undefined, late).settle()
+    await startWorker(renewsFirst, fakeKeys, undefined, late).settle()
     await sleep(100)
 
     expect((await row()).pause).toBeLessThan(2)
@@ -471,7 +562,7 @@ describe('a worker that stops', () => {
     const unavailable = async () => {
       throw new AuthError('unavailable')
     }
-    const worker = startWorker(send, undefined, { ...createOutbox(t.db), close: unavailable })
+    const worker = startWorker(send, fakeKeys, undefined, { ...outboxOf(), close: unavailable })
     await queue(hello())
     worker.wake()
     while (sent.length === 0) await sleep(5)
@@ -519,7 +610,7 @@ describe('a worker that stops', () => {
 
 function createMailWorkerWith(random: number): MailWorker {
   const worker = createMailWorker({
-    outbox: createOutbox(t.db),
+    outbox: outboxOf(),
     templates: ['hello'],
     write: (mail) => ({ id: mail.id, to: '', at: mail.createdAt, subject: '', text: '', html: '' }),
     send: async () => outage,
