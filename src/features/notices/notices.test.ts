@@ -64,6 +64,29 @@ describe(`notices on ${databaseName}`, () => {
     expect(await mailsTo(t, ada.email)).toEqual([])
   })
 
+  test('a mail that waits goes to the address that the account had when it was queued', async () => {
+    const smtp = await startSmtp()
+    const withSmtp = await createTestApp({
+      SMTP_URL: `smtp://127.0.0.1:${smtp.port}`,
+      MAIL_FROM: 'auth@example.com',
+    })
+    const ada = await registerVerified(withSmtp)
+    await withSmtp.mails()
+    smtp.mails.length = 0
+    smtp.react = () => 421
+    await login(withSmtp.app, ada.email)
+    await withSmtp.mails()
+
+    await withSmtp.db.rows(sql`UPDATE users SET email = ${newEmail()} WHERE id = ${ada.userId}`)
+    smtp.react = () => 'ok'
+    await withSmtp.pass(10)
+    await withSmtp.mails()
+
+    expect(smtp.mails.map(({ to_ }) => to_)).toEqual([[ada.email]])
+    await withSmtp.close()
+    await smtp.close()
+  })
+
   test('a request does not wait for the SMTP server, and its commit wakes the worker', async () => {
     const smtp = await startSmtp()
     const withSmtp = await createTestApp({

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -51,6 +52,7 @@ function expectAllOf(mails: TakenMail[], ids: string[]): void {
   for (const { messageId, date, subject, text, html } of mails) {
     const content = JSON.stringify([date, subject, text, html])
     expect(contents.get(messageId) ?? content).toBe(content)
+    expect(text).toMatch(/\/account#[a-z]+=\S+/)
     contents.set(messageId, content)
   }
 }
@@ -100,13 +102,17 @@ describeOnPostgres('mails on PostgreSQL', () => {
     await drop()
   })
 
-  /** Queues mails that no request caused. @returns their ids */
+  /** Queues mails with links that no request caused. @returns their ids */
   async function queue(count: number): Promise<string[]> {
     const { rows } = await client.query(
-      `INSERT INTO outbox (template, recipient, params, give_up_at)
-        SELECT 'new-device', 'user-' || n || '@example.com', '{"ip": "192.0.2.1", "browser": "Firefox"}',
-          now() + interval '1 day'
-        FROM generate_series(1, $1) n RETURNING id`,
+      `WITH made AS (
+          INSERT INTO links (purpose, email, expires_at)
+          SELECT 'reset', 'user-' || n || '@example.com', now() + interval '1 day' FROM generate_series(1, $1) n
+          RETURNING id, email, expires_at
+        )
+        INSERT INTO outbox (template, recipient, params, give_up_at, link_id)
+        SELECT 'reset-password', email, '{"ip": "192.0.2.1", "browser": "Firefox"}', expires_at, id FROM made
+        RETURNING id`,
       [count],
     )
     return rows.map(({ id }) => id)
@@ -138,6 +144,31 @@ describeOnPostgres('mails on PostgreSQL', () => {
 
     expectAllOf(smtp.mails, ids)
     process.stderr.write(`${rounds} kills; ${copies} copies of ${ids.length} mails\n`)
+  })
+
+  test('an instance that is stopped for longer than its leases adds at most one copy, which is equal, within 60 s', async () => {
+    const held = new AbortController()
+    smtp.beforeReply = () => once(held.signal, 'abort')
+    const paused = await startServer(settings)
+    const ids = await queue(1)
+    await smtp.taken(1)
+    paused.process.kill('SIGSTOP')
+    const pausedAt = performance.now()
+
+    const other = await startServer(settings)
+    await smtp.taken(2)
+    const seconds = (performance.now() - pausedAt) / 1000
+    held.abort()
+    smtp.beforeReply = async () => {}
+    while ((await waiting()) > 0) await delay(50)
+    paused.process.kill('SIGCONT')
+    const more = await queue(20)
+    while ((await waiting()) > 0) await delay(50)
+    await Promise.all([paused, other].map((server) => server.end('SIGTERM')))
+
+    expect(seconds).toBeLessThan(60)
+    expectAllOf(smtp.mails, [...ids, ...more])
+    expect(smtp.mails).toHaveLength(ids.length + 1 + more.length)
   })
 
   test('SIGTERM lets a send in progress end, and leaves the other mails for the next start', async () => {

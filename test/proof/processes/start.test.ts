@@ -50,6 +50,36 @@ describe('start', () => {
       { DATABASE_URL: 'postgres://db/auth?sslmode=verify-full&sslrootcert=/nowhere.pem' },
       /^DATABASE_URL: .*sslrootcert= .*ENOENT/,
     ],
+    [
+      'an SMTP_URL that is no URL',
+      { SMTP_URL: 'smtp.example.com', MAIL_FROM: 'auth@example.com' },
+      /^SMTP_URL: must be a URL, smtps:\/\/user:password@host:465, or /,
+    ],
+    [
+      'an SMTP_URL without TLS',
+      { SMTP_URL: 'smtp://smtp.example.com?ignoreTLS=true', MAIL_FROM: 'auth@example.com' },
+      /^SMTP_URL: must end after the port\. Remove the path, the query and the fragment\. TLS cannot be switched off/,
+    ],
+    [
+      'a MAIL_FROM that is no address',
+      { SMTP_URL: 'smtps://smtp.example.com', MAIL_FROM: 'auth@' },
+      /^MAIL_FROM: must be one e-mail address in ASCII/,
+    ],
+    [
+      'an SMTP_URL without MAIL_FROM',
+      { SMTP_URL: 'smtps://smtp.example.com' },
+      /^MAIL_FROM: is required with SMTP_URL\. Set it to /,
+    ],
+    [
+      'an ACCOUNT_URL of a foreign origin',
+      { ACCOUNT_URL: 'https://evil.example/account' },
+      /^ACCOUNT_URL: must be a page of PUBLIC_URL or of one of CORS_ORIGINS\. Change it, or add /,
+    ],
+    [
+      'REGISTRATION=verified without mail',
+      { REGISTRATION: 'verified' },
+      /^REGISTRATION: must not be verified without mail\. Set SMTP_URL, or set REGISTRATION to /,
+    ],
   ])('%s: exits with 78 and one line that says what to do [E1]', async (_what, settings, line) => {
     const exit = await runServer({
       NODE_ENV: 'production',
