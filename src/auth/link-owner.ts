@@ -1,15 +1,10 @@
 import { AuthError } from '../errors.ts'
-import type { AuditLog } from '../store/audit.ts'
-import type { Link } from '../store/links.ts'
+import type { OwnLink } from '../store/links.ts'
 import type { LinkPurpose } from '../store/schema.ts'
-import type { SessionStore } from '../store/sessions.ts'
-import type { UserStore } from '../store/users.ts'
 import type { AccessClaims } from './access-token.ts'
 import type { Device } from './device.ts'
-import type { DeviceTokens } from './device-token.ts'
+import type { GuessDeps } from './guess.ts'
 import type { OpenLink } from './open-link.ts'
-import type { Passwords } from './password.ts'
-import type { Throttle } from './throttle.ts'
 
 /** Who presents a link, as the owner of its account: with an access token, or with the password. */
 export interface Presenter {
@@ -19,22 +14,11 @@ export interface Presenter {
   device: Device
 }
 
-/** A live link, and the account that it belongs to. */
-export type OwnLink = Link & { userId: string }
-
 /**
  * Demands both the mailbox and the account: the token of a link, and the access token or the password of its account. So
  * the owner of an address does not verify an account that a stranger made with it.
  */
-export function createLinkOwner(deps: {
-  openLink: OpenLink
-  users: UserStore
-  sessions: SessionStore
-  audit: AuditLog
-  passwords: Passwords
-  throttle: Throttle
-  deviceTokens: DeviceTokens
-}) {
+export function createLinkOwner(deps: GuessDeps & { openLink: OpenLink }) {
   const { users, passwords } = deps
 
   /**

@@ -3,15 +3,9 @@ import type { TokenKeys } from '../secrets/live-keys.ts'
 import type { Link } from '../store/links.ts'
 import type { LinkPurpose } from '../store/schema.ts'
 import { derivedKeys } from './derived-keys.ts'
-import { type Clock, createSigner, verifyToken } from './jwt.ts'
+import { type Clock, commonClaims, createSigner, verifyToken } from './jwt.ts'
 
-const claims = z.object({
-  aud: z.string(),
-  sub: z.guid(),
-  jti: z.guid(),
-  iat: z.int().nonnegative(),
-  exp: z.int().nonnegative(),
-})
+const claims = commonClaims.extend({ jti: z.guid() })
 
 /**
  * Signs and verifies the tokens of links: JWTs whose `typ` names the purpose, computed from the row of the link. So two

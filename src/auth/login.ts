@@ -1,14 +1,12 @@
 import { AuthError, ifPossible } from '../errors.ts'
-import type { AuditLog } from '../store/audit.ts'
-import type { SessionState, SessionStore } from '../store/sessions.ts'
-import type { Credentials, UserStore } from '../store/users.ts'
+import type { SessionState } from '../store/sessions.ts'
+import type { Credentials } from '../store/users.ts'
 import type { Device } from './device.ts'
-import type { DeviceTokens } from './device-token.ts'
 import type { DeviceGrant, Grants } from './grant.ts'
+import type { GuessDeps } from './guess.ts'
 import type { NewSessionFor } from './new-session.ts'
 import type { Notify } from './notify.ts'
-import type { Asker, Passwords } from './password.ts'
-import type { Throttle } from './throttle.ts'
+import type { Asker } from './password.ts'
 
 export type LoginOutcome =
   | { kind: 'granted'; grant: DeviceGrant }
@@ -24,19 +22,15 @@ export interface Challenge {
   methods: string[]
 }
 
-export function createLogin(deps: {
-  users: UserStore
-  sessions: SessionStore
-  audit: AuditLog
-  passwords: Passwords
-  throttle: Throttle
-  deviceTokens: DeviceTokens
-  prepareDeviceGrant: Grants['prepareDeviceGrant']
-  newSessionFor: NewSessionFor
-  notify?: Notify
-  /** Returns a challenge if the password alone is not enough for this account. */
-  secondFactor?: (account: Credentials, device: Device) => Promise<Challenge | undefined>
-}) {
+export function createLogin(
+  deps: GuessDeps & {
+    prepareDeviceGrant: Grants['prepareDeviceGrant']
+    newSessionFor: NewSessionFor
+    notify?: Notify
+    /** Returns a challenge if the password alone is not enough for this account. */
+    secondFactor?: (account: Credentials, device: Device) => Promise<Challenge | undefined>
+  },
+) {
   const { users, sessions, passwords } = deps
 
   /**

@@ -6,6 +6,9 @@ import { type LinkPurpose, links } from './schema.ts'
 /** A one-time link in a mail. */
 export type Link = typeof links.$inferSelect
 
+/** A link of an account. */
+export type OwnLink = Link & { userId: string }
+
 /** A link that a transaction makes. It ends after `seconds`. */
 export type NewLink = Omit<typeof links.$inferInsert, 'id' | 'createdAt' | 'expiresAt' | 'endedAt'> & {
   seconds: number

@@ -109,7 +109,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
     ): Promise<SessionState | undefined> {
       return database.transaction(async (tx) => {
         const owner = await lockUser(tx, userId, session.replaces)
-        if (!owner || owner.epoch !== epoch || owner.disabledAt) return undefined
+        if (!owner || owner.sessionEpoch !== epoch || owner.disabledAt) return undefined
         return insertSession(tx, 'login', userId, session, also)
       })
     },
@@ -281,11 +281,7 @@ export function createSessionStore({ database, limits }: { database: Database; l
       .orderBy(desc(sessions.createdAt), desc(sessions.id))
       .offset(limits.perUser - 1)
     await endWhere(tx, inArray(sessions.id, overCap), 'too_many', { ip, userAgent })
-    const [started] = await tx
-      .select(state)
-      .from(sessions)
-      .innerJoin(users, eq(users.id, sessions.userId))
-      .where(eq(sessions.id, id))
+    const started = await findLive(tx, id, userId)
     if (started) await also?.(tx, started)
     return started
   }
@@ -316,12 +312,7 @@ async function lockUser(tx: Queries, userId: string, replaces: string | undefine
     .from(sessions)
     .where(eq(sessions.id, replaces ?? ''))
   const locked = await tx
-    .select({
-      id: users.id,
-      epoch: users.sessionEpoch,
-      passwordHash: users.passwordHash,
-      disabledAt: users.disabledAt,
-    })
+    .select()
     .from(users)
     .where(or(eq(users.id, userId), inArray(users.id, userOfReplaced)))
     .orderBy(asc(users.id))

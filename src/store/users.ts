@@ -1,7 +1,7 @@
 import { and, eq, isNull, sql } from 'drizzle-orm'
 import { AuthError } from '../errors.ts'
 import type { Database, Queries } from './database.ts'
-import { isReserved } from './links.ts'
+import { isReserved, type OwnLink, useLink } from './links.ts'
 import { sessions, users } from './schema.ts'
 
 /** A user, as clients see it. */
@@ -41,16 +41,36 @@ export async function lockAccount(tx: Queries, by: { id: string } | { email: str
   return account
 }
 
+/** The session that asks for a link, and its user. */
+export interface LinkAsker {
+  userId: string
+  sessionId: string
+}
+
 /**
  * Locks the row of the user whose session asks for a link. Otherwise a link could be made after the end of all sessions,
  * which withdraws the links of that time.
  * @throws AuthError `session_ended` if the session has ended since its check, or its user is disabled
  */
-export async function lockAsker(tx: Queries, { userId, sessionId }: { userId: string; sessionId: string }) {
+export async function lockAsker(tx: Queries, { userId, sessionId }: LinkAsker) {
   const account = await lockAccount(tx, { id: userId })
   const which = and(eq(sessions.id, sessionId), isNull(sessions.endedAt))
   const [session] = await tx.select({ id: sessions.id }).from(sessions).where(which)
   if (!account || account.disabledAt || !session) throw new AuthError('session_ended')
+  return account
+}
+
+/**
+ * Uses a link up, and locks the row of its account.
+ * @returns the row
+ * @throws AuthError `link_invalid` if the link is not live, if the account is disabled or deleted, or if a link that
+ * went to the address of the account finds another one there
+ */
+export async function useOwnLink(tx: Queries, { id, userId, email, purpose }: OwnLink) {
+  const account = await lockAccount(tx, { id: userId })
+  const isOwn = account?.email === email || purpose === 'email' || purpose === 'undo'
+  if (!account || account.disabledAt || !isOwn || !(await useLink(tx, id, purpose)))
+    throw new AuthError('link_invalid')
   return account
 }
 

@@ -1,15 +1,14 @@
 import { eq, sql } from 'drizzle-orm'
-import type { OwnLink } from '../../auth/link-owner.ts'
 import type { HashedPassword } from '../../auth/password.ts'
 import { AuthError, codeOf } from '../../errors.ts'
 import { originOf } from '../../mail/origin.ts'
 import { type Caller, recordEvents } from '../../store/audit.ts'
 import type { Database, Queries } from '../../store/database.ts'
-import { createLink, endLinksAfter, isReserved, useLink } from '../../store/links.ts'
+import { createLink, endLinksAfter, isReserved, type OwnLink } from '../../store/links.ts'
 import { queueMail, sendWithoutLinks } from '../../store/outbox.ts'
 import { users } from '../../store/schema.ts'
 import { endAllSessions } from '../../store/sessions.ts'
-import { lockAccount, lockAsker } from '../../store/users.ts'
+import { type LinkAsker, lockAsker, useOwnLink } from '../../store/users.ts'
 
 declare module '../../store/schema.ts' {
   interface FeatureEvents {
@@ -45,7 +44,7 @@ export function createAddressStore({ database }: { database: Database }) {
      * @param mayMail whether the limit of the new address has room
      * @throws AuthError `session_ended`
      */
-    request(asker: Asker, email: string, mayMail: boolean, from: Caller): Promise<void> {
+    request(asker: LinkAsker, email: string, mayMail: boolean, from: Caller): Promise<void> {
       const { userId } = asker
       return database.transaction(async (tx) => {
         const account = await lockAsker(tx, asker)
@@ -76,17 +75,15 @@ export function createAddressStore({ database }: { database: Database }) {
      * @param confirming the session that goes on, if there is one
      * @throws AuthError `link_invalid`, without a change, also if the address is taken now
      */
-    confirm({ id, userId }: OwnLink, confirming: string | undefined, from: Caller): Promise<void> {
+    confirm(link: OwnLink, confirming: string | undefined, from: Caller): Promise<void> {
+      const { userId } = link
       const change = database.transaction(async (tx) => {
-        const account = await lockAccount(tx, { id: userId })
-        const link = account && !account.disabledAt ? await useLink(tx, id, 'email') : undefined
-        if (!account || !link) throw new AuthError('link_invalid')
+        const { email, emailVerifiedAt } = await useOwnLink(tx, link)
         const address = { email: link.email, emailVerifiedAt: sql`now()` }
         await endAllSessions(tx, userId, 'email_changed', from, address, confirming)
         // Look after the update. It may have waited for another change that reserves the address.
         if (await isReserved(tx, link.email)) throw new AuthError('link_invalid')
         await recordEvents(tx, [{ event: 'email_changed', userId, sessionId: confirming, ...from }])
-        const { email, emailVerifiedAt } = account
         const former = { userId, email, verified: emailVerifiedAt !== null, requestedAt: link.createdAt }
         await tellFormerOwner(tx, former, from)
       })
@@ -98,11 +95,10 @@ export function createAddressStore({ database }: { database: Database }) {
      * @param unusable a password that nothing knows; a link to choose another one is mailed
      * @throws AuthError `link_invalid`, without a change
      */
-    undo({ id, userId, email }: OwnLink, unusable: HashedPassword, from: Caller): Promise<void> {
+    undo(undoing: OwnLink, unusable: HashedPassword, from: Caller): Promise<void> {
+      const { id, userId, email } = undoing
       const change = database.transaction(async (tx) => {
-        const account = await lockAccount(tx, { id: userId })
-        if (!account || account.disabledAt || !(await useLink(tx, id, 'undo')))
-          throw new AuthError('link_invalid')
+        const account = await useOwnLink(tx, undoing)
         await sendWithoutLinks(tx, await endLinksAfter(tx, id, 'undo'))
         const address = { email, emailVerifiedAt: sql`now()` }
         await endAllSessions(tx, userId, 'email_changed', from, { ...address, ...unusable })
@@ -116,12 +112,6 @@ export function createAddressStore({ database }: { database: Database }) {
       return unlessTaken(change)
     },
   }
-}
-
-/** The session that asks for a change, and its user. */
-interface Asker {
-  userId: string
-  sessionId: string
 }
 
 interface Former {

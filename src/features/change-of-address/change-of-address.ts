@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { z } from 'zod'
-import { accessIfSent, accessToken, liveOf, liveSession } from '../../http/bearer.ts'
-import { bodyOf, email, jsonBody, linkToken, nothing, password } from '../../http/body.ts'
+import { accessToken, liveOf, liveSession } from '../../http/bearer.ts'
+import { bodyOf, email, jsonBody, linkToken, nothing } from '../../http/body.ts'
 import { sameSite } from '../../http/cross-site.ts'
 import { fresh } from '../../http/fresh.ts'
 import { callerOf, deviceOf } from '../../http/grant.ts'
 import { mailLimit } from '../../http/mail-limit.ts'
+import { demandsOwnLink, ownLinkOf } from '../../http/own-link.ts'
 import { route } from '../../http/route.ts'
 import { type Core, feature } from '../feature.ts'
 import { addressChangedMail } from './address-changed-mail.ts'
@@ -23,9 +24,6 @@ interface Services extends Core {
 }
 
 const newAddress = z.strictObject({ email }).meta({ id: 'NewAddress' })
-const confirmation = z
-  .strictObject({ token: linkToken, password: password.optional() })
-  .meta({ id: 'AddressConfirmation' })
 const undoing = z.strictObject({ token: linkToken }).meta({ id: 'UndoOfChange' })
 
 /** Mails a link to a new address. The account keeps its address until the link is used. */
@@ -58,32 +56,15 @@ const request = route({
 const confirm = route({
   method: 'post',
   path: '/auth/email/confirm',
-  checks: [sameSite, jsonBody(confirmation)],
+  ...demandsOwnLink,
   name: 'confirmEmail',
   group: 'Account',
   summary: 'Change the e-mail address with a link',
-  description:
-    'Demands the link and the account: an access token, or the password. If there is an access token, it decides alone. The other sessions end.',
-  optional: 'accessToken',
-  example: { token: 'eyJ…', password: 'my dog is called rex' },
+  description: `${demandsOwnLink.description} The other sessions end.`,
   answers: { 204: { description: 'The account has the new address, which counts as verified.' } },
-  problems: [
-    'access_token_missing',
-    'access_token_invalid',
-    'access_token_expired',
-    'session_ended',
-    'link_invalid',
-    'invalid_credentials',
-    'too_many_attempts',
-    'overloaded',
-    'unavailable',
-  ],
 
   handler: (services: Services) => async (req, res) => {
-    const { token, password } = bodyOf(req, confirmation)
-    const access = await accessIfSent(req, services)
-    const device = deviceOf(req, res, services.cookies)
-    const link = await services.ownLink(token, 'email', { access, password, device })
+    const { link, access } = await ownLinkOf(req, res, 'email', services)
     await services.addresses.confirm(link, access?.sessionId, callerOf(req))
     res.status(204).end()
   },

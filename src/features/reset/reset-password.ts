@@ -1,20 +1,10 @@
 import type { Device } from '../../auth/device.ts'
+import type { GuessDeps } from '../../auth/guess.ts'
 import type { OpenLink } from '../../auth/open-link.ts'
-import type { Passwords } from '../../auth/password.ts'
-import type { Throttle } from '../../auth/throttle.ts'
 import { AuthError } from '../../errors.ts'
-import type { AuditLog } from '../../store/audit.ts'
-import type { UserStore } from '../../store/users.ts'
 import type { ResetStore } from './reset-store.ts'
 
-export function createResetPassword(deps: {
-  openLink: OpenLink
-  users: UserStore
-  audit: AuditLog
-  passwords: Passwords
-  throttle: Throttle
-  resets: ResetStore
-}) {
+export function createResetPassword(deps: GuessDeps & { openLink: OpenLink; resets: ResetStore }) {
   const { passwords, throttle } = deps
 
   /**

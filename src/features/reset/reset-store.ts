@@ -1,16 +1,15 @@
 import { sql } from 'drizzle-orm'
 import type { Notify } from '../../auth/notify.ts'
 import type { HashedPassword } from '../../auth/password.ts'
-import { AuthError } from '../../errors.ts'
 import { originOf } from '../../mail/origin.ts'
 import { clearAttempts } from '../../store/attempts.ts'
 import { type Caller, recordEvents } from '../../store/audit.ts'
 import type { Database } from '../../store/database.ts'
-import { createLink, type Link, useLink } from '../../store/links.ts'
+import { createLink, type OwnLink } from '../../store/links.ts'
 import { queueMail } from '../../store/outbox.ts'
 import { users } from '../../store/schema.ts'
 import { endAllSessions } from '../../store/sessions.ts'
-import { lockAccount } from '../../store/users.ts'
+import { lockAccount, useOwnLink } from '../../store/users.ts'
 
 declare module '../../store/schema.ts' {
   interface FeatureEvents {
@@ -57,16 +56,10 @@ export function createResetStore({ database, notify }: { database: Database; not
      * @param failedLogins the keys of the counts that end
      * @throws AuthError `link_invalid`, without a change
      */
-    reset(
-      { id, userId, email }: Link & { userId: string },
-      hashed: HashedPassword,
-      failedLogins: string[],
-      from: Caller,
-    ): Promise<void> {
+    reset(link: OwnLink, hashed: HashedPassword, failedLogins: string[], from: Caller): Promise<void> {
       return database.transaction(async (tx) => {
-        const account = await lockAccount(tx, { id: userId })
-        const isOwn = account?.email === email && !account.disabledAt
-        if (!isOwn || !(await useLink(tx, id, 'reset'))) throw new AuthError('link_invalid')
+        const account = await useOwnLink(tx, link)
+        const userId = account.id
         const emailVerifiedAt = sql`coalesce(${users.emailVerifiedAt}, now())`
         await endAllSessions(tx, userId, 'password_changed', from, { ...hashed, emailVerifiedAt })
         await clearAttempts(tx, failedLogins)

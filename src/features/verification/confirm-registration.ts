@@ -1,26 +1,19 @@
 import type { Device } from '../../auth/device.ts'
 import type { DeviceGrant, Grants } from '../../auth/grant.ts'
+import type { GuessDeps } from '../../auth/guess.ts'
 import type { NewSessionFor } from '../../auth/new-session.ts'
 import type { OpenLink } from '../../auth/open-link.ts'
-import type { Passwords } from '../../auth/password.ts'
-import type { Throttle } from '../../auth/throttle.ts'
 import { AuthError } from '../../errors.ts'
-import type { AuditLog } from '../../store/audit.ts'
-import type { SessionStore } from '../../store/sessions.ts'
-import type { UserStore } from '../../store/users.ts'
 import type { VerificationStore } from './verification-store.ts'
 
-export function createConfirmRegistration(deps: {
-  openLink: OpenLink
-  users: UserStore
-  sessions: SessionStore
-  audit: AuditLog
-  passwords: Passwords
-  throttle: Throttle
-  prepareDeviceGrant: Grants['prepareDeviceGrant']
-  newSessionFor: NewSessionFor
-  verifications: VerificationStore
-}) {
+export function createConfirmRegistration(
+  deps: GuessDeps & {
+    openLink: OpenLink
+    prepareDeviceGrant: Grants['prepareDeviceGrant']
+    newSessionFor: NewSessionFor
+    verifications: VerificationStore
+  },
+) {
   const { passwords } = deps
 
   /**
@@ -41,8 +34,9 @@ export function createConfirmRegistration(deps: {
     const guesser = { ...device, account, userId: undefined, knownDevice: undefined }
 
     const granted = await deps.throttle.guess(guesser, async () => {
-      const hashed = link && hashIn(link)
-      if (!hashed || taken) throw new AuthError('link_invalid')
+      const { passwordHash, passwordScheme } = link ?? {}
+      if (!link || !passwordHash || !passwordScheme || taken) throw new AuthError('link_invalid')
+      const hashed = { passwordHash, passwordScheme }
       if (!(await passwords.verify(password, hashed, guesser))) return undefined
       const session = await deps.newSessionFor(device, ['pwd'])
       const user = { email: link.email, ...hashed }
@@ -57,16 +51,6 @@ export function createConfirmRegistration(deps: {
     await deps.audit.record({ event: 'login_failed', ip, userAgent })
     throw new AuthError('invalid_credentials')
   }
-}
-
-function hashIn({
-  passwordHash,
-  passwordScheme,
-}: {
-  passwordHash: string | null
-  passwordScheme: number | null
-}) {
-  return passwordHash !== null && passwordScheme !== null ? { passwordHash, passwordScheme } : undefined
 }
 
 export type ConfirmRegistration = ReturnType<typeof createConfirmRegistration>

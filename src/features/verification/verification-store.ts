@@ -1,14 +1,20 @@
 import { eq, sql } from 'drizzle-orm'
-import type { OwnLink } from '../../auth/link-owner.ts'
 import type { HashedPassword } from '../../auth/password.ts'
 import { AuthError } from '../../errors.ts'
 import { originOf } from '../../mail/origin.ts'
 import { type Caller, recordEvents } from '../../store/audit.ts'
 import type { Database, Queries } from '../../store/database.ts'
-import { createLink, endRegistrations, isReserved, type Link, useLink } from '../../store/links.ts'
+import {
+  createLink,
+  endRegistrations,
+  isReserved,
+  type Link,
+  type OwnLink,
+  useLink,
+} from '../../store/links.ts'
 import { queueMail } from '../../store/outbox.ts'
 import { users } from '../../store/schema.ts'
-import { lockAccount, lockAsker } from '../../store/users.ts'
+import { type LinkAsker, lockAccount, lockAsker, useOwnLink } from '../../store/users.ts'
 
 declare module '../../store/schema.ts' {
   interface FeatureEvents {
@@ -44,7 +50,7 @@ export function createVerificationStore({
      * Mails a new link to a user. The older one ends.
      * @throws AuthError `session_ended`, `already_verified`
      */
-    requestLink(asker: Asker, from: Caller): Promise<void> {
+    requestLink(asker: LinkAsker, from: Caller): Promise<void> {
       return database.transaction(async (tx) => {
         const account = await lockAsker(tx, asker)
         if (account.emailVerifiedAt) throw new AuthError('already_verified')
@@ -53,11 +59,9 @@ export function createVerificationStore({
     },
 
     /** Uses the link up, and marks the address of its account as verified. @throws AuthError `link_invalid` */
-    verify({ id, userId, email }: OwnLink, { ip, userAgent }: Caller): Promise<void> {
+    verify(link: OwnLink, { ip, userAgent }: Caller): Promise<void> {
       return database.transaction(async (tx) => {
-        const account = await lockAccount(tx, { id: userId })
-        const isOwn = account?.email === email && !account.disabledAt
-        if (!isOwn || !(await useLink(tx, id, 'verify'))) throw new AuthError('link_invalid')
+        const { id: userId } = await useOwnLink(tx, link)
         await markVerified(tx, userId)
         await recordEvents(tx, [{ event: 'email_verified', userId, ip, userAgent }])
       })
@@ -106,12 +110,6 @@ export function createVerificationStore({
       await markVerified(tx, userId)
     },
   }
-}
-
-/** The session that asks for a link, and its user. */
-interface Asker {
-  userId: string
-  sessionId: string
 }
 
 export type VerificationStore = ReturnType<typeof createVerificationStore>

@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import type { Verification } from '../../auth/register.ts'
 import { AuthError } from '../../errors.ts'
-import { accessIfSent, accessOf, accessToken } from '../../http/bearer.ts'
+import { accessOf, accessToken } from '../../http/bearer.ts'
 import { bodyOf, jsonBody, linkToken, noBody, nothing, password } from '../../http/body.ts'
 import { sameSite } from '../../http/cross-site.ts'
 import { callerOf, deviceOf, sendGrant, tokenAnswer } from '../../http/grant.ts'
+import { demandsOwnLink, ownLinkOf } from '../../http/own-link.ts'
 import { registrationOpen } from '../../http/registration.ts'
 import { route } from '../../http/route.ts'
 import { type Core, feature } from '../feature.ts'
@@ -26,7 +27,6 @@ interface Services extends Core {
 }
 
 const confirmation = z.strictObject({ token: linkToken, password }).meta({ id: 'Confirmation' })
-const ownLink = z.strictObject({ token: linkToken, password: password.optional() }).meta({ id: 'OwnLink' })
 
 /** Creates the account of a link, and logs in. */
 const confirm = route({
@@ -82,32 +82,14 @@ const resend = route({
 const verify = route({
   method: 'post',
   path: '/auth/email/verify',
-  checks: [sameSite, jsonBody(ownLink)],
+  ...demandsOwnLink,
   name: 'verifyEmail',
   group: 'Account',
   summary: 'Verify the e-mail address with a link',
-  description:
-    'Demands the link and the account: an access token, or the password. If there is an access token, it decides alone.',
-  optional: 'accessToken',
-  example: { token: 'eyJ…', password: 'my dog is called rex' },
   answers: { 204: { description: 'The address is verified.' } },
-  problems: [
-    'access_token_missing',
-    'access_token_invalid',
-    'access_token_expired',
-    'session_ended',
-    'link_invalid',
-    'invalid_credentials',
-    'too_many_attempts',
-    'overloaded',
-    'unavailable',
-  ],
 
   handler: (services: Services) => async (req, res) => {
-    const { token, password } = bodyOf(req, ownLink)
-    const access = await accessIfSent(req, services)
-    const device = deviceOf(req, res, services.cookies)
-    const link = await services.ownLink(token, 'verify', { access, password, device })
+    const { link } = await ownLinkOf(req, res, 'verify', services)
     await services.verifications.verify(link, callerOf(req))
     res.status(204).end()
   },
