@@ -6,16 +6,27 @@ import type request from 'supertest'
 import type { Route } from '../../src/http/route.ts'
 import { refreshKeySeconds } from '../../src/secrets/key-schedule.ts'
 import type { Link } from '../../src/store/links.ts'
-import { links } from '../../src/store/schema.ts'
+import { grantRights } from '../../src/store/migrate.ts'
+import { type LinkPurpose, links } from '../../src/store/schema.ts'
 import {
+  type Client,
+  clientOf,
   createTestApp,
+  disable,
   expectProblem,
+  newEmail,
+  otherPassword,
+  password,
+  refresh,
   refreshSecret,
   register,
   send,
   type TestApp,
+  tryLogin,
   useTestApp,
+  withoutNoise,
 } from '../support/app.ts'
+import { countStatements, databaseName } from '../support/database.ts'
 import { newLink, tokenOf } from '../support/links.ts'
 import { linkTokenFor, nameOf, purposeOf, routes, sendGood } from '../support/routes.ts'
 
@@ -23,19 +34,19 @@ import { linkTokenFor, nameOf, purposeOf, routes, sendGood } from '../support/ro
 const tokenRoutes = routes.filter(({ example }) => example && 'token' in example)
 const t = useTestApp()
 
-const use = (route: Route, token: string, on: TestApp = t) =>
-  send(on.app, nameOf(route), { body: { ...route.example, token } })
+const use = (route: Route, token: string, { as, on = t }: { as?: Client | undefined; on?: TestApp } = {}) =>
+  send(on.app, nameOf(route), { as, body: { ...route.example, token } })
 
-const noisy = ['date', 'x-request-id']
-const withoutNoise = ({ status, body, headers }: request.Response) => ({
-  status,
-  body: { ...body, requestId: '' },
-  headers: Object.entries(headers).filter(([name]) => !noisy.includes(name)),
-})
+/** The routes with a token, in every way in which they take one. */
+const ways = tokenRoutes.flatMap((route) => [
+  { name: `${nameOf(route)}, without an access token,`, route, bySession: false },
+  ...(route.optional === 'accessToken'
+    ? [{ name: `${nameOf(route)}, with an access token,`, route, bySession: true }]
+    : []),
+])
 
 /** Returns the texts that no route may accept as the token of a link of this purpose. */
-async function badTokens(route: Route): Promise<Record<string, string>> {
-  const client = await register(t.app)
+async function badTokens(route: Route, client: Client): Promise<Record<string, string>> {
   const purpose = purposeOf(route)
   const good = (await linkTokenFor(t, route, client)) ?? ''
   const [header = '', payload = '', signature = ''] = good.split('.')
@@ -60,6 +71,7 @@ async function badTokens(route: Route): Promise<Record<string, string>> {
     'a token of an unknown key': `${encode({ ...headerOf(good), kid: 'unknown' })}.${payload}.${signature}`,
     'the id of a link': String(claims.jti),
     'a token with a space at its end': `${good} `,
+    'the token of a live link that its account may not use': await tokenOfBarred(purpose, client),
     'the token of a link that does not exist': await tokenOfDeleted(good),
     'the token of a link that was used': await tokenOfEnded(await newLink(t, purpose, client)),
     'the token of a link that has expired': await tokenOfExpired(await newLink(t, purpose, client)),
@@ -70,49 +82,36 @@ async function change(token: string, what: ReturnType<typeof sql>): Promise<stri
   await t.db.rows(sql`${what} WHERE id = ${(jwt.decode(token) as jwt.JwtPayload).jti}`)
   return token
 }
+/** Returns the token of a live link of a disabled account, or of one that would create an account that exists. */
+async function tokenOfBarred(purpose: LinkPurpose, taken: Client): Promise<string> {
+  if (purpose === 'register') return newLink(t, purpose, taken)
+  const disabled = await register(t.app)
+  await disable(t, disabled)
+  return newLink(t, purpose, disabled)
+}
+
 const tokenOfDeleted = (token: string) => change(token, sql`DELETE FROM links`)
 const tokenOfEnded = (token: string) => change(token, sql`UPDATE links SET ended_at = now()`)
 const tokenOfExpired = (token: string) => change(token, sql`UPDATE links SET expires_at = now()`)
 
-/** Counts the statements that the database runs during an action. */
-async function statementsOf(action: () => Promise<unknown>): Promise<number> {
-  const { $client } = await t.db.database.run(
-    async (queries) => queries as typeof queries & { $client: { query: (...args: never[]) => unknown } },
-  )
-  const { query } = $client
-  let count = 0
-  $client.query = function (...args) {
-    count++
-    return query.apply(this, args)
-  }
-  try {
-    await action()
-  } finally {
-    $client.query = query
-  }
-  return count
-}
-
-test('every route with a token refuses everything else alike, by 410, and after the same statements [account Links]', async () => {
-  for (const route of tokenRoutes) {
+test.each(ways)(
+  '$name refuses everything else alike, by 410, and after the same statements [account Links]',
+  async ({ route, bySession }) => {
+    const client = await register(t.app)
     const refusals = []
-    for (const [what, token] of Object.entries(await badTokens(route))) {
+    for (const [what, token] of Object.entries(await badTokens(route, client))) {
       let answer: request.Response | undefined
-      const statements = await statementsOf(async () => {
-        answer = await use(route, token)
+      const statements = await countStatements(t.db, async () => {
+        answer = await use(route, token, { as: bySession ? client : undefined })
       })
       refusals.push({ what, statements, answer: answer && withoutNoise(answer) })
     }
 
     for (const { what, statements, answer } of refusals)
-      expect({ route: nameOf(route), what, statements, answer }).toEqual({
-        ...{ route: nameOf(route), what },
-        statements: refusals[0]?.statements,
-        answer: refusals[0]?.answer,
-      })
+      expect({ what, statements, answer }).toEqual({ ...refusals[0], what })
     expect(refusals[0]?.answer).toMatchObject({ status: 410, body: { code: 'link_invalid' } })
-  }
-})
+  },
+)
 
 test('every route with a token answers 400 to one that is empty, null, no string, or has NUL in it [account Links]', async () => {
   for (const route of tokenRoutes)
@@ -123,27 +122,59 @@ test('every route with a token answers 400 to one that is empty, null, no string
     }
 })
 
-test('no string in a dump of all tables is good as a token while links are live [account Mail]', async () => {
+test('no string in a dump of all tables is good as a token, cookie or password while links are live [account Mail]', async () => {
   const own = await createTestApp()
-  const client = await register(own.app)
+  const { client, device } = await registerOnDevice(own)
   for (const route of tokenRoutes) await linkTokenFor(own, route, client)
   await send(own.app, 'POST /auth/password/forgot', { body: { email: client.email } })
+  const limits = { LIMIT_LOGIN_ACCOUNT: '1/900', LIMIT_LOGIN_ADDRESS: '1000000/900' }
+  const limited = await createTestApp(limits, own.db)
+  const logInFrom = (cookie: string) =>
+    tryLogin(limited.app, client.email, otherPassword).set('Cookie', `${deviceCookieName}=${cookie}`)
+  // Now an unknown device gets 429, and a known one 401.
+  await tryLogin(limited.app, client.email, otherPassword).expect(401)
   const found = new Set(await stringsIn(own))
-  const live = await own.db.rows(sql`SELECT id FROM links WHERE ended_at IS NULL`)
+  const liveLinks = () => own.db.rows(sql`SELECT id FROM links WHERE ended_at IS NULL`)
+  const live = await liveLinks()
 
   const accepted: string[] = []
-  for (const route of tokenRoutes)
-    for (const token of found) {
-      const answer = await use(route, token, own)
-      if (answer.status !== 410) accepted.push(`${nameOf(route)} ${answer.status}: ${token}`)
+  for (const text of found) {
+    // Text with other characters cannot be in a header.
+    const header = /^[!-~]+$/.test(text) ? text : undefined
+    const answers = {
+      ...Object.fromEntries(
+        tokenRoutes.map((route) => [`410 ${nameOf(route)}`, use(route, text, { on: own })]),
+      ),
+      '401 password': tryLogin(own.app, client.email, text),
+      ...(header && {
+        '401 access token': send(own.app, 'GET /users/me', { as: { accessToken: header } }),
+        '401 refresh token': refresh(own.app, header),
+        '429 device cookie': logInFrom(header),
+      }),
     }
-  const stillLive = await own.db.rows(sql`SELECT id FROM links WHERE ended_at IS NULL`)
-  await own.close()
+    for (const [expected, answer] of Object.entries(answers)) {
+      const { status } = await answer
+      if (!expected.startsWith(String(status))) accepted.push(`${expected}, but ${status}: ${text}`)
+    }
+  }
+  const known = await logInFrom(device)
+  const stillLive = await liveLinks()
+  for (const app of [limited, own]) await app.close()
 
   expect(found.size).toBeGreaterThan(20)
   expect(accepted).toEqual([])
   expect(stillLive).toEqual(live)
+  expect(known.status).toBe(401)
 })
+
+const deviceCookieName = 'device_3000'
+
+/** Registers a user, and returns the device cookie too. */
+async function registerOnDevice({ app }: TestApp): Promise<{ client: Client; device: string }> {
+  const answer = await send(app, 'POST /auth/register', { body: { email: newEmail(), password } }).expect(201)
+  const line = answer.get('Set-Cookie')?.find((each) => each.startsWith(`${deviceCookieName}=`)) ?? ''
+  return { client: clientOf(answer), device: line.slice(deviceCookieName.length + 1).split(';')[0] ?? '' }
+}
 
 /** Returns all texts in all tables, whole and in the members of JSON. */
 async function stringsIn({ db }: TestApp): Promise<string[]> {
@@ -214,4 +245,30 @@ test('copies of a mail have the same link, because its token is computed from th
 
   expect(tokenOf(link as Link)).toBe(token)
   expect(jwt.decode(token, { complete: true })?.header.typ).toBe('reset-link+jwt')
+})
+
+// PostgreSQL has a pool, in which only one connection would get the role. There, postgres.test.ts serves as such a role.
+const testOnPGlite = databaseName === 'PGlite' ? test : test.skip
+testOnPGlite('every route works as the role that serves, which owns no table [account Routes]', async () => {
+  const own = await createTestApp()
+  const run = (statement: string) => own.db.rows(sql.raw(statement))
+  await run('CREATE ROLE serving')
+  await own.db.database.transaction((tx) => grantRights(tx, 'serving'))
+  await run('GRANT USAGE ON SCHEMA test_clock TO serving')
+  await run('GRANT SELECT ON test_clock.skew TO serving')
+
+  const failed: string[] = []
+  for (const route of routes) {
+    const client = await register(own.app)
+    const token = await linkTokenFor(own, route, client)
+    await run('SET ROLE serving')
+    const { status } = await sendGood(own.app, route, client, token)
+    await run('RESET ROLE')
+    if (status >= 500) failed.push(`${nameOf(route)} ${status}`)
+  }
+  await run('DROP OWNED BY serving')
+  await run('DROP ROLE serving')
+  await own.close()
+
+  expect(failed).toEqual([])
 })

@@ -154,6 +154,14 @@ export async function rowOf({ db }: TestApp, { sessionId }: Pick<Client, 'sessio
   return row
 }
 
+/** Returns the number of rows of a table. */
+export async function countOf({ db }: TestApp, table: string): Promise<number> {
+  const [row] = await db.rows<{ count: number }>(
+    sql`SELECT count(*)::int AS count FROM ${sql.identifier(table)}`,
+  )
+  return row?.count ?? 0
+}
+
 export const disable = ({ db }: TestApp, { userId }: Client) =>
   db.rows(sql`UPDATE users SET disabled_at = now() WHERE id = ${userId}`)
 export const enable = ({ db }: TestApp, { userId }: Client) =>
@@ -248,6 +256,15 @@ export function send(
   if (headers) sending.set(headers)
   return body === undefined ? sending : sending.send(body)
 }
+
+const noisy = ['date', 'x-request-id']
+
+/** Returns what is the same in two answers that a client cannot tell apart. */
+export const withoutNoise = ({ status, body, headers }: request.Response) => ({
+  status,
+  body: { ...body, requestId: undefined },
+  headers: Object.entries(headers).filter(([name]) => !noisy.includes(name)),
+})
 
 export const refresh = (app: RequestListener, token: string) => send(app, 'POST /auth/refresh', { token })
 export const logout = (app: RequestListener, token: string) => send(app, 'POST /auth/logout', { token })

@@ -65,6 +65,28 @@ export async function withoutDatabase<T>({ database }: TestDatabase, action: () 
   }
 }
 
+/** Counts the statements that the database runs outside transactions during an action. */
+export async function countStatements(
+  { database }: TestDatabase,
+  action: () => PromiseLike<unknown>,
+): Promise<number> {
+  const { $client } = await database.run(
+    async (queries) => queries as typeof queries & { $client: { query: (...args: never[]) => unknown } },
+  )
+  const { query } = $client
+  let count = 0
+  $client.query = function (...args) {
+    count++
+    return query.apply(this, args)
+  }
+  try {
+    await action()
+  } finally {
+    $client.query = query
+  }
+  return count
+}
+
 async function openInMemory() {
   const image = new Blob([readFileSync(process.env.TEST_DATABASE_IMAGE ?? '')])
   const database = await openEmbedded({ folder: 'memory://', image })

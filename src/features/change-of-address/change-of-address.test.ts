@@ -5,6 +5,7 @@ import {
   bearer,
   type Client,
   clientOf,
+  createTestApp,
   disable,
   enable,
   expectProblem,
@@ -20,8 +21,9 @@ import {
   type TestApp,
   tryLogin,
   useTestApp,
+  withoutNoise,
 } from '../../../test/support/app.ts'
-import { databaseName } from '../../../test/support/database.ts'
+import { countStatements, databaseName } from '../../../test/support/database.ts'
 import { mailedToken, mailsTo, newLink } from '../../../test/support/links.ts'
 import { templates } from '../../features.ts'
 
@@ -29,14 +31,14 @@ const t = useTestApp({ LIMIT_MAIL_RECIPIENT: 'off', LIMIT_MAIL_ADDRESS: 'off' })
 const limited = useTestApp({ LIMIT_MAIL_RECIPIENT: '3/3600', LIMIT_MAIL_ADDRESS: '5/3600', TRUST_PROXY: '1' })
 
 const ask = (as: Client, email: string, on = t) => send(on.app, 'POST /auth/email', { as, body: { email } })
-const confirm = (token: string, by: { as?: Client; password?: string } = {}) =>
-  send(t.app, 'POST /auth/email/confirm', {
+const confirm = (token: string, by: { as?: Client; password?: string } = {}, on = t) =>
+  send(on.app, 'POST /auth/email/confirm', {
     as: by.as,
     body: { token, ...(by.password !== undefined && { password: by.password }) },
   })
 const undo = (token: string, on = t) => send(on.app, 'POST /auth/email/undo', { body: { token } })
-const reset = (token: string, newPassword: string) =>
-  send(t.app, 'POST /auth/password/reset', { body: { token, newPassword } })
+const reset = (token: string, newPassword: string, on = t) =>
+  send(on.app, 'POST /auth/password/reset', { body: { token, newPassword } })
 
 const accountOf = async ({ userId }: Pick<Client, 'userId'>, on: TestApp = t) => {
   const [row] = await on.db.rows<{
@@ -61,9 +63,9 @@ const eventsOf = async ({ userId }: Client) =>
   ).map(({ event }) => event)
 
 /** Registers a user whose address is verified. */
-async function registerVerified(): Promise<Client> {
-  const client = await register(t.app)
-  await t.db.rows(sql`UPDATE users SET email_verified_at = now() WHERE id = ${client.userId}`)
+async function registerVerified(on = t): Promise<Client> {
+  const client = await register(on.app)
+  await on.db.rows(sql`UPDATE users SET email_verified_at = now() WHERE id = ${client.userId}`)
   return client
 }
 
@@ -76,9 +78,9 @@ async function registerLimited(): Promise<Client> {
 }
 
 /** Changes the address of a user, and returns the new one. */
-async function change(client: Client, to = newEmail()): Promise<string> {
-  await ask(client, to).expect(202)
-  await confirm(await mailedToken(t, to, 'email'), { as: client }).expect(204)
+async function change(client: Client, to = newEmail(), on = t): Promise<string> {
+  await ask(client, to, on).expect(202)
+  await confirm(await mailedToken(on, to, 'email'), { as: client }, on).expect(204)
   return to
 }
 
@@ -404,6 +406,18 @@ describe('POST /auth/email/confirm', () => {
     await register(t.app, client.email)
   })
 
+  test('takes links for 24 hours by the clock of the database [account Links]', async () => {
+    const client = await register(t.app)
+    const email = newEmail()
+    await ask(client, email)
+    const token = await mailedToken(t, email, 'email')
+
+    await t.pass(24 * 60 * 60 - 60)
+
+    await confirm(token, { password }).expect(204)
+    expect((await accountOf(client)).email).toBe(email)
+  })
+
   test('refuses links after 24 hours, after a change of the password and after logout-all [account 11]', async () => {
     const kills: ((client: Client) => PromiseLike<unknown>)[] = [
       () => t.pass(24 * 60 * 60 + 1),
@@ -446,31 +460,42 @@ describe('a verified former address', () => {
     expect(users).toEqual([])
   })
 
-  test('is refused as early as a taken one: before the hashing, and without counting a mail [account 11]', async () => {
+  test('is refused like a taken one: alike, before the hashing, after as many statements, without counting a mail [account 11]', async () => {
     const [owner, taken] = [await registerLimited(), await registerLimited()]
     const reserved = newEmail()
     await newLink(limited, 'undo', { userId: owner.userId, email: reserved })
     const counts = await limited.db.rows(sql`SELECT key FROM attempts WHERE key LIKE 'mail-recipient:%'`)
 
+    const seen: { answer?: ReturnType<typeof withoutNoise>; statements: number }[] = []
     for (const [i, email] of [reserved, taken.email].entries()) {
       const headers = { 'X-Forwarded-For': `192.0.2.${i}` }
-      const refused = await send(limited.app, 'POST /auth/register', { headers, body: { email, password } })
-      expectProblem(refused, 409, 'email_taken')
+      const tryIt = () => send(limited.app, 'POST /auth/register', { headers, body: { email, password } })
+      let refused: request.Response | undefined
+      const statements = await countStatements(limited.db, async () => {
+        refused = await tryIt()
+      })
+      seen.push({ statements, ...(refused && { answer: withoutNoise(refused) }) })
     }
 
+    expect(seen[0]?.answer).toMatchObject({ status: 409, body: { code: 'email_taken' } })
+    expect(seen[1]).toEqual(seen[0])
     const after = await limited.db.rows(sql`SELECT key FROM attempts WHERE key LIKE 'mail-recipient:%'`)
     expect(after).toHaveLength(counts.length)
   })
 
-  test('is free again after 72 hours, when its undo link has ended [account 11]', async () => {
-    const client = await registerVerified()
-    await change(client)
-    const token = await mailedToken(t, client.email, 'undo')
+  test('is reserved for 72 hours, as long as its undo link works, and free afterwards [account 11]', async () => {
+    const [early, late] = [await registerVerified(), await registerVerified()]
+    for (const client of [early, late]) await change(client)
+    const tokens = await Promise.all([early, late].map(({ email }) => mailedToken(t, email, 'undo')))
 
-    await t.pass(72 * 60 * 60 + 1)
+    await t.pass(72 * 60 * 60 - 60)
+    const body = { email: late.email, password }
+    expectProblem(await send(t.app, 'POST /auth/register', { body }), 409, 'email_taken')
+    await undo(tokens[0] ?? '').expect(204)
+    await t.pass(61)
 
-    expectInvalid(await undo(token))
-    await register(t.app, client.email)
+    expectInvalid(await undo(tokens[1] ?? ''))
+    await register(t.app, late.email)
   })
 })
 
@@ -610,6 +635,25 @@ describe('POST /auth/email/undo', () => {
     )
     expect(mail?.text).toContain('was changed on')
     expect(mail?.text).not.toContain('#undo')
+  })
+
+  test('mails the undo link and the reset after the undo, although the limit of their recipient is used up [account Mail]', async () => {
+    const own = await createTestApp({ LIMIT_MAIL_RECIPIENT: '1/3600' })
+    const client = await registerVerified(own)
+    const forgot = { body: { email: client.email } }
+    for (let i = 0; i < 2; i++) await send(own.app, 'POST /auth/password/forgot', forgot).expect(202)
+
+    await change(client, newEmail(), own)
+    await undo(await mailedToken(own, client.email, 'undo'), own).expect(204)
+    await reset(await mailedToken(own, client.email, 'reset'), otherPassword, own).expect(204)
+    await change(await login(own.app, client.email, otherPassword), newEmail(), own)
+
+    const mails = (await mailsTo(own, client.email)).map(({ template, link }) => [template, link?.purpose])
+    await own.close()
+    const ofTemplate = (name: string) => mails.filter(([template]) => template === name)
+    expect(ofTemplate('reset-password')).toHaveLength(1)
+    expect(ofTemplate('address-restored')).toEqual([['address-restored', 'reset']])
+    expect(ofTemplate('address-changed')).toEqual(Array(2).fill(['address-changed', 'undo']))
   })
 
   test('is refused for a disabled account, and works when the account is enabled again [account 11]', async () => {

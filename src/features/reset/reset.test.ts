@@ -1,8 +1,8 @@
 import { describe, expect, test } from '@jest/globals'
 import { sql } from 'drizzle-orm'
-import type request from 'supertest'
 import {
   type Client,
+  countOf,
   createTestApp,
   disable,
   enable,
@@ -14,9 +14,9 @@ import {
   refresh,
   register,
   send,
-  type TestApp,
   tryLogin,
   useTestApp,
+  withoutNoise,
 } from '../../../test/support/app.ts'
 import { databaseName } from '../../../test/support/database.ts'
 import { mailedToken, mailsTo, newLink } from '../../../test/support/links.ts'
@@ -43,24 +43,12 @@ const rowOfUser = async ({ userId }: Client, on = t) => {
   const [row] = await on.db.rows(sql`SELECT * FROM users WHERE id = ${userId}`)
   return row
 }
-const countOf = async (on: TestApp, table: string) => {
-  const [row] = await on.db.rows<{ count: number }>(
-    sql`SELECT count(*)::int AS count FROM ${sql.identifier(table)}`,
-  )
-  return row?.count ?? 0
-}
 const eventsOf = async ({ userId }: Client, on = t) =>
   (
     await on.db.rows<{ event: string }>(
       sql`SELECT event FROM audit_events WHERE user_id = ${userId} ORDER BY id`,
     )
   ).map(({ event }) => event)
-const noisy = ['date', 'x-request-id']
-const withoutNoise = ({ status, body, headers }: request.Response) => ({
-  status,
-  body,
-  headers: Object.entries(headers).filter(([name]) => !noisy.includes(name)),
-})
 
 async function verified(on = t): Promise<Client> {
   const client = await register(on.app)

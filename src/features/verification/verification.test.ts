@@ -4,6 +4,7 @@ import type request from 'supertest'
 import {
   type Client,
   clientOf,
+  countOf,
   createTestApp,
   disable,
   enable,
@@ -22,6 +23,7 @@ import {
   type TestApp,
   tryLogin,
   useTestApp,
+  withoutNoise,
 } from '../../../test/support/app.ts'
 import { databaseName } from '../../../test/support/database.ts'
 import { mailedToken, mailsTo, newLink } from '../../../test/support/links.ts'
@@ -49,18 +51,6 @@ const isVerified = async ({ userId }: Client, on = t) => {
   return Boolean(row?.email_verified_at)
 }
 const usersOf = (email: string, on: TestApp) => on.db.rows(sql`SELECT * FROM users WHERE email = ${email}`)
-const countOf = async (on: TestApp, table: string) => {
-  const [row] = await on.db.rows<{ count: number }>(
-    sql`SELECT count(*)::int AS count FROM ${sql.identifier(table)}`,
-  )
-  return row?.count ?? 0
-}
-const noisy = ['date', 'x-request-id']
-const withoutNoise = ({ status, body, headers }: request.Response) => ({
-  status,
-  body,
-  headers: Object.entries(headers).filter(([name]) => !noisy.includes(name)),
-})
 
 /** Registers where addresses are confirmed first, and returns the token in the mail. */
 async function ask(email: string, on = strict, withPassword = password): Promise<string> {
@@ -348,14 +338,16 @@ describe(`POST /auth/register/confirm on ${databaseName}`, () => {
     expect(await strict.db.rows(live)).toHaveLength(1)
   })
 
-  test('ends after 24 hours, and its hash is deleted then [account 2]', async () => {
+  test('is good for 24 hours, and its hash is deleted then [account 2]', async () => {
     const email = newEmail()
-    const token = await ask(email)
+    const [early, token] = [await ask(newEmail()), await ask(email)]
     const hashes = () =>
       strict.db.rows(sql`SELECT id FROM links WHERE email = ${email} AND password_hash IS NOT NULL`)
     expect(await hashes()).toHaveLength(1)
 
-    await strict.db.pass(24 * 3600 + 1)
+    await strict.db.pass(24 * 3600 - 60)
+    await confirm(early, strict).expect(201)
+    await strict.db.pass(61)
     await strict.purge()
 
     expectProblem(await confirm(token, strict), 410, 'link_invalid')
@@ -641,6 +633,16 @@ describe(`POST /auth/email/verify on ${databaseName}`, () => {
     await t.db.rows(sql`UPDATE test_clock.skew SET by = interval '0'`)
     for (const answer of answers) expectProblem(answer, 410, 'link_invalid')
     expect(await isVerified(client)).toBe(false)
+  })
+
+  test('is good for 24 hours by the clock of the database [account Links]', async () => {
+    const [client, token] = await unverified()
+
+    await t.db.pass(24 * 3600 - 60)
+
+    await verify({ token, password }).expect(204)
+    await t.db.rows(sql`UPDATE test_clock.skew SET by = interval '0'`)
+    expect(await isVerified(client)).toBe(true)
   })
 
   test('refuses the link of a disabled account [account 29]', async () => {
