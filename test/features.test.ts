@@ -1,8 +1,7 @@
 import { expect, test } from '@jest/globals'
 import { templatesOf } from '../src/features/feature.ts'
-import { layout } from '../src/mail/template.ts'
 
-const hello = () => layout({ subject: 'Hello', heading: 'Hello', paragraphs: [], footer: '' })
+const hello = () => ({ subject: 'Hello', heading: 'Hello', paragraphs: [], footer: '' })
 
 test('the mails of features have names of their own', () => {
   const [one, two] = [

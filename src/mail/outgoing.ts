@@ -1,6 +1,7 @@
 import type { Link } from '../store/links.ts'
 import type { HeldMail } from '../store/outbox.ts'
-import type { MailText, Template } from './template.ts'
+import { originSentence } from './origin.ts'
+import { layout, type MailText, type Template, timeForPeople } from './template.ts'
 
 /** A mail that is ready to send. It contains a token, so it is never stored. */
 export interface OutgoingMail extends MailText {
@@ -21,19 +22,13 @@ export function createWriter(deps: {
   const { templates, signLink, accountUrl, site } = deps
 
   /** @throws AuthError `unavailable` if there is no key to sign the link with */
-  return function write({
-    id,
-    template,
-    recipient,
-    params,
-    createdAt: at,
-    link,
-    kid,
-  }: HeldMail): OutgoingMail {
-    const writeText = templates[template]
-    if (!writeText) throw new Error(`There is no template ${template}.`)
-    const url = link && `${accountUrl}#${link.purpose}=${signLink(link, kid)}`
-    return { id, to: recipient ?? '', at, ...writeText({ params, link: url, site, at }) }
+  return function write({ id, recipient, params, link, ...mail }: HeldMail): OutgoingMail {
+    const template = templates[mail.template]
+    if (!template) throw new Error(`There is no template ${mail.template}.`)
+    const at = mail.createdAt
+    const url = link && `${accountUrl}#${link.purpose}=${signLink(link, mail.kid)}`
+    const facts = { params, link: url, site, time: timeForPeople(at), origin: originSentence(params) }
+    return { id, to: recipient ?? '', at, ...layout(template(facts)) }
   }
 }
 

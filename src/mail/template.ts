@@ -14,12 +14,14 @@ export interface MailFacts {
   link: string | undefined
   /** The host of PUBLIC_URL, which names the site to people. */
   site: string
-  /** When the mail was queued, which is when its cause happened. */
-  at: Date
+  /** When the mail was queued, which is when its cause happened. In words. */
+  time: string
+  /** A sentence that says where the request came from, if the parameters have it. */
+  origin: string
 }
 
-/** Writes a mail, from facts only. So copies of a mail are equal. */
-export type Template = (facts: MailFacts) => MailText
+/** Says what is in a mail, from facts only. So copies of a mail are equal. */
+export type Template = (facts: MailFacts) => MailContent
 
 /** The content of a mail, in the order in which people read it. */
 export interface MailContent {
@@ -36,15 +38,16 @@ export interface MailContent {
 export function layout({ subject, heading, paragraphs, action, footer }: MailContent): MailText {
   const link = action ? [`${action.label}:\n${action.url}`] : []
   const button = action
-    ? [`<p><a href="${escaped(action.url)}"${buttonStyle}>${escaped(action.label)}</a></p>`]
+    ? [
+        `<p><a href="${escaped(action.url)}"${buttonStyle}>${escaped(action.label)}</a></p>`,
+        paragraph('If the button does not work, copy this address into your browser:'),
+        `<p style="word-break:break-all">${escaped(action.url)}</p>`,
+      ]
     : []
   const body = [
     `<h1 style="font-size:20px">${escaped(heading)}</h1>`,
     ...paragraphs.map(paragraph),
     ...button,
-    ...(action
-      ? [paragraph('If the button does not work, copy this address into your browser:'), address(action.url)]
-      : []),
     `<p style="color:#555">${escaped(footer)}</p>`,
   ]
   return {
@@ -61,7 +64,6 @@ const buttonStyle =
   ' style="display:inline-block;padding:12px 20px;border-radius:6px;background:#1f4fd8;color:#fff;text-decoration:none"'
 
 const paragraph = (text: string) => `<p>${escaped(text)}</p>`
-const address = (url: string) => `<p style="word-break:break-all">${escaped(url)}</p>`
 
 const page = (title: string, body: string[]) => `<!doctype html>
 <html lang="en">

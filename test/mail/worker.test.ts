@@ -5,7 +5,7 @@ import { createLinkTokens } from '../../src/auth/link-token.ts'
 import { AuthError } from '../../src/errors.ts'
 import { createWriter, type OutgoingMail } from '../../src/mail/outgoing.ts'
 import type { Delivery, SendMail } from '../../src/mail/smtp.ts'
-import { layout } from '../../src/mail/template.ts'
+import type { MailFacts } from '../../src/mail/template.ts'
 import { createMailWorker, type MailResult, type MailWorker } from '../../src/mail/worker.ts'
 import { delay } from '../../src/retry.ts'
 import { newSecret } from '../../src/secrets/cli/generate.ts'
@@ -23,19 +23,13 @@ import { databaseName, withoutDatabase } from '../support/database.ts'
 
 const t = useTestApp()
 const templates = {
-  hello: ({
-    params,
-    link,
-    site,
-    at,
-  }: Parameters<Parameters<typeof createWriter>[0]['templates'][string]>[0]) =>
-    layout({
-      subject: `Hello ${params.name} from ${site}`,
-      heading: 'Hello',
-      paragraphs: [at.toISOString()],
-      action: link ? { label: 'Open', url: link } : undefined,
-      footer: '-',
-    }),
+  hello: ({ params, link, site, time }: MailFacts) => ({
+    subject: `Hello ${params.name} from ${site}`,
+    heading: 'Hello',
+    paragraphs: [time],
+    action: link ? { label: 'Open', url: link } : undefined,
+    footer: '-',
+  }),
   broken: () => {
     throw new Error('a bug')
   },

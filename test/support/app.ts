@@ -15,7 +15,6 @@ import { loadConfig } from '../../src/config/config.ts'
 import { features, templates } from '../../src/features.ts'
 import type { Metrics } from '../../src/http/metrics.ts'
 import type { OutgoingMail } from '../../src/mail/outgoing.ts'
-import { layout } from '../../src/mail/template.ts'
 import { queueMail } from '../../src/store/outbox.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 import { publicUrl, refreshCookieName, refreshSecret, testEnvironment } from './environment.ts'
@@ -121,7 +120,7 @@ export async function createTestApp(
   return t
 }
 
-const hello = () => layout({ subject: 'Hello', heading: 'Hello', paragraphs: [], footer: 'Bye' })
+const hello = () => ({ subject: 'Hello', heading: 'Hello', paragraphs: [], footer: 'Bye' })
 
 /** Queues a mail that no feature needs to exist for. `t.mails()` sends it. */
 export const queueHello = ({ db }: TestApp, recipient: string) =>
