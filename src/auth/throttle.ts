@@ -146,9 +146,7 @@ export function createThrottle({
   async function take(budgets: Budget[], by: Caller & { userId?: string | undefined }) {
     const counted: CountedAttempt[] = []
     // If this fails, the count ends with its window. So the response does not depend on it.
-    const giveBack = async () => {
-      await Promise.allSettled(counted.splice(0).map(attempts.takeBack))
-    }
+    const giveBack = () => Promise.allSettled(counted.splice(0).map(attempts.takeBack))
     const { ip, userAgent, userId } = by
     for (const { name, of, limit } of budgets) {
       if (!limit) continue
