@@ -19,6 +19,7 @@ import {
   withoutNoise,
 } from '../../../test/support/app.ts'
 import { databaseName } from '../../../test/support/database.ts'
+import { publicUrl } from '../../../test/support/environment.ts'
 import { mailedToken, mailsTo, newLink } from '../../../test/support/links.ts'
 
 const t = useTestApp()
@@ -81,6 +82,19 @@ describe(`POST /auth/password/forgot on ${databaseName}`, () => {
       link: { purpose: 'reset', userId: client.userId, email: client.email },
     })
     await reset(await mailedToken(t, client.email, 'reset')).expect(204)
+  })
+
+  test('mails a link to ACCOUNT_URL, whatever host the request names [account Links]', async () => {
+    const client = await register(t.app)
+    const host = 'evil.example'
+    await forgot(client.email)
+      .set({ Host: host, 'X-Forwarded-Host': host, Forwarded: `host=${host}` })
+      .expect(202)
+
+    const mail = (await t.mails()).find(({ to, text }) => to === client.email && text.includes('#reset='))
+
+    expect(mail?.text).toContain(`${publicUrl}/account#reset=`)
+    expect(JSON.stringify(mail)).not.toContain(host)
   })
 
   test('gives known, unknown, disabled and unverified addresses the same answer, and writes as many rows [account 6]', async () => {
