@@ -6,58 +6,79 @@ import type { Readable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { freePort } from '../../support/free-port.ts'
+import { answerMs } from '../../support/time-limits.js'
 import { eventually } from './eventually.ts'
 
 /** Sends a command to the driver. Rejects with the driver's message. */
-type Call = (method: string, path: string, body?: object) => Promise<unknown>
+type Call = (method: string, path: string, body?: object, signal?: AbortSignal) => Promise<unknown>
 
 /** The JSON key under which WebDriver names an element (W3C WebDriver, 12.2). */
 const elementKey = 'element-6066-11e4-a52e-4f735466cecf'
 const keys: Record<string, string> = { Tab: '\uE004', Enter: '\uE007' }
 
-/** Starts a virtual screen and the driver. `miniBrowser` is the path of WebKitGTK's browser. */
+/** Starts a virtual screen for browsers. `miniBrowser` is the path of WebKitGTK's browser. */
 export async function launchWebKit(miniBrowser: string): Promise<Browser> {
   const screen = spawn('Xvfb', ['-displayfd', '3', '-screen', '0', '1280x1024x24', '-nolisten', 'tcp'], {
     stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
   })
   const [display] = await once(screen.stdio[3] as Readable, 'data')
-  const port = await freePort()
-  const driver = spawn('WebKitWebDriver', [`--port=${port}`], {
-    stdio: 'ignore',
-    env: { ...process.env, DISPLAY: `:${String(display).trim()}` },
-  })
-  const call: Call = async (method, path, body = {}) => {
+  const browser = {
+    async newContext() {
+      const { driver, call, session } = await startSession(miniBrowser, `:${String(display).trim()}`)
+      return createContext(call, session, () => end(driver))
+    },
+    close: () => end(screen),
+  }
+  return browser as unknown as Browser
+}
+
+/**
+ * Starts a driver, and by it a browser process with an empty profile. The driver chooses a free port on which the browser
+ * will listen. If another process takes this port first, the driver waits for its browser forever. So another driver
+ * tries again.
+ */
+async function startSession(miniBrowser: string, display: string) {
+  const wanted = { 'webkitgtk:browserOptions': { binary: miniBrowser, args: ['--automation'] } }
+  for (let triesLeft = 2; ; triesLeft--) {
+    const port = await freePort()
+    const driver = spawn('WebKitWebDriver', [`--port=${port}`], {
+      stdio: 'ignore',
+      env: { ...process.env, DISPLAY: display },
+    })
+    const call = createCall(port)
+    try {
+      await eventually(() => call('GET', '/status').then(Boolean, () => false))
+      const signal = AbortSignal.timeout(answerMs)
+      const started = await call('POST', '/session', { capabilities: { alwaysMatch: wanted } }, signal)
+      return { driver, call, session: `/session/${Reflect.get(Object(started), 'sessionId')}` }
+    } catch (error) {
+      await end(driver)
+      if (triesLeft === 0) throw error
+    }
+  }
+}
+
+const createCall =
+  (port: number): Call =>
+  async (method, path, body = {}, signal) => {
     const answer = await fetch(`http://127.0.0.1:${port}${path}`, {
       method,
       ...(method === 'POST' && { body: JSON.stringify(body) }),
+      ...(signal && { signal }),
     })
     const { value } = await answer.json()
     if (!answer.ok) throw new Error(`${method} ${path}: ${value.error}: ${value.message}`)
     return value
   }
-  await eventually(() => call('GET', '/status').then(Boolean, () => false), 30_000)
-  const browser = {
-    // The driver has one session at a time. Each one is a browser process with an empty profile.
-    async newContext() {
-      const wanted = { 'webkitgtk:browserOptions': { binary: miniBrowser, args: ['--automation'] } }
-      const session = await call('POST', '/session', { capabilities: { alwaysMatch: wanted } })
-      return createContext(call, `/session/${Reflect.get(Object(session), 'sessionId')}`)
-    },
-    async close() {
-      await end(driver)
-      await end(screen)
-    },
-  }
-  return browser as unknown as Browser
-}
 
 async function end(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
   const closed = once(child, 'exit')
   child.kill()
   await closed
 }
 
-function createContext(call: Call, session: string) {
+function createContext(call: Call, session: string, endDriver: () => Promise<void>) {
   // A session has one current window. Switch to a window and use it in one turn.
   let turn: Promise<unknown> = Promise.resolve()
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -101,6 +122,7 @@ function createContext(call: Call, session: string) {
     },
     async close() {
       await inTurn(() => call('DELETE', session))
+      await endDriver()
     },
   }
   return context as typeof context & Pick<BrowserContext, never>
