@@ -63,10 +63,16 @@ function open(): void {
   element('incomplete').hidden = isLink || !fragment
   const section = sectionOf(isLink ? purpose : 'forgot')
   element('sections').replaceChildren(section)
-  void askForLogin().then(({ live, home }) => {
-    if (home) for (const place of section.querySelectorAll('.next')) place.append(homeLink())
+  void askForState().then(({ live, home, mailbox }) => {
     if (['verify', 'email'].includes(purpose) && !live) askForPassword(section)
     if (!isLink && live) section.before(sectionOf('resend'), sectionOf('change'))
+    const loggedOut = part(section, '.logged-out')
+    if (loggedOut) loggedOut.hidden = live === true
+    const places = (css: string) => element('sections').querySelectorAll(css)
+    if (home) for (const place of places('.next')) place.append(linkTo('/', 'Go to the start page'))
+    if (mailbox)
+      for (const place of places('.mailbox'))
+        place.append('Mails do not leave this machine: ', linkTo('/demo/mailbox', 'read them'), '.')
   })
 }
 
@@ -99,18 +105,18 @@ function show(section: HTMLElement, name: 'done' | 'ended'): void {
 }
 
 /**
- * Asks the server whether this browser has a live login, and whether there is a page at `/`. The server only looks, so
+ * Asks the server whether this browser has a live login, and which other pages there are. The server only looks, so
  * nothing changes.
  */
-const askForLogin = (): Promise<{ live?: boolean; home?: boolean }> =>
+const askForState = (): Promise<{ live?: boolean; home?: boolean; mailbox?: boolean }> =>
   fetch('/account/login')
     .then((answer) => answer.json())
     .catch(() => ({}))
 
-function homeLink(): HTMLElement {
+function linkTo(href: string, text: string): HTMLElement {
   const link = document.createElement('a')
-  link.href = '/'
-  link.textContent = 'Go to the start page'
+  link.href = href
+  link.textContent = text
   return link
 }
 

@@ -89,7 +89,7 @@ describe('the account page', () => {
   ])('learns that there is no live session: %s', async (_what, headers) => {
     const { body } = await send(t.app, 'GET /account/login', { headers }).expect(200)
 
-    expect(body).toEqual({ live: false, home: false })
+    expect(body).toEqual({ live: false, home: false, mailbox: false })
   })
 
   test('works while the database is unavailable', async () => {
@@ -100,7 +100,11 @@ describe('the account page', () => {
       await login(refreshToken),
     ])
 
-    expect([page?.status, state?.status, state?.body]).toEqual([200, 200, { live: false, home: false }])
+    expect([page?.status, state?.status, state?.body]).toEqual([
+      200,
+      200,
+      { live: false, home: false, mailbox: false },
+    ])
   })
 })
 
@@ -143,11 +147,12 @@ describe('the place of the account page', () => {
     expect([status, headers.location]).toEqual([302, url])
   })
 
-  test('is told apart from the page at /, to which it leads back if there is one', async () => {
+  test('is told apart from the page at / and from the mailbox, to which it leads if they are there', async () => {
     const t = await createTestApp({ DEMO: 'true' })
     const { body } = await send(t.app, 'GET /account/login')
+    const [home, mailbox] = [await send(t.app, 'GET /'), await send(t.app, 'GET /demo/mailbox')]
     await t.close()
 
-    expect(body).toEqual({ live: false, home: true })
+    expect(body).toEqual({ live: false, home: home.status === 200, mailbox: mailbox.status === 200 })
   })
 })

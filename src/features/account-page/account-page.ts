@@ -39,14 +39,15 @@ const loginState = route({
   summary: 'Tell whether this browser has a live session',
   answers: {
     200: {
-      description: 'Whether the session of the cookie is live, and whether this server has a page at `/`.',
-      body: z.object({ live: z.boolean(), home: z.boolean() }),
+      description: 'Whether the session of the cookie is live, and which other pages this server has.',
+      body: z.object({ live: z.boolean(), home: z.boolean(), mailbox: z.boolean() }),
     },
   },
 
   handler: (core: Core) => async (req, res) => {
     const live = (await ifPossible(hasLiveSession(req, core))) ?? false
-    res.set('Cache-Control', 'no-store').json({ live, home: core.routes().some(({ path }) => path === '/') })
+    const has = (page: string) => core.routes().some(({ path }) => path === page)
+    res.set('Cache-Control', 'no-store').json({ live, home: has('/'), mailbox: has('/demo/mailbox') })
   },
 })
 

@@ -341,6 +341,7 @@ inBrowser('the account page', () => {
     stage.gate.play('/auth/password/forgot', accepted)
     const page = await open(stage)
     await shows(page, 'Forgot your password?')
+    await isVisible(page, '.logged-out')
     await page.getByLabel('E-mail address').fill('ada@example.com')
     stage.gate.asked.length = 0
     await press(page, 'Send me a link')
@@ -353,6 +354,8 @@ inBrowser('the account page', () => {
       /If there is an account with the address ada@example\.com/,
     )
     expect(await page.evaluate(() => document.querySelectorAll('section').length)).toBe(1)
+    const mailbox = () => page.evaluate(() => document.querySelector<HTMLAnchorElement>('.done a')?.href)
+    await eventually(async () => (await mailbox()) === `${stage.gate.url}/demo/mailbox`)
   })
 
   test('without a link, with a login: sends the verification again, and changes the address after the password', async () => {
@@ -364,6 +367,7 @@ inBrowser('the account page', () => {
     stage.gate.play('/auth/reauthenticate', problem(403, 'wrong_password'), 1)
     stage.gate.play('/auth/reauthenticate', { ...granted, status: 200 })
     await eventually(() => page.evaluate(() => document.querySelectorAll('section').length === 3))
+    const isHelped = await page.evaluate(() => document.querySelector('.logged-out')?.checkVisibility())
 
     await press(page, 'Send the mail again')
     await says(page, 'Your e-mail address is confirmed already.')
@@ -383,6 +387,7 @@ inBrowser('the account page', () => {
       page.evaluate(() => document.body.textContent?.includes('It goes to new@example.com')),
     )
 
+    expect(isHelped).toBe(false)
     const sent = changes(stage).filter(({ route }) => route === 'POST /auth/email')
     expect(sent).toEqual(
       Array(2).fill({ route: 'POST /auth/email', body: { email: 'new@example.com' }, hasToken: true }),
