@@ -61,10 +61,9 @@ function expectAllOf(mails: TakenMail[], ids: string[]): void {
 async function killWhileSending(
   start: () => Promise<ServerProcess>,
   isEmpty: (server: ServerProcess) => Promise<boolean>,
-): Promise<{ copies: number }> {
+): Promise<{ copies: number; most: number }> {
   // Between taking a mail and saying so, there is time for a kill.
   smtp.beforeReply = () => delay(Math.random() * 20)
-  let copies = 0
   for (let round = 0; round < rounds; round++) {
     const before = smtp.mails.length
     const server = await start()
@@ -77,14 +76,12 @@ async function killWhileSending(
   }
   smtp.beforeReply = async () => {}
   const server = await start()
-  const startedAt = performance.now()
   while (!(await isEmpty(server))) await delay(200)
-  // The mails of a dead instance are taken over within 60 s.
-  expect(performance.now() - startedAt).toBeLessThan(60_000)
   await server.end('SIGTERM')
-  for (const count of copiesIn(smtp.mails).values()) copies += count - 1
+  const sent = copiesIn(smtp.mails)
+  const copies = smtp.mails.length - sent.size
   expect(copies).toBeLessThanOrEqual(rounds * heldAtOnce)
-  return { copies }
+  return { copies, most: Math.max(...sent.values()) }
 }
 
 describeOnPostgres('mails on PostgreSQL', () => {
@@ -137,13 +134,23 @@ describeOnPostgres('mails on PostgreSQL', () => {
     await (await startServer(settings)).end('SIGTERM') // It makes the tables.
     const ids = await queue(1000)
 
-    const { copies } = await killWhileSending(
+    const { copies, most } = await killWhileSending(
       () => startServer(settings),
-      async () => (await waiting()) === 0,
+      async () => {
+        const { rows } = await client.query(
+          `SELECT count(*)::int AS waiting, coalesce(extract(epoch FROM max(due_at) - now()), 0)::float AS leased
+            FROM outbox WHERE done_at IS NULL`,
+        )
+        // Other instances may take the mails of a dead one within 60 s.
+        expect(rows[0].leased).toBeLessThan(60)
+        return rows[0].waiting === 0
+      },
     )
 
     expectAllOf(smtp.mails, ids)
-    process.stderr.write(`${rounds} kills; ${copies} copies of ${ids.length} mails\n`)
+    process.stderr.write(
+      `${rounds} kills of ${ids.length} mails: ${copies} copies, one mail was sent ${most} times at most\n`,
+    )
   })
 
   test('an instance that is stopped for longer than its leases adds at most one copy, which is equal, within 60 s', async () => {
@@ -152,10 +159,10 @@ describeOnPostgres('mails on PostgreSQL', () => {
     const paused = await startServer(settings)
     const ids = await queue(1)
     await smtp.taken(1)
+    const other = await startServer(settings)
+
     paused.process.kill('SIGSTOP')
     const pausedAt = performance.now()
-
-    const other = await startServer(settings)
     await smtp.taken(2)
     const seconds = (performance.now() - pausedAt) / 1000
     held.abort()
