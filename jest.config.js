@@ -9,6 +9,7 @@ const suites = (folder) => ({
   testRegex: ['\\.test\\.ts$'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: { '\\.ts$': typescript },
+  testEnvironment: '<rootDir>/test/support/jest-environment.ts',
 })
 
 export default {

@@ -1,5 +1,6 @@
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import type { PGlite } from '@electric-sql/pglite'
 import { codeOf } from '../errors.ts'
 import { createDatabase, type Database, DatabaseError, sessionSettings } from './database.ts'
 import { driverError } from './driver-error.ts'
@@ -7,15 +8,15 @@ import { prepareTables } from './migrate.ts'
 
 /**
  * Opens PGlite: PostgreSQL in this process, with its files in `folder`. With `memory://` it has no files.
- * @param settings.image the files of a database to begin with, in memory
+ * @param settings.client an instance of PGlite in memory, if there is one
  * @throws DatabaseError
  */
-export async function openEmbedded(settings: { folder: string; image?: Blob }): Promise<Database> {
-  const { folder, image } = settings
+export async function openEmbedded(settings: { folder: string; client?: PGlite }): Promise<Database> {
+  const { folder } = settings
   const { drizzle } = await import('drizzle-orm/pglite')
   const inMemory = folder === 'memory://'
   const unlock = inMemory ? () => {} : await lockFolder(folder)
-  const client = inMemory ? await createFiles(folder, image) : await openFiles(folder)
+  const client = settings.client ?? (await (inMemory ? createFiles(folder) : openFiles(folder)))
   const queries = drizzle({ client })
   await client.exec(sessionSettings('0'))
   await prepareTables(queries).catch((error) => {
@@ -33,10 +34,10 @@ export async function openEmbedded(settings: { folder: string; image?: Blob }): 
 }
 
 // Unpacks a database that the authors of PGlite have made. This is five times faster than to make one.
-async function createFiles(where: string, image?: Blob) {
+async function createFiles(where: string) {
   const { PGlite } = await import('@electric-sql/pglite')
   const { dataDir } = await import('@electric-sql/pglite-prepopulatedfs')
-  return PGlite.create(where, { loadDataDir: image ?? (await dataDir()) })
+  return PGlite.create(where, { loadDataDir: await dataDir() })
 }
 
 async function openFiles(folder: string) {

@@ -72,7 +72,10 @@ describe('a feature', () => {
     db = await createTestDatabase()
     await db.rows(sql`CREATE TABLE notes (id text PRIMARY KEY, until timestamp NOT NULL)`)
   })
-  afterAll(() => db.close())
+  afterAll(async () => {
+    await db.rows(sql`DROP TABLE notes`)
+    await db.close()
+  })
 
   test('adds events to the audit', async () => {
     await createAuditLog(db).record({ event: 'note_deleted' })

@@ -1,11 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { type SQL, sql } from 'drizzle-orm'
 import pg from 'pg'
 import { type Database, rowsOf } from '../../src/store/database.ts'
-import { openEmbedded } from '../../src/store/embedded.ts'
 import { openDatabase } from '../../src/store/open-database.ts'
 import { clockSchema, searchPath } from './clock-schema.ts'
+import { openInMemory } from './embedded.ts'
 
 /** The database of one test file: PostgreSQL if TEST_DATABASE_URL is set, otherwise the embedded one in memory. */
 export interface TestDatabase {
@@ -25,7 +24,9 @@ export const databaseName = process.env.TEST_DATABASE_URL ? 'PostgreSQL' : 'PGli
 
 export async function createTestDatabase(): Promise<TestDatabase> {
   const server = process.env.TEST_DATABASE_URL
-  const { database, drop } = server ? await openOnPostgres(server) : await openInMemory()
+  const { database, drop } = server
+    ? await openOnPostgres(server)
+    : { database: await openInMemory(), drop: async () => {} }
   const rows = <T>(statement: SQL) => database.run((queries) => rowsOf<T>(queries, statement))
   const db: TestDatabase = {
     database,
@@ -48,6 +49,8 @@ export async function createTestDatabase(): Promise<TestDatabase> {
       await drop()
     },
   }
+  // An embedded database may contain rows of an earlier test file.
+  await db.empty()
   return db
 }
 
@@ -85,13 +88,6 @@ export async function countStatements(
     $client.query = query
   }
   return count
-}
-
-async function openInMemory() {
-  const image = new Blob([readFileSync(process.env.TEST_DATABASE_IMAGE ?? '')])
-  const database = await openEmbedded({ folder: 'memory://', image })
-  await database.run((queries) => queries.execute(sql.raw(`SET search_path = ${searchPath}`)))
-  return { database, drop: async () => {} }
 }
 
 async function openOnPostgres(server: string) {
