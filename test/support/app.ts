@@ -9,7 +9,7 @@ import { sql } from 'drizzle-orm'
 import jwt from 'jsonwebtoken'
 import { pino } from 'pino'
 import request from 'supertest'
-import { startPool, type Threads } from '../../src/auth/password.ts'
+import type { Threads } from '../../src/auth/password.ts'
 import { compose } from '../../src/compose.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { features, templates } from '../../src/features.ts'
@@ -18,6 +18,7 @@ import type { OutgoingMail } from '../../src/mail/outgoing.ts'
 import { queueMail } from '../../src/store/outbox.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 import { publicUrl, refreshCookieName, refreshSecret, testEnvironment } from './environment.ts'
+import type { Kept } from './jest-environment.ts'
 
 export * from './environment.ts'
 
@@ -38,12 +39,9 @@ export interface TestApp {
   close(): Promise<void>
 }
 
-// Each thread loads dictionaries. So the servers of a test file share their threads.
-let threads: Threads | undefined
-afterAll(() => threads?.destroy())
+// The threads outlive the servers, and the test file.
 function shareThreads(maxThreads: number): Threads {
-  threads ??= startPool(maxThreads)
-  const shared = threads
+  const shared = (globalThis as unknown as { kept: Kept }).kept.startThreads(maxThreads)
   return { run: (task, options) => shared.run(task, options), destroy: async () => {} }
 }
 

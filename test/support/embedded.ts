@@ -3,16 +3,16 @@ import { sql } from 'drizzle-orm'
 import type { Database } from '../../src/store/database.ts'
 import { openEmbedded } from '../../src/store/embedded.ts'
 import { searchPath } from './clock-schema.ts'
-import type { EmbeddedDatabases } from './jest-environment.ts'
+import type { Kept } from './jest-environment.ts'
 
 /** Opens a database that Jest keeps for all test files. It may contain rows of an earlier file. */
 export async function openInMemory(): Promise<Database> {
-  const { embedded } = globalThis as unknown as { embedded: EmbeddedDatabases }
-  const kept = await embedded.take()
+  const { kept } = globalThis as unknown as { kept: Kept }
+  const shared = await kept.takeDatabase()
   let isClosed = false
   const open = () => {
     if (isClosed) throw new Error('the database is closed')
-    return kept
+    return shared
   }
   const client = {
     ...queriesOn(open),
@@ -21,7 +21,7 @@ export async function openInMemory(): Promise<Database> {
     ),
     async close() {
       isClosed = true
-      await embedded.giveBack(kept)
+      await kept.giveBack(shared)
     },
   }
   // Drizzle uses no other functions. They are in the prototype, so `withoutDatabase` can hide them for a while.

@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs'
 import type { PGlite } from '@electric-sql/pglite'
 import { TestEnvironment } from 'jest-environment-node'
+import { startPool, type Threads } from '../../src/auth/password.ts'
 
-// Jest runs each test file in a realm of its own, but loads this module once in each worker. So the databases here
-// outlive a file. Creating one takes a second.
+// Jest runs each test file in a realm of its own, but loads this module once in each worker. So what is here outlives a
+// file. Creating a database takes a second. Threads load dictionaries.
 const unused: PGlite[] = []
+let threads: Threads | undefined
 
 async function createEmbedded(): Promise<PGlite> {
   const { PGlite } = await import('@electric-sql/pglite')
@@ -27,22 +29,23 @@ function withoutHolding<T>(runStatement: () => T): T {
   }
 }
 
-/** What a test file finds in `globalThis.embedded`. */
-export interface EmbeddedDatabases {
-  /** Returns an embedded database in memory. It may contain rows of an earlier test file. */
-  take(): Promise<PGlite>
-  /** Keeps a database for the next test file. */
+/** What outlives a test file. A file finds it in `globalThis.kept`. */
+export interface Kept {
+  /** Returns an embedded database in memory. It may contain rows of an earlier file. */
+  takeDatabase(): Promise<PGlite>
+  /** Keeps a database for the next file. */
   giveBack(client: PGlite): Promise<void>
+  startThreads(maxThreads: number): Threads
 }
 
-/** The environment of Jest for Node, which also keeps embedded databases for the test files. */
+/** The environment of Jest for Node, with `kept`. */
 export default class extends TestEnvironment {
   hasFailed = false
 
   override async setup() {
     await super.setup()
-    const embedded: EmbeddedDatabases = {
-      take: async () => unused.pop() ?? createEmbedded(),
+    const kept: Kept = {
+      takeDatabase: async () => unused.pop() ?? createEmbedded(),
       giveBack: async (client) => {
         // A failed test may leave anything behind, such as a renamed table.
         if (this.hasFailed) return client.close()
@@ -50,8 +53,12 @@ export default class extends TestEnvironment {
         await client.exec('DISCARD ALL')
         unused.push(client)
       },
+      startThreads: (maxThreads) => {
+        threads ??= startPool(maxThreads)
+        return threads
+      },
     }
-    Object.assign(this.global, { embedded })
+    Object.assign(this.global, { kept })
   }
 
   /** Jest calls this function at each event. */
