@@ -13,7 +13,10 @@ import { longTestMs } from '../../support/time-limits.js'
 
 jest.setTimeout(longTestMs)
 
-/** How often each pair races. `.ci/run` sets 50. */
+/**
+ * How often each pair races. `.ci/run` sets 8, because 50 take minutes. To run 50:
+ * `RACE_ROUNDS=50 npm run test:processes -- races`.
+ */
 const rounds = Number(process.env.RACE_ROUNDS ?? 3)
 const password = 'my dog is called rex'
 const newPasswords = ['my cat is called tux', 'my owl is called max'] as const
