@@ -116,17 +116,15 @@ export function createThrottle({
   })
 
   /** Counts a registration. @throws AuthError `too_many_attempts` */
-  async function registration(caller: Caller): Promise<void> {
-    await take(addressBudgets('register-address', caller.ip, limits.registerAddress), caller)
-  }
+  const registration = (caller: Caller): Promise<unknown> =>
+    take(addressBudgets('register-address', caller.ip, limits.registerAddress), caller)
 
   /**
    * Counts a request that may send mail, whatever its outcome. Call it after the checks of the body.
    * @throws AuthError `too_many_attempts`
    */
-  async function mailRequest(caller: Caller): Promise<void> {
-    await take(addressBudgets('mail-address', caller.ip, limits.mailAddress), caller)
-  }
+  const mailRequest = (caller: Caller): Promise<unknown> =>
+    take(addressBudgets('mail-address', caller.ip, limits.mailAddress), caller)
 
   /**
    * Counts a mail that strangers can cause. Call it for every address alike, before the transaction that makes the link.

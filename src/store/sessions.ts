@@ -150,11 +150,9 @@ export function createSessionStore({ database, limits }: { database: Database; l
      * the idle timeout. Otherwise a session that was idle for too long would then be live again.
      */
     rotate({ sessionId, userId, generation, expiresAt }: RefreshClaims, from: Caller) {
-      const isCurrent = and(
-        eq(sessions.generation, generation),
-        sql`extract(epoch FROM now()) < ${expiresAt}`,
-      )
-      return database.run((queries) => rotateWhere(queries, and(own(sessionId, userId), isCurrent), from))
+      const isUnexpired = sql`extract(epoch FROM now()) < ${expiresAt}`
+      const isCurrent = and(own(sessionId, userId), eq(sessions.generation, generation), isUnexpired)
+      return database.run((queries) => rotateWhere(queries, isCurrent, from))
     },
 
     /**

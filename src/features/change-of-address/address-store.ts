@@ -3,7 +3,7 @@ import type { HashedPassword } from '../../auth/password.ts'
 import { AuthError, codeOf } from '../../errors.ts'
 import { originOf } from '../../mail/origin.ts'
 import { type Caller, recordEvents } from '../../store/audit.ts'
-import type { Database, Queries } from '../../store/database.ts'
+import type { Database } from '../../store/database.ts'
 import { createLink, endLinksAfter, isReserved, type OwnLink } from '../../store/links.ts'
 import { queueMail, sendWithoutLinks } from '../../store/outbox.ts'
 import { users } from '../../store/schema.ts'
@@ -23,20 +23,6 @@ const lifetimes = { email: 24 * 60 * 60, undo: 72 * 60 * 60, reset: 30 * 60 }
 
 /** Changes of addresses in PostgreSQL. All functions throw AuthError `unavailable` if it is unavailable. */
 export function createAddressStore({ database }: { database: Database }) {
-  /** Tells the owner of a former address. If it was verified, the mail can undo the change. */
-  async function tellFormerOwner(
-    tx: Queries,
-    { userId, email, verified, requestedAt }: Former,
-    from: Caller,
-  ) {
-    const seconds = lifetimes.undo
-    const link = verified
-      ? await createLink(tx, { purpose: 'undo', userId, email, requestedAt, seconds })
-      : undefined
-    const params = originOf(from)
-    await queueMail(tx, { template: 'address-changed', recipient: email, userId, params, link })
-  }
-
   return {
     /**
      * Mails a link that changes the address of an account, and tells the present address. If the new address is taken,
@@ -84,8 +70,10 @@ export function createAddressStore({ database }: { database: Database }) {
         // Look after the update. It may have waited for another change that reserves the address.
         if (await isReserved(tx, link.email)) throw new AuthError('link_invalid')
         await recordEvents(tx, [{ event: 'email_changed', userId, sessionId: confirming, ...from }])
-        const former = { userId, email, verified: emailVerifiedAt !== null, requestedAt: link.createdAt }
-        await tellFormerOwner(tx, former, from)
+        const former = { userId, email, requestedAt: link.createdAt, seconds: lifetimes.undo }
+        const undo = emailVerifiedAt ? await createLink(tx, { purpose: 'undo', ...former }) : undefined
+        const params = originOf(from)
+        await queueMail(tx, { template: 'address-changed', recipient: email, userId, params, link: undo })
       })
       return unlessTaken(change)
     },
@@ -112,14 +100,6 @@ export function createAddressStore({ database }: { database: Database }) {
       return unlessTaken(change)
     },
   }
-}
-
-interface Former {
-  userId: string
-  email: string
-  verified: boolean
-  /** When the change was asked for. */
-  requestedAt: Date
 }
 
 // Another account may have taken the address since the link was made, or at this moment.
