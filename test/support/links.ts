@@ -4,7 +4,7 @@ import { hash } from '../../src/auth/password-worker.js'
 import { toKey } from '../../src/secrets/key.ts'
 import { createLink, type Link } from '../../src/store/links.ts'
 import { type LinkPurpose, links, type MailParams } from '../../src/store/schema.ts'
-import { password, type TestApp } from './app.ts'
+import { type Client, disable, enable, otherPassword, password, send, type TestApp } from './app.ts'
 import { publicUrl, refreshSecret } from './environment.ts'
 
 /** Returns the token of a link, as the server writes it into the mail. */
@@ -33,6 +33,20 @@ export async function newLink(
     seconds: 1800,
   }
   return tokenOf(await db.database.transaction((tx) => createLink(tx, values)))
+}
+
+/** What ends the `verify`, `reset` and `email` links of an account, except for their use and their age. */
+export const endingsOfLinks: Record<string, (t: TestApp, as: Client) => PromiseLike<unknown>> = {
+  'a change of the password': ({ app }, as) =>
+    send(app, 'POST /auth/password', {
+      as,
+      body: { currentPassword: password, newPassword: otherPassword },
+    }).expect(200),
+  'logout-all': ({ app }, as) => send(app, 'POST /auth/logout-all', { as }).expect(204),
+  'disabling, also after enabling': async (t, client) => {
+    await disable(t, client)
+    await enable(t, client)
+  },
 }
 
 export interface QueuedMail {

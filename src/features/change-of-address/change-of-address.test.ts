@@ -24,7 +24,7 @@ import {
   withoutNoise,
 } from '../../../test/support/app.ts'
 import { countStatements, databaseName } from '../../../test/support/database.ts'
-import { mailedToken, mailsTo, newLink } from '../../../test/support/links.ts'
+import { endingsOfLinks, mailedToken, mailsTo, newLink } from '../../../test/support/links.ts'
 import { templates } from '../../features.ts'
 import { originSentence } from '../../mail/origin.ts'
 import { layout } from '../../mail/template.ts'
@@ -429,27 +429,17 @@ describe('POST /auth/email/confirm', () => {
     expect((await accountOf(client)).email).toBe(email)
   })
 
-  test('refuses links after 24 hours, after a change of the password and after logout-all [account 11]', async () => {
-    const kills: ((client: Client) => PromiseLike<unknown>)[] = [
-      () => t.pass(24 * 60 * 60 + 1),
-      (as) =>
-        send(t.app, 'POST /auth/password', {
-          as,
-          body: { currentPassword: password, newPassword: otherPassword },
-        }).expect(200),
-      (as) => send(t.app, 'POST /auth/logout-all', { as }).expect(204),
-    ]
-    for (const kill of kills) {
-      const client = await register(t.app)
-      const email = newEmail()
-      await ask(client, email)
-      const token = await mailedToken(t, email, 'email')
+  const endings: typeof endingsOfLinks = { ...endingsOfLinks, '24 hours': () => t.pass(24 * 60 * 60 + 1) }
+  test.each(Object.entries(endings))('refuses a link after %s [account Links]', async (_what, end) => {
+    const client = await register(t.app)
+    const email = newEmail()
+    await ask(client, email)
+    const token = await mailedToken(t, email, 'email')
 
-      await kill(client)
+    await end(t, client)
 
-      expectInvalid(await confirm(token, { password }))
-      expect((await accountOf(client)).email).toBe(client.email)
-    }
+    for (const each of [password, otherPassword]) expectInvalid(await confirm(token, { password: each }))
+    expect((await accountOf(client)).email).toBe(client.email)
   })
 })
 
@@ -492,6 +482,23 @@ describe('a verified former address', () => {
     expect(seen[1]).toEqual(seen[0])
     const after = await limited.db.rows(sql`SELECT key FROM attempts WHERE key LIKE 'mail-recipient:%'`)
     expect(after).toHaveLength(counts.length)
+  })
+
+  test('is refused also to a registration that was hashing its password while the change was confirmed [account 11]', async () => {
+    const { userId } = await register(t.app)
+    const email = newEmail()
+    const { database } = t.db
+    const { transaction } = database
+    database.transaction = async (work) => {
+      database.transaction = transaction
+      await newLink(t, 'undo', { userId, email })
+      return transaction(work)
+    }
+
+    expectProblem(await send(t.app, 'POST /auth/register', { body: { email, password } }), 409, 'email_taken')
+
+    expect(await t.db.rows(sql`SELECT id FROM users WHERE email = ${email}`)).toEqual([])
+    expect(await mailsTo(t, email)).toEqual([])
   })
 
   test('is reserved for 72 hours, as long as its undo link works, and free afterwards [account 11]', async () => {

@@ -5,7 +5,6 @@ import {
   countOf,
   createTestApp,
   disable,
-  enable,
   expectProblem,
   login,
   newEmail,
@@ -20,7 +19,7 @@ import {
 } from '../../../test/support/app.ts'
 import { databaseName } from '../../../test/support/database.ts'
 import { publicUrl } from '../../../test/support/environment.ts'
-import { mailedToken, mailsTo, newLink } from '../../../test/support/links.ts'
+import { endingsOfLinks, mailedToken, mailsTo, newLink } from '../../../test/support/links.ts'
 
 const t = useTestApp()
 const limited = useTestApp({
@@ -314,29 +313,20 @@ describe(`POST /auth/password/reset on ${databaseName}`, () => {
     await t.db.rows(sql`UPDATE test_clock.skew SET by = interval '0'`)
   })
 
-  const endings: Record<string, (client: Client) => Promise<unknown>> = {
-    'its use': async (client) => reset(await mailedToken(t, client.email, 'reset')).expect(204),
-    'a change of the password': (as) =>
-      send(t.app, 'POST /auth/password', {
-        as,
-        body: { currentPassword: password, newPassword: otherPassword },
-      }).expect(200),
-    'logout-all': (as) => send(t.app, 'POST /auth/logout-all', { as }).expect(204),
-    'disabling, also after enabling': async (client) => {
-      await disable(t, client)
-      await enable(t, client)
-    },
-    'a change of the address': ({ userId }) =>
+  const endings: typeof endingsOfLinks = {
+    ...endingsOfLinks,
+    'its use': async (_t, client) => reset(await mailedToken(t, client.email, 'reset')).expect(204),
+    'a change of the address': (_t, { userId }) =>
       t.db.rows(
         sql`UPDATE users SET email = ${newEmail()}, session_epoch = session_epoch + 1 WHERE id = ${userId}`,
       ),
-    'the deletion of the user': ({ userId }) => t.db.rows(sql`DELETE FROM users WHERE id = ${userId}`),
+    'the deletion of the user': (_t, { userId }) => t.db.rows(sql`DELETE FROM users WHERE id = ${userId}`),
   }
   test.each(Object.entries(endings))('refuses a link after %s [account Links]', async (_what, end) => {
     const client = await register(t.app)
     const token = await askForLink(client)
 
-    await end(client)
+    await end(t, client)
 
     const before = await rowOfUser(client)
     expectProblem(await reset(token, 'my hamster is called bob'), 410, 'link_invalid')

@@ -7,7 +7,6 @@ import {
   countOf,
   createTestApp,
   disable,
-  enable,
   expectProblem,
   login,
   logout,
@@ -26,7 +25,7 @@ import {
   withoutNoise,
 } from '../../../test/support/app.ts'
 import { databaseName } from '../../../test/support/database.ts'
-import { mailedToken, mailsTo, newLink } from '../../../test/support/links.ts'
+import { endingsOfLinks, mailedToken, mailsTo, newLink } from '../../../test/support/links.ts'
 
 const t = useTestApp()
 const strict = useTestApp({ REGISTRATION: 'verified' })
@@ -611,23 +610,14 @@ describe(`POST /auth/email/verify on ${databaseName}`, () => {
     expect(await t.db.rows(events)).toHaveLength(1)
   })
 
-  const endings: Record<string, (client: Client) => Promise<unknown>> = {
+  const endings: typeof endingsOfLinks = {
+    ...endingsOfLinks,
     '24 hours': async () => t.db.pass(24 * 3600 + 1),
-    'a change of the password': (as) =>
-      send(t.app, 'POST /auth/password', {
-        as,
-        body: { currentPassword: password, newPassword: otherPassword },
-      }).expect(200),
-    'logout-all': (as) => send(t.app, 'POST /auth/logout-all', { as }).expect(204),
-    'disabling, also after enabling': async (client) => {
-      await disable(t, client)
-      await enable(t, client)
-    },
   }
   test.each(Object.entries(endings))('refuses a link after %s [account Links]', async (_what, end) => {
     const [client, token] = await unverified()
 
-    await end(client)
+    await end(t, client)
 
     const answers = [await verify({ token, password }), await verify({ token, password: otherPassword })]
     await t.db.rows(sql`UPDATE test_clock.skew SET by = interval '0'`)
