@@ -201,7 +201,16 @@ function createPage(context: ReturnType<typeof createContext>, command: Call) {
       click: async () => command('POST', `${await one()}/click`),
       async fill(text: string) {
         const element = await one()
-        await command('POST', `${element}/clear`)
+        // An answer of the server may be about to show the field. Playwright waits for that too.
+        await eventually(() =>
+          command('POST', `${element}/clear`).then(
+            () => true,
+            (error: Error) => {
+              if (error.message.includes('element not interactable')) return false
+              throw error
+            },
+          ),
+        )
         if (text) await command('POST', `${element}/value`, { text })
       },
       textContent: async () =>
