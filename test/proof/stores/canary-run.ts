@@ -136,6 +136,7 @@ function asking(run: Run, { url, operator }: Server): Ask {
       method,
       headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
       body: body ?? null,
+      redirect: 'manual', // The account page is at PUBLIC_URL, where no server listens here.
     })
     const bytes = Buffer.from(await response.arrayBuffer())
     const kind = isOperators ? 'metrics and /keys' : 'answers'

@@ -160,6 +160,8 @@ describe('code in the process sees no secret [E6]', () => {
     JWT_ALGORITHM: 'ES256',
     JWT_ACCESS_PRIVATE_KEY: canary.privateKey(),
     JWT_REFRESH_SECRET: canary.secret(),
+    SMTP_URL: `smtps://user:${canary.secret()}@127.0.0.1:1`,
+    MAIL_FROM: 'auth@example.com',
     VAULT_TOKEN: canary.secret(),
   }
 
@@ -185,6 +187,7 @@ describe('code in the process sees no secret [E6]', () => {
       onWarning: () => {},
     })
 
+    await services.reloadKeys() // Also opens the connections to the SMTP server.
     const hits = [
       shown('services', services),
       shown('app', services.app('http://localhost')),
@@ -219,6 +222,7 @@ describe('code in the process sees no secret [E6]', () => {
       JWT_ACCESS_SECRET: `ref+vault:${canary.mark}`,
       JWT_REFRESH_SECRET: canary.mark,
       DATABASE_URL: `mysql://user:${canary.mark}@localhost/auth`,
+      SMTP_URL: `smtps://user:${canary.mark}@`,
     }
 
     const error = await loadConfig({ ...settings, JWT_ALGORITHM: 'HS256', ...wrong }).catch(
