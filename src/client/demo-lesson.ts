@@ -2,7 +2,7 @@
 // lesson shows what is in the cookie, and holds the thief's copy of it. See src/features/demo/lesson.ts.
 import type { AuthClient } from './auth-client.ts'
 import { describeLogin, describeRefresh, type Holder, type Outcome, outcomeOf } from './demo-outcome.ts'
-import { element, text, tokenLabel } from './demo-page.ts'
+import { continueColours, element, text, tokenLabel } from './demo-page.ts'
 import { exchange, type Sequence, startSequence } from './demo-sequence.ts'
 import { type Claims, createComparison } from './demo-tokens.ts'
 
@@ -17,7 +17,7 @@ const reuseDetection =
   'This is reuse detection: a used-up token came back. The server cannot know who is the thief, so it ended the session for both.'
 
 const graceHides =
-  'Within the grace window, a theft goes unnoticed until a later refresh. So the window is short.'
+  'Within the grace window, a thief looks like a second tab, until one of you sends a used-up token. So the window is short.'
 const falseAlarm = 'Without a grace window, this looks like a theft, and the server ends the session.'
 
 /**
@@ -36,14 +36,20 @@ export function createLesson({
   let hadSession = false
   let graceEnds = 0
   let running = false
+  const buttons = element('lesson').querySelectorAll('button')
+  const timer = text('span', '')
+  timer.role = 'timer' // Not read aloud.
   let lastReason = ''
   /** The drawing of a session that has ended. The next login is its last step. */
   let unfinished: Sequence | undefined
-  auth.onChange(({ reason }) => {
+  auth.onChange(({ user, reason }) => {
     lastReason = reason
-    if (reason !== 'login') return
-    void unfinished?.step(...describeLogin)
+    if (!user || reason === 'updated' || running) return
+    if (!unfinished) return void begin('', [])
+    continueColours()
+    void unfinished.step(...describeLogin)
     unfinished = undefined
+    element('sequence').querySelector('a')?.remove()
   })
 
   /** Asks the server what the cookie and its session are now, and shows it. */
@@ -61,10 +67,7 @@ export function createLesson({
     hadSession ||= session !== null
     compare(claims)
     replace('cookie-token', claims ? [tokenLabel(claims.gen)] : ['none'])
-    replace(
-      'session',
-      session ? ['expects ', tokenLabel(session.generation)] : [hadSession ? 'ended' : 'none'],
-    )
+    replace('session', session ? [tokenLabel(session.generation)] : [hadSession ? 'session ended' : 'none'])
     for (const place of document.querySelectorAll('.grace-seconds')) place.textContent = String(graceSeconds)
     tick()
   }
@@ -74,17 +77,25 @@ export function createLesson({
     const meter = element('grace') as HTMLProgressElement
     meter.max = seen.graceSeconds * 1000 || 1
     meter.value = left
-    const old = (seen.session?.generation ?? 0) - 1
+    const now = seen.session?.generation ?? 0
+    const seconds = `${Math.ceil(left / 1000)} s`
     element('grace-left').textContent =
-      left > 0 ? `token ${old} works for ${Math.ceil(left / 1000)} s more` : 'closed'
+      left > 0 ? `token ${now - 1} gets token ${now} for ${seconds} more` : 'closed'
+    timer.textContent = seconds
   }
   setInterval(tick, 200)
 
-  async function play(actors: string[], story: (draw: Sequence) => Promise<void>): Promise<void> {
-    if (running) return
+  /** Clears the drawing, and marks the button of the case that begins. */
+  function begin(id: string, actors: string[]): Sequence {
     unfinished = undefined
-    const draw = startSequence(actors)
-    if (!auth.user()) return draw.conclude('Log in first, or register.')
+    for (const button of buttons) button.setAttribute('aria-current', String(button.id === id))
+    return startSequence(actors)
+  }
+
+  async function play(id: string, actors: string[], story: (draw: Sequence) => Promise<void>): Promise<void> {
+    if (running) return
+    if (!auth.user()) return begin('', []).conclude('', 'Log in first, or register.')
+    const draw = begin(id, actors)
     setRunning(true)
     try {
       // If the session has ended elsewhere, its token is useless for a case.
@@ -101,15 +112,14 @@ export function createLesson({
 
   function setRunning(value: boolean): void {
     running = value
-    for (const button of element('lesson').querySelectorAll('button'))
-      button.setAttribute('aria-disabled', String(value))
+    for (const button of buttons) button.setAttribute('aria-disabled', String(value))
   }
 
   async function youRefresh(draw: Sequence): Promise<void> {
     const sent = token()
     await refreshAs(you, draw)
     draw.conclude(
-      `This is rotation: each refresh swaps the refresh token. In ${seen.graceSeconds} s, token ${sent} is used up.`,
+      `This is rotation: each refresh swaps the refresh token. After ${seen.graceSeconds} s, or after the next swap, token ${sent} is used up.`,
     )
   }
 
@@ -126,7 +136,7 @@ export function createLesson({
     const outcome = await refreshAs(you, draw)
     if (outcome.kind !== 'graced') return concludeReuse(draw, falseAlarm)
     draw.conclude(
-      `You stay logged in, and there is only one token ${sent + 1}. Without the grace window, your bad connection would look like a thief.`,
+      `You stay logged in. If you were offline for more than ${seen.graceSeconds} s, this would look like a theft, and the session would end.`,
     )
   }
 
@@ -159,7 +169,9 @@ export function createLesson({
       ],
       `The first tab gets token ${claims.gen}. The other tab gets the same token ${claims.gen}, because the grace window is open.`,
     )
-    draw.conclude('Both tabs continue with the same token. You stay logged in.')
+    draw.conclude(
+      'You stay logged in, with one token. Two different tokens would be two branches, and a thief could hide in one.',
+    )
   }
 
   async function thiefFirst(draw: Sequence): Promise<void> {
@@ -186,7 +198,7 @@ export function createLesson({
     const thief = await copyCookie('POST /auth/refresh by the thief')
     await draw.step(
       [[{ from: 0, to: 2, what: stolen, fate: 'copied' }]],
-      `The thief copies your cookie, say from a backup. Now both of you have token ${stolen}.`,
+      `The thief copies your cookie, for example with malware. Now both of you have token ${stolen}.`,
     )
     return thief
   }
@@ -198,7 +210,8 @@ export function createLesson({
     await draw.wait(
       // A little longer, because the response took time to get here.
       new Promise((resolve) => setTimeout(resolve, graceEnds - performance.now() + 200)),
-      `After the grace window, token ${old} is used up.`,
+      old,
+      timer,
       `${seen.graceSeconds} s later`,
     )
     await refreshAs(second, draw)
@@ -207,7 +220,7 @@ export function createLesson({
 
   function concludeReuse(draw: Sequence, says: string): void {
     if (seen.session) throw new Error('the session has not ended')
-    draw.conclude(`${says} Only you have the password to log in.`)
+    draw.conclude(says, 'Only you can log in again.')
     unfinished = draw
   }
 
@@ -255,12 +268,12 @@ export function createLesson({
     isRunning: () => running,
     /** The cases, by the id of their button. */
     cases: {
-      'you-refresh': () => play(['You', 'Server'], youRefresh),
-      'answer-lost': () => play(['You', 'Server'], answerLost),
-      'two-tabs': () => play(['Tab 1', 'Server', 'Tab 2'], twoTabs),
-      'thief-first': () => play(withThief, thiefFirst),
-      'you-first': () => play(withThief, youFirst),
-      'within-window': () => play(withThief, withinWindow),
+      'you-refresh': () => play('you-refresh', ['You', 'Server'], youRefresh),
+      'answer-lost': () => play('answer-lost', ['You', 'Server'], answerLost),
+      'two-tabs': () => play('two-tabs', ['Tab 1', 'Server', 'Tab 2'], twoTabs),
+      'thief-first': () => play('thief-first', withThief, thiefFirst),
+      'you-first': () => play('you-first', withThief, youFirst),
+      'within-window': () => play('within-window', withThief, withinWindow),
     },
   }
 }

@@ -42,7 +42,7 @@ export function describeRefresh({ place }: Holder, sent: number, outcome: Outcom
       { note, bad: token === undefined },
       token === undefined ? { what: 'refused', fate: 'refused' } : { what: token },
     )
-  const begin = `${thief ? 'The thief sends' : 'You send'} token ${sent}`
+  const begin = `${thief ? 'The thief sends' : 'You send'}${outcome.kind === 'reused' ? ' the used-up' : ''} token ${sent}`
   switch (outcome.kind) {
     case 'rotated':
       return [
@@ -53,17 +53,19 @@ export function describeRefresh({ place }: Holder, sent: number, outcome: Outcom
       ]
     case 'graced':
       return [
-        picture(`stays ${outcome.token}`, outcome.token),
+        picture(`${outcome.token} again`, outcome.token),
         thief
-          ? `${begin} too, as a second tab of yours would. The thief gets token ${outcome.token} and an access token. The theft goes unnoticed.`
+          ? `${begin} too, as your second tab would, and gets token ${outcome.token} unnoticed.`
           : `${begin} again. It was swapped, but the grace window is open. The server sends the same token ${outcome.token} once more.`,
       ]
     case 'reused':
-      return [
-        picture('used up!'),
-        `${begin}, which is used up. So two people have it. The server ends the session.`,
-      ]
+      return [picture('used up!'), `${begin}. Two people may have it, so the server ends the session.`]
     case 'ended':
-      return [picture('session ended'), `${begin}. It is worthless, because the session has ended.`]
+      return [
+        picture('ended'),
+        thief
+          ? `${begin}. It is worthless, because the session has ended.`
+          : `${begin}. The session has ended. Only the sender of the used-up token was warned: the thief.`,
+      ]
   }
 }

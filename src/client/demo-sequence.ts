@@ -73,14 +73,24 @@ export function startSequence(actors: string[]) {
       add(text('li', ''), picture(rows), text('p', says))
       return pause()
     },
-    /** Adds a step that lasts until `time` is over. `after` says how long that was. */
-    async wait(time: Promise<void>, says: string, after: string): Promise<void> {
-      const waiting = picture([[{ note: 'waiting …' }]])
-      add(text('li', ''), waiting, text('p', says))
+    /** Adds a step that lasts until `time` is over. Its picture shows the `timer`, and then `after`: how long that was. */
+    async wait(time: Promise<void>, token: number, timer: HTMLElement, after: string): Promise<void> {
+      const waiting = picture([[{ note: 'waiting … ' }]])
+      waiting.querySelector('.note')?.append(timer)
+      const says = text('p', `Wait until token ${token} is used up.`)
+      add(text('li', ''), waiting, says)
       await time
       waiting.replaceWith(picture([[{ note: after }]]))
+      says.textContent = `Now token ${token} is used up.`
     },
-    conclude: (says: string) => add(text('li', '', 'conclusion'), text('p', says)),
+    /** @param login the text of a link to the status and the form, if a login is what to do next */
+    conclude(says: string, login = ''): void {
+      const conclusion = text('p', says)
+      const link = text('a', login)
+      link.setAttribute('href', '#status')
+      if (login) conclusion.append(' ', link)
+      add(text('li', '', 'conclusion'), conclusion)
+    },
   }
 }
 

@@ -3,7 +3,17 @@ import { element, text } from './demo-page.ts'
 
 export type Claims = Record<string, unknown> & { sid: string; gen: number; jti: string }
 
-const meanings: Record<string, string> = { gen: 'number', jti: 'id', iat: 'issued', exp: 'expires' }
+const meanings: Record<string, string> = {
+  iss: 'server',
+  aud: 'audience',
+  sub: 'user',
+  sid: 'session',
+  gen: 'number',
+  jti: 'id',
+  iat: 'issued',
+  exp: 'expires',
+}
+const meaningOf = (name: string) => `${meanings[name] ?? ''} (${name})`
 
 /** Shows what changed between the last two refresh tokens. After a logout, the last change stays visible. */
 export function createComparison() {
@@ -22,14 +32,17 @@ export function createComparison() {
       ...changed.map((name) => row(name, textOf(name, before?.[name]), textOf(name, claims[name]))),
     )
     element('unchanged').textContent = before
-      ? `The rest is the same: ${names.filter((name) => !changed.includes(name)).join(', ')}.`
-      : `This is token ${claims.gen} of its session. After a refresh, this page shows what has changed in it.`
+      ? `The rest is the same: ${names
+          .filter((name) => !changed.includes(name))
+          .map(meaningOf)
+          .join(', ')}.`
+      : `This is token ${claims.gen} of its session. After a refresh, this page shows which claims, its parts, have changed.`
   }
 }
 
 function row(name: string, before: string, now: string): HTMLElement {
   const made = document.createElement('tr')
-  const head = text('th', `${meanings[name] ?? ''} (${name})`)
+  const head = text('th', meaningOf(name))
   head.setAttribute('scope', 'row')
   made.append(head, text('td', before), text('td', now))
   return made

@@ -7,7 +7,6 @@ import { claimsOf, showAccessClaims } from './demo-tokens.ts'
 import { messages, messagesOf } from './messages.ts'
 
 const reasons: Record<string, string> = {
-  login: 'You have just logged in.',
   restored: 'The cookie has restored your login.',
   elsewhere: 'Another tab has logged in.',
   updated: 'Your account has changed.',
@@ -55,7 +54,7 @@ async function logged(
     // The response of the lesson contains the status that the thief got.
     const { code, status = answer.status } = await contentOf(answer)
     if (code === 'refresh_token_missing') finish(`${status}: you are not logged in`, false)
-    else if (code) finish(`refused: ${status} ${code}`)
+    else if (code) finish(`${status} ${code}`)
     else finish(status, !answer.ok)
     return answer
   } catch (failure) {
@@ -67,10 +66,13 @@ async function logged(
 function describe(input: RequestInfo | URL, init?: RequestInit): string {
   const { pathname } = new URL(input instanceof Request ? input.url : input, location.href)
   const token = new Headers(init?.headers).has('Authorization')
-  return `${init?.method ?? 'GET'} ${pathname}${token ? ' with the access token' : ''}`
+  const byYou = lesson.isRunning() && pathname === '/auth/refresh' ? ' by you' : ''
+  return `${init?.method ?? 'GET'} ${pathname}${byYou}${token ? ' with the access token' : ''}`
 }
 
 const auth = createAuthClient({ url: '/', fetch: observed })
+// Before the lesson, which scrolls to its next step. The form is hidden by then.
+auth.onChange(({ user, reason }) => show(user, reason))
 const lesson = createLesson({ auth, send: (path, says) => logged(path, { method: 'POST' }, says) })
 const hasLesson = document.documentElement.dataset.lesson === 'on'
 
@@ -237,6 +239,7 @@ element('change').onsubmit = (event) => {
 }
 for (const id of ['lesson', 'rotation', 'mailbox']) element(id).hidden = !hasLesson
 for (const [id, run] of Object.entries(lesson.cases)) element(id).onclick = () => attempt(run)
+element('refresh').hidden = hasLesson // The lesson has its own button, and draws the refresh.
 element('refresh').onclick = () => attempt(auth.refresh)
 element('me').onclick = () => attempt(() => call('GET', '/users/me'))
 element('show').onclick = () => attempt(listSessions)
@@ -250,7 +253,6 @@ logoutButton.onclick = () =>
   })
 element('logout-all').onclick = () => attempt(auth.logoutAll)
 
-auth.onChange(({ user, reason }) => show(user, reason))
 // Each load loses the token, and the cookie brings it back. Do not ask if the server saw no cookie: browsers report the
 // refusal as an error in the console.
 void look()
