@@ -38,13 +38,16 @@ beforeAll(async () => {
   untouched = await register(t.app)
 })
 
-/** Everything the database has of users, sessions, links and mails. */
-const everything = async () => [
-  await t.db.rows(sql`SELECT * FROM users ORDER BY id`),
-  await t.db.rows(sql`SELECT * FROM sessions ORDER BY id`),
-  await t.db.rows(sql`SELECT * FROM links ORDER BY id`),
-  await t.db.rows(sql`SELECT * FROM outbox ORDER BY id`),
-]
+/** Everything the database has of users, sessions, links and mails, after the mails that are due have been sent. */
+const everything = async () => {
+  await t.mails()
+  return [
+    await t.db.rows(sql`SELECT * FROM users ORDER BY id`),
+    await t.db.rows(sql`SELECT * FROM sessions ORDER BY id`),
+    await t.db.rows(sql`SELECT * FROM links ORDER BY id`),
+    await t.db.rows(sql`SELECT * FROM outbox ORDER BY id`),
+  ]
+}
 const presentTo = (route: string, Cookie: string, on = t) => send(on.app, route, { headers: { Cookie } })
 const refreshWith = (Cookie: string, on = t) => presentTo('POST /auth/refresh', Cookie, on)
 const tryRegister = (on = t) => send(on.app, 'POST /auth/register', { body: { email: newEmail(), password } })
