@@ -4,6 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, beforeAll, expect, test } from '@jest/globals'
+import { is } from 'drizzle-orm'
+import { PgTable } from 'drizzle-orm/pg-core'
+import * as schemaOfServer from '../../../src/store/schema.ts'
 import { createPostgresDatabase } from '../../support/database.ts'
 import {
   describeOnOwnServers,
@@ -134,7 +137,10 @@ describeOnPostgres('a PostgreSQL database that is set up in its own way', () => 
 
     await server.end('SIGTERM')
     const tables = await query(url, `SELECT FROM pg_tables WHERE schemaname = '${schema}'`)
-    expect(tables).toHaveLength(5)
+    // Those of the schema, and the journal of the migrations.
+    expect(tables).toHaveLength(
+      Object.values(schemaOfServer).filter((value) => is(value, PgTable)).length + 1,
+    )
     expect(await query(url, 'SELECT * FROM public.users')).toEqual(before)
   })
 
