@@ -13,7 +13,7 @@ import { longTestMs } from '../../support/time-limits.js'
 
 jest.setTimeout(longTestMs)
 
-const rounds = Number(process.env.KILL_ROUNDS || 10)
+const rounds = Number(process.env.MAIL_KILL_ROUNDS || 10)
 const heldAtOnce = 10
 
 let smtp: ScriptedSmtp
