@@ -1,6 +1,7 @@
 // Tests whether the time of a request that may send mail reveals what the address has. Takes samples of each kind of
-// address in turns. Asks for each address several times, because a later link replaces the earlier one. For each pair, prints the probability that a sample of one takes longer than a sample of the other
-// (Mann and Whitney). 0.5 means that nothing is revealed. Fails if one is further from it than `tolerance`.
+// address in turns. Asks for each address several times, because a later link replaces the earlier one. For each pair,
+// prints the probability that a sample of one takes longer than a sample of the other (Mann and Whitney). 0.5 means that
+// nothing is revealed. Fails if one is further from it than `tolerance`.
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
