@@ -48,7 +48,7 @@ describe(`notices on ${databaseName}`, () => {
     expect(mail).toMatchObject({ subject: 'Your password was changed' })
     for (const part of [mail?.text, mail?.html]) {
       expect(part).toMatch(
-        /The password of your account at localhost:3000 was changed at 2\d{3}-\d\d-\d\d \d\d:\d\d UTC/,
+        /The password of your account at localhost:3000 was changed on 2\d{3}-\d\d-\d\d \d\d:\d\d UTC/,
       )
       expect(part).toMatch(/from Firefox, network address (::1|127\.0\.0\.1)\./)
       expect(part).toMatch(/If it was not you/)
