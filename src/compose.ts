@@ -36,7 +36,6 @@ import { createMail } from './mail/mail.ts'
 import type { Template } from './mail/template.ts'
 import { delay } from './retry.ts'
 import type { KeyEvent } from './secrets/key-events.ts'
-import { refreshKeySeconds } from './secrets/key-schedule.ts'
 import { createLiveKeys } from './secrets/live-keys.ts'
 import { singleFlight } from './single-flight.ts'
 import { createAttemptStore } from './store/attempts.ts'
@@ -107,7 +106,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
     secrets: config.secrets,
     ...config.keys,
     accessTokenSeconds: config.accessTokenSeconds,
-    refreshTokenSeconds: refreshKeySeconds(config.sessions.idleSeconds),
+    refreshTokenSeconds: config.sessions.idleSeconds,
     clock,
     delay,
     onEvent: createKeyReports(log, audit),
@@ -120,7 +119,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
       : { ...config.limits, mailAddress: undefined, mailRecipient: undefined },
     addressDigest: createAddressDigest(keys.refresh),
   })
-  const outbox = createOutbox({ database, signingKid: () => keys.refresh.signingKey().kid })
+  const outbox = createOutbox({ database, signingKid: () => keys.links.signingKey().kid })
   const metrics = createMetrics({
     passwords: passwords.load,
     connections: database.connections,
@@ -157,7 +156,7 @@ export async function compose(config: Config, log: Logger, replacements: Replace
   let stopMail: Promise<void> | undefined
 
   function app(publicUrl: string): RequestListener {
-    const linkTokens = createLinkTokens({ refreshKeys: keys.refresh, issuer: publicUrl, clock })
+    const linkTokens = createLinkTokens({ keys: keys.links, issuer: publicUrl, clock })
     const accountUrl = config.mail.accountUrl ?? `${publicUrl}/account`
     mail.start({ site: new URL(publicUrl).host, accountUrl, signLink: linkTokens.sign })
     const accessTokens = createAccessTokens({

@@ -11,9 +11,9 @@ const claims = commonClaims.extend({ jti: z.guid() })
  * Signs and verifies the tokens of links: JWTs whose `typ` names the purpose, computed from the row of the link. So two
  * copies of a mail have the same link, and no table contains a token.
  */
-export function createLinkTokens(options: { refreshKeys: TokenKeys; issuer: string; clock: Clock }) {
+export function createLinkTokens(options: { keys: TokenKeys; issuer: string; clock: Clock }) {
   const { issuer, clock } = options
-  const keys = derivedKeys(options.refreshKeys, 'link token')
+  const keys = derivedKeys(options.keys, 'link token')
   const kindOf = (purpose: LinkPurpose) => ({
     issuer,
     clock,

@@ -33,10 +33,8 @@ export interface Lives {
   algorithm: Algorithm
 }
 
-const longestLinkSeconds = 72 * 60 * 60
-
-/** Returns the longest lifetime of what refresh keys sign: refresh tokens, and links in mails. */
-export const refreshKeySeconds = (idleSeconds: number) => Math.max(idleSeconds, longestLinkSeconds)
+/** The longest lifetime of a link in a mail. The keys of refresh tokens sign links too. */
+export const linkSeconds = 72 * 60 * 60
 
 // Stores round times and loads take time. So a new key waits a little longer than one load interval.
 const marginMs = 2_000

@@ -4,6 +4,7 @@ import { type Delay, limitTime } from '../retry.ts'
 import { singleFlight } from '../single-flight.ts'
 import type { Algorithm, Key } from './key.ts'
 import { createKeyEvents, type KeyEvent } from './key-events.ts'
+import { linkSeconds } from './key-schedule.ts'
 import { createKeyring, type Keyring, type KeyStatus } from './keyring.ts'
 import { accessSecretOf, type LoadedSecrets, type SecretProblem, type Secrets } from './load-secrets.ts'
 
@@ -54,6 +55,8 @@ export async function createLiveKeys(options: {
     createKeyring({ reloadSeconds, tokenSeconds, clock, algorithm })
   const access = createRing(accessAlgorithm, options.accessTokenSeconds)
   const refresh = createRing('HS256', options.refreshTokenSeconds)
+  // The same keys. They verify links even when refresh tokens live for a shorter time.
+  const links = createRing('HS256', linkSeconds)
   const rings = [
     [accessSecretOf(accessAlgorithm), access],
     ['JWT_REFRESH_SECRET', refresh],
@@ -78,7 +81,7 @@ export async function createLiveKeys(options: {
   // Secrets that are left out could not be read. Their last good versions stay.
   function updateRings(versions: LoadedSecrets['versions']) {
     Object.assign(lastGood, versions)
-    for (const [name, ring] of rings)
+    for (const [name, ring] of [...rings, ['JWT_REFRESH_SECRET', links] as const])
       if (lastGood[name]) ring.update(lastGood[name], lastGood[`${name}_PREVIOUS`] ?? [])
   }
 
@@ -142,6 +145,7 @@ export async function createLiveKeys(options: {
   return {
     access: tokenKeys(access, accessAlgorithm),
     refresh: tokenKeys(refresh, 'HS256'),
+    links: tokenKeys(links, 'HS256'),
     /** Returns the public keys that verify access tokens (RFC 7517); none under HS256. */
     publicKeys: access.publicKeys,
     status,

@@ -96,20 +96,20 @@ async function createTestKeys() {
   })
   keys.close()
   const linkTokens = createLinkTokens({
-    refreshKeys: keys.refresh,
+    keys: keys.links,
     issuer: 'https://auth.example.com',
     clock: () => now,
   })
   async function load(newVersions: typeof refresh) {
-    const before = keys.refresh.signingKey().kid
+    const before = keys.links.signingKey().kid
     refresh = newVersions
     await keys.reload()
     now += 120_000
-    expect(keys.refresh.signingKey().kid).not.toBe(before)
+    expect(keys.links.signingKey().kid).not.toBe(before)
   }
   return {
     linkTokens,
-    signingKid: () => keys.refresh.signingKey().kid,
+    signingKid: () => keys.links.signingKey().kid,
     signLink: linkTokens.sign,
     rotate: () => load([version(now), ...refresh]),
     replace: () => load([version(now)]),

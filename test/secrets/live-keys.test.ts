@@ -31,7 +31,7 @@ afterEach(() => {
   jest.restoreAllMocks()
 })
 
-async function start(secrets: Secrets, settings: { maxStaleSeconds?: number } = {}) {
+async function start(secrets: Secrets, settings: { maxStaleSeconds?: number; refreshTokenSeconds?: number } = {}) {
   const events: KeyEvent[] = []
   const warnings: string[] = []
   const keys = await createLiveKeys({
@@ -148,6 +148,26 @@ describe('rotation in a file', () => {
     expect(await keys.access.verificationKey(oldKid)).toBeUndefined()
     expect(signer(keys.refresh)).toBe(files.refresh)
     expect([keys.status(), problems()]).toEqual(['ok', []])
+  })
+
+  test('lets the old key verify links for 72 hours after it signed, but refresh tokens to their own end [account Links]', async () => {
+    const files = createFiles()
+    const { keys } = await start(files.secrets(), { refreshTokenSeconds: 60 })
+    const oldKid = keys.refresh.signingKey().kid
+    files.write('refresh', newSecret())
+    await keys.reload()
+    const endsToSign = now + stagingMs
+
+    now = endsToSign + stagingMs + 60_000
+    await keys.reload()
+    expect(await keys.refresh.verificationKey(oldKid)).toBeUndefined()
+    now = endsToSign + 72 * 3_600_000
+    await keys.reload()
+    expect(text(await keys.links.verificationKey(oldKid))).toBe(files.refresh)
+    expect(keys.links.signingKey().kid).toBe(keys.refresh.signingKey().kid)
+    now += stagingMs
+    await keys.reload()
+    expect(await keys.links.verificationKey(oldKid)).toBeUndefined()
   })
 
   test('changes nothing if it is undone before the new key signs [E3]', async () => {

@@ -10,12 +10,12 @@ import { publicUrl, refreshSecret } from './environment.ts'
 /** Returns the token of a link, as the server writes it into the mail. */
 export function tokenOf(link: Link, secret = refreshSecret): string {
   const key = toKey(secret, 'HS256')
-  const refreshKeys = {
+  const keys = {
     algorithm: 'HS256' as const,
     signingKey: () => key,
     verificationKey: async () => key.verifies,
   }
-  return createLinkTokens({ refreshKeys, issuer: publicUrl, clock: Date.now }).sign(link)
+  return createLinkTokens({ keys, issuer: publicUrl, clock: Date.now }).sign(link)
 }
 
 /** Makes a link of an account, or for an account, and returns its token. */

@@ -1,7 +1,7 @@
 import { readSettings } from '../../config/config.ts'
 import { platformEnvironment, takeEnvironment } from '../../config/environment.ts'
 import type { Algorithm } from '../key.ts'
-import { refreshKeySeconds, verifyingMs } from '../key-schedule.ts'
+import { linkSeconds, verifyingMs } from '../key-schedule.ts'
 import { absent, conflict, malformed, SourceError } from '../source-error.ts'
 import type { OpenSource } from '../sources.ts'
 import { pathIn, previousPath } from '../stores/file/file.ts'
@@ -33,7 +33,7 @@ export async function rotateCommand(args: string[]): Promise<void> {
     reloadSeconds: values.SECRETS_REFRESH_SECONDS ?? 60,
     tokenSeconds: isAccess
       ? (values.ACCESS_TOKEN_SECONDS ?? 900)
-      : refreshKeySeconds(values.SESSION_IDLE_SECONDS ?? 604_800),
+      : Math.max(values.SESSION_IDLE_SECONDS ?? 604_800, linkSeconds),
     algorithm: isAccess ? algorithm : 'HS256',
   })
   const options = { texts, platform, openSource, algorithm, force, keepMs, clock: Date.now }
