@@ -31,7 +31,10 @@ afterEach(() => {
   jest.restoreAllMocks()
 })
 
-async function start(secrets: Secrets, settings: { maxStaleSeconds?: number; refreshTokenSeconds?: number } = {}) {
+async function start(
+  secrets: Secrets,
+  settings: { maxStaleSeconds?: number; refreshTokenSeconds?: number } = {},
+) {
   const events: KeyEvent[] = []
   const warnings: string[] = []
   const keys = await createLiveKeys({

@@ -142,7 +142,10 @@ test('a draining server logs its 503s without a warning [G1]', async () => {
   let status = 200
   while (status === 200) status = (await send('GET', `${server.url}/readyz`)).status
 
-  const lines = (await exit).stdout.split('\n').map((line) => JSON.parse(line)).slice(before)
+  const lines = (await exit).stdout
+    .split('\n')
+    .map((line) => JSON.parse(line))
+    .slice(before)
 
   expect(status).toBe(503)
   expect(lines).toContainEqual(expect.objectContaining({ level: 30, res: { statusCode: 503 } }))
