@@ -174,9 +174,9 @@ describe('the lesson of the page', () => {
     const copy = await copyOf(client.refreshToken)
     const answers = [await session(client.refreshToken), await refreshCopy(copy), await refreshCopy(copy)]
 
-    expect(answers.map(({ text }) => text).join()).not.toMatch(/eyJ/)
+    expect(answers.map(({ text }) => text).join()).not.toMatch(/eyJ[\w-]+\.[\w-]+\./)
     expect(answers.flatMap((answer) => answer.get('Set-Cookie') ?? [])).toEqual([])
-    expect(JSON.stringify(t.log)).not.toMatch(/eyJ/)
+    expect(JSON.stringify(t.log)).not.toMatch(/eyJ[\w-]+\.[\w-]+\./)
   })
 
   test.each(['POST /demo/lesson/copies', 'POST /demo/lesson/copies/1/refresh'])(
