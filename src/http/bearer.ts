@@ -2,6 +2,7 @@ import type { Request } from 'express'
 import type { AccessClaims } from '../auth/access-token.ts'
 import { AuthError } from '../errors.ts'
 import type { SessionState } from '../store/sessions.ts'
+import type { User } from '../store/users.ts'
 import type { Check, CheckServices } from './route.ts'
 
 declare global {
@@ -47,6 +48,8 @@ export function liveOf(req: Request): SessionState {
   return req.live
 }
 
+/** Returns the user of the session, on a route with the check `liveSession`. */
+export const userOf = (req: Request): User => liveOf(req).user
 /**
  * Returns the claims of the access token, or undefined if the request has no Authorization header. For routes that judge
  * the token after the body.

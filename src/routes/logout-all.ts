@@ -1,4 +1,4 @@
-import { accessToken, liveOf, liveSession } from '../http/bearer.ts'
+import { accessToken, liveSession, userOf } from '../http/bearer.ts'
 import { noBody } from '../http/body.ts'
 import { sameSite } from '../http/cross-site.ts'
 import { type Cookies, callerOf } from '../http/grant.ts'
@@ -16,7 +16,7 @@ export const logoutAll = route({
   answers: { 204: { description: 'Every session of the user has ended.', headers: ['Set-Cookie'] } },
 
   handler: (services: { sessions: SessionStore; cookies: Cookies }) => async (req, res) => {
-    await services.sessions.endAll(liveOf(req).user.id, 'logout_all', callerOf(req))
+    await services.sessions.endAll(userOf(req).id, 'logout_all', callerOf(req))
     services.cookies.refresh.clear(res)
     res.status(204).end()
   },

@@ -1,4 +1,4 @@
-import { accessToken, liveOf, liveSession } from '../http/bearer.ts'
+import { accessToken, liveSession, userOf } from '../http/bearer.ts'
 import { publicUser, userAnswer } from '../http/grant.ts'
 import { route } from '../http/route.ts'
 
@@ -13,6 +13,6 @@ export const me = route({
   answers: { 200: { description: 'The user.', body: userAnswer } },
 
   handler: () => (req, res) => {
-    res.json(publicUser(liveOf(req).user))
+    res.json(publicUser(userOf(req)))
   },
 })

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { AuthError } from '../errors.ts'
-import { accessOf, accessToken, liveOf, liveSession } from '../http/bearer.ts'
+import { accessOf, accessToken, liveSession, userOf } from '../http/bearer.ts'
 import { noBody } from '../http/body.ts'
 import { sameSite } from '../http/cross-site.ts'
 import { callerOf, time } from '../http/grant.ts'
@@ -49,7 +49,7 @@ export const endSession = route({
   handler: (services: { sessions: SessionStore }) => async (req, res) => {
     const id = String(req.params.id)
     const isId = /^[\w-]{22}$/.test(id)
-    if (!isId || !(await services.sessions.end(id, liveOf(req).user.id, 'revoked', callerOf(req))))
+    if (!isId || !(await services.sessions.end(id, userOf(req).id, 'revoked', callerOf(req))))
       throw new AuthError('not_found')
     res.status(204).end()
   },
