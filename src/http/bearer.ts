@@ -50,6 +50,7 @@ export function liveOf(req: Request): SessionState {
 
 /** Returns the user of the session, on a route with the check `liveSession`. */
 export const userOf = (req: Request): User => liveOf(req).user
+
 /**
  * Returns the claims of the access token, or undefined if the request has no Authorization header. For routes that judge
  * the token after the body.

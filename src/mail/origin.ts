@@ -4,7 +4,7 @@ import type { MailParams } from '../store/schema.ts'
 
 /**
  * Returns the parameters that say where a request came from. Of the browser only a name of a fixed list is kept. So no
- * client can put its own words into a mail to somebody else.
+ * client can put its own words into a mail to another person.
  */
 export const originOf = ({ ip, userAgent }: Caller) => ({
   ip: ip ?? null,

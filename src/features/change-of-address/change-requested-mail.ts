@@ -11,5 +11,5 @@ export const changeRequestedMail: Template = ({ site, time, origin }) => ({
     `We received a request to change the e-mail address of your account at ${site} on ${time}. ${origin}`,
     'Your account keeps this address until the new one is confirmed. If this was you, follow the link in the mail to the new address.',
   ],
-  footer: `If this was not you, somebody else is logged in to your account. Change your password now at ${site}. This logs that person out, and withdraws the change.`,
+  footer: `If this was not you, another person is logged in to your account. Change your password now at ${site}. This logs that person out, and withdraws the change.`,
 })

@@ -8,5 +8,5 @@ export const changeUndoneMail: Template = ({ site, time }) => ({
     `Your account at ${site} does not use this address any more. A link in a mail to its former address undid the change on ${time}. All devices were logged out.`,
   ],
   footer:
-    'If this was not you, and the account is yours, somebody else reads the mails to your former address. Contact the operator of the site.',
+    'If this was not you, and the account is yours, another person reads the mails to your former address. Contact the operator of the site.',
 })

@@ -136,7 +136,7 @@ describe(`notices on ${databaseName}`, () => {
     expect(mails[0]?.text).toMatch(/It came from Firefox, network address/)
   })
 
-  test('a login from a new device is not told to an address that was never verified, which may be of somebody else', async () => {
+  test('a login from a new device is not told to an address that was never verified, which another person may own', async () => {
     const { email } = await register(t.app)
 
     for (let i = 0; i < 3; i++) await tryLogin(email).expect(200)

@@ -8,5 +8,5 @@ export const passwordReset: Template = ({ site, time, origin }) => ({
     `The password of your account at ${site} was reset with a link in a mail on ${time}. ${origin}`,
     'All devices were logged out. Log in with the new password.',
   ],
-  footer: `If this was you, you need not do anything. If it was not you, somebody else reads your mail. Change the password of this mailbox first. Then reset your password: choose "Forgot password" at ${site}.`,
+  footer: `If this was you, you need not do anything. If it was not you, another person reads your mail. Change the password of this mailbox first. Then reset your password: choose "Forgot password" at ${site}.`,
 })

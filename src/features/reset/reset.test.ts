@@ -167,7 +167,7 @@ const noticesTo = async (client: Client) =>
   (await mailsTo(t, client.email)).filter(({ template }) => template === 'password-reset')
 
 describe(`POST /auth/password/reset on ${databaseName}`, () => {
-  test('sets the password, ends all sessions, verifies the address, and logs in nobody [account 7]', async () => {
+  test('sets the password, ends all sessions, verifies the address, and starts no session [account 7]', async () => {
     const client = await register(t.app)
     const other = await login(t.app, client.email)
     const token = await askForLink(client)
